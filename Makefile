@@ -1,0 +1,27 @@
+# Each line runs something that works by hand too. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements.txt
+STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
+
+.PHONY: help setup lock test test-unit cluster-test lint bench demo up down clean
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP)  ## make .venv with everything pinned in requirements.txt
+$(STAMP): $(REQUIREMENTS)
+	@echo "setup: Python environment in $(VENV) (the first time on a machine downloads about 3 GB, most of it torch)"
+	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(REQUIREMENTS)
+	rm -f $(VENV)/.installed-* && touch $@
+	@echo "setup: done"
+
+lock: | $(VENV)/bin/uv  ## write the three requirements.txt anew from their .in files
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
+$(VENV)/bin/uv:
+	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -1,0 +1,42 @@
+"""What every policy is, and the wrappers that bound any of them."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from autoscaler_tuning.types import Decision, Observation
+
+
+class Policy(Protocol):
+    """Turns one observation into the wanted number of pods.
+
+    A policy reads no clock, does no I/O and draws no random numbers, so the simulator and the live controller run
+    the same object. It is asked every interval_s.
+    """
+
+    @property
+    def interval_s(self) -> float:
+        """Time between two ticks."""
+
+    def decide(self, obs: Observation) -> Decision:
+        """Decide one tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Keeps any policy inside [min_pods, max_pods] (Knative's min-scale and max-scale)."""
+
+    inner: Policy
+    min_pods: int
+    max_pods: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_pods <= self.max_pods or self.max_pods < 1:
+            raise ValueError(f"0 <= min_pods <= max_pods and max_pods >= 1: got {self.min_pods}, {self.max_pods}")
+
+    @property
+    def interval_s(self) -> float:
+        return self.inner.interval_s
+
+    def decide(self, obs: Observation) -> Decision:
+        wanted = self.inner.decide(obs)
+        return replace(wanted, pods=min(self.max_pods, max(self.min_pods, wanted.pods)))
