@@ -25,3 +25,33 @@ lock: | $(VENV)/bin/uv  ## write the three requirements.txt anew from their .in 
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+model/manifest.json: | $(STAMP)
+	@$(BIN)/python -m function.export --weights imagenet --out model || { \
+	  echo "IMAGENET WEIGHTS CANNOT BE HAD HERE: USING RANDOM WEIGHTS. LABELS MEAN NOTHING."; \
+	  $(BIN)/python -m function.export --weights random --out model; }
+
+demo: $(STAMP) model/manifest.json  ## a photograph from zero, then three autoscalers live and simulated; writes report/index.html
+	$(BIN)/python -m autoscaler_tuning demo
+
+up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this machine, with no pod yet
+	$(BIN)/python -m autoscaler_tuning up
+down:  ## stop what `make up` started
+	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
+
+test: $(STAMP)  ## lint and all tests that need no cluster
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+test-unit: $(STAMP)  ## the tests without processes and sockets
+	$(BIN)/python -m pytest -m "not integration and not bench and not cluster"
+cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started for them
+	$(BIN)/python -m pytest -m cluster tests/cluster
+bench: $(STAMP)  ## measure speed; prints tables and writes bench.json
+	$(BIN)/python -m pytest -m bench -s tests/benchmarks
+lint: $(STAMP)  ## style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+clean: down  ## remove what the other targets made
+	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+# How waiting requests are ordered: first come, first served; or the oldest that can still be in time first.
+Order = Literal["fifo", "deadline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +80,3 @@ class Decision:
 
     pods: int
     reason: str
-
-

@@ -1,0 +1,102 @@
+"""The controller as a process: builds it from its configuration and runs it until it is told to stop."""
+
+import logging
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from autoscaler_tuning.controller import Controller, ControllerConfig, Metrics, Recorder
+from autoscaler_tuning.policies import PolicySpec
+from autoscaler_tuning.policies.base import Bounded, Policy
+from autoscaler_tuning.policies.zero import ScaleToZero
+from autoscaler_tuning.scrape import Dispatchers
+from autoscaler_tuning.stack import ROOT
+from autoscaler_tuning.targets import KnativeTarget, LocalTarget, Target
+from knative.client import KnativeClient
+from knative.local import LocalPods, LocalPodSpec
+
+POLL_EVERY_S = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """Settings of `autoscaler_tuning control`; for_s None means until a signal comes."""
+
+    target: str
+    policy: PolicySpec
+    dispatchers: tuple[str, ...]
+    port: int
+    max_pods: int
+    record: Path | None
+    for_s: float | None
+    pad_service_s: float
+    model_dir: Path
+    log_dir: Path
+    namespace: str
+    service: str
+
+
+def serve(config: ServeConfig) -> None:
+    """Run the loop; SIGTERM and SIGINT end it after the pods of this machine are drained and gone.
+
+    Raises OSError if the port is taken.
+    """
+    registry = CollectorRegistry()
+    start_http_server(config.port, registry=registry)
+    stopping: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    target = make_target(config)
+    controller = Controller(
+        (config.policy.name, lambda: live_policy(config)),
+        Dispatchers(config.dispatchers),
+        target,
+        ControllerConfig(),
+        Metrics(registry),
+        Recorder(config.record),
+    )
+    end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
+    log.info("%s scales %s pods for %s", config.policy.name, config.target, ", ".join(config.dispatchers))
+    try:
+        while not stopping and time.monotonic() < end_s:
+            controller.step(time.monotonic(), time.time())
+            time.sleep(POLL_EVERY_S)
+    finally:
+        target.close()
+
+
+def live_policy(config: ServeConfig) -> Policy:
+    """The policy within its bounds; on this machine KPA brings Knative's way to zero along, for there is no Knative."""
+    policy = config.policy.make()
+    if config.target == "local" and not config.policy.decides_zero:
+        policy = ScaleToZero(policy)
+    return Bounded(policy, config.policy.min_pods, config.max_pods)
+
+
+def make_target(config: ServeConfig) -> Target:
+    """The pods of this machine, or the Service of a cluster."""
+    if config.target == "knative":
+        return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic)
+    return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
+
+
+def function_pod(config: ServeConfig) -> LocalPodSpec:
+    """The real function under gunicorn, as its image runs it."""
+    argv = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "function/gunicorn.conf.py"), "function.wsgi:app")
+    env = {
+        "MODEL_DIR": str(config.model_dir.resolve()),
+        "PAD_SERVICE_S": str(config.pad_service_s),
+        "PYTHONPATH": str(ROOT),
+    }
+    return LocalPodSpec(argv=argv, env=env)
