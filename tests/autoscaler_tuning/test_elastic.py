@@ -1,0 +1,119 @@
+"""elastic: what our policy wants, and why."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler_tuning.policies.base import Bounded
+from autoscaler_tuning.policies.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
+
+
+def seen(now_s: float, arrived: int, **others: object) -> Observation:
+    base = Observation(now_s=now_s, ready_pods=0, starting_pods=0, arrived=arrived, service_time_s=0.1)
+    return replace(base, **others)  # type: ignore[arg-type]
+
+
+def after(rate_rps: int, seconds: int, policy: Elastic) -> Decision:
+    """Its decision after a steady rate."""
+    decision = Decision(0, "")
+    for second in range(seconds + 1):
+        decision = policy.decide(seen(float(second), rate_rps * second))
+    return decision
+
+
+def test_nobody_ever_asked_so_no_pod_is_wanted() -> None:
+    assert Elastic().decide(seen(0.0, 0)).pods == 0
+
+
+def test_the_first_request_wants_a_pod_at_once() -> None:
+    policy = Elastic()
+    policy.decide(seen(0.0, 0))
+    assert policy.decide(seen(0.05, 1, waiting=1)).pods >= 1
+
+
+def test_a_steady_rate_is_served_with_slack_but_without_waste() -> None:
+    assert 4 <= after(30, 60, Elastic()).pods <= 6
+
+
+def test_a_higher_rate_wants_more() -> None:
+    assert after(60, 30, Elastic()).pods > after(20, 30, Elastic()).pods
+
+
+def test_a_backlog_that_can_still_be_in_time_wants_more_than_the_rate() -> None:
+    policy = Elastic()
+    steady = after(10, 30, policy)
+    urgent = policy.decide(seen(31.0, 310, ready_pods=2, waiting=30, feasible_backlog_s=3.0))
+    assert urgent.pods >= steady.pods + 4
+    assert "backlog" in urgent.reason
+
+
+def test_a_backlog_that_is_late_anyway_does_not_count() -> None:
+    policy = Elastic()
+    steady = after(10, 30, policy)
+    assert policy.decide(seen(31.0, 310, ready_pods=2, waiting=100)).pods <= steady.pods + 1
+
+
+def test_capacity_is_held_and_then_let_go() -> None:
+    policy = Elastic(ElasticConfig(hold_s=8.0))
+    policy.decide(seen(0.0, 0))
+    busy = policy.decide(seen(1.0, 60)).pods
+    held = [policy.decide(seen(float(second), 60)) for second in range(2, 10)]
+    assert busy > 1
+    assert {decision.pods for decision in held[:-1]} == {busy}
+    assert "hold" in held[0].reason
+    assert held[-1].pods < busy
+
+
+def test_silence_ends_at_zero() -> None:
+    policy = Elastic(ElasticConfig(zero_after_s=30.0))
+    after(10, 10, policy)
+    assert policy.decide(seen(39.9, 100)).pods >= 1
+    assert policy.decide(seen(40.0, 100)).pods == 0
+
+
+def test_a_request_in_flight_is_not_silence() -> None:
+    policy = Elastic(ElasticConfig(zero_after_s=30.0))
+    after(10, 10, policy)
+    assert policy.decide(seen(100.0, 100, in_flight=1)).pods >= 1
+
+
+def test_stale_signals_change_nothing() -> None:
+    assert Elastic().decide(seen(5.0, 100, ready_pods=3, starting_pods=2, fresh=False)).pods == 5
+
+
+def test_slow_starts_make_it_look_further_ahead() -> None:
+    def wanted(start_s: float) -> int:
+        policy = Elastic(ElasticConfig(hold_s=1.0))
+        pods = (PodSample("a", PodPhase.READY, started_s=0.0, ready_s=start_s),)
+        arrived = 0
+        for second in range(20):
+            arrived += 5 * second
+            decision = policy.decide(seen(float(second), arrived, pods=pods))
+        return decision.pods
+
+    assert wanted(20.0) > wanted(1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_parameters_are_refused_with_their_name_and_value(value: float) -> None:
+    with pytest.raises(ValueError, match="slo_s must be above 0"):
+        ElasticConfig(slo_s=value)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 10), st.integers(0, 10**6), st.floats(0, 1e6), st.integers(0, 100)),
+        max_size=30,
+    )
+)
+def test_it_never_returns_nonsense(steps: list[tuple[float, int, float, int]]) -> None:
+    policy = Bounded(Elastic(), 0, 40)
+    now_s, arrived = 0.0, 0
+    for elapsed_s, more, backlog_s, ready in steps:
+        now_s, arrived = now_s + elapsed_s, arrived + more
+        decision = policy.decide(seen(now_s, arrived, feasible_backlog_s=backlog_s, ready_pods=ready))
+        assert 0 <= decision.pods <= 40
+        assert decision.reason

@@ -1,0 +1,180 @@
+"""The simulator: order of events, conservation, and agreement with queueing theory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler_tuning.policies.elastic import Elastic
+from autoscaler_tuning.queueing import erlang_c
+from autoscaler_tuning.results import FloatArray, Run
+from autoscaler_tuning.simulator.cluster import SimConfig, SimulationError
+from autoscaler_tuning.simulator.events import EventLoop
+from autoscaler_tuning.simulator.queue import QUEUES, Fifo, OldestFeasibleFirst
+from autoscaler_tuning.simulator.run import simulate
+from autoscaler_tuning.types import Decision, Observation, Order
+
+
+@dataclass
+class Always:
+    """Wants the same number for ever."""
+
+    pods: int
+    interval_s: float = 2.0
+
+    def decide(self, obs: Observation) -> Decision:
+        return Decision(self.pods, "because")
+
+
+def pinned(pods: int, arrivals_s: FloatArray, **config: object) -> Run:
+    """A run with this many pods, ready from the start."""
+    world = SimConfig(initial_pods=pods, max_pods=pods, **config)  # type: ignore[arg-type]
+    return simulate("pinned", Always(pods), arrivals_s, world, seed=0)
+
+
+def test_events_run_in_order_of_time_and_then_of_scheduling() -> None:
+    loop, seen = EventLoop(), list[str]()
+    for time_s, name in [(2.0, "c"), (1.0, "a"), (1.0, "b")]:
+        loop.at(time_s, lambda name=name: seen.append(name))  # type: ignore[misc]
+    loop.run_until(5.0)
+    assert (seen, loop.now_s) == (["a", "b", "c"], 5.0)
+
+
+@pytest.mark.parametrize("time_s", [0.5, float("nan")])
+def test_the_past_cannot_be_scheduled(time_s: float) -> None:
+    loop = EventLoop()
+    loop.run_until(1.0)
+    with pytest.raises(ValueError, match=r"already 1\.0 s"):
+        loop.at(time_s, lambda: None)
+
+
+def test_fifo_serves_the_oldest_even_when_it_is_late_anyway() -> None:
+    queue = Fifo(slo_s=0.5)
+    queue.push(0, 0.0)
+    queue.push(1, 9.9)
+    assert queue.feasible(10.0, 0.1) == 1
+    assert queue.pop(10.0, 0.1) == 0
+
+
+def test_by_deadline_the_oldest_that_can_still_be_in_time_goes_first() -> None:
+    queue = OldestFeasibleFirst(slo_s=0.5)
+    for request, arrival_s in enumerate([0.0, 9.65, 9.9]):
+        queue.push(request, arrival_s)
+    assert queue.oldest_s() == 0.0
+    assert [queue.pop(10.0, 0.1) for _ in range(3)] == [1, 2, 0]
+
+
+def test_at_the_very_moment_a_request_is_still_feasible() -> None:
+    queue = OldestFeasibleFirst(slo_s=0.5)
+    queue.push(0, 1.0)
+    assert queue.feasible(1.25, 0.25) == 1
+    assert queue.feasible(1.26, 0.25) == 0
+
+
+def test_the_expired_are_not_starved() -> None:
+    queue = OldestFeasibleFirst(slo_s=0.5)
+    queue.push(0, 0.0)
+    for request in range(1, 30):
+        queue.push(request, 9.9)
+    assert 0 in [queue.pop(10.0, 0.1) for _ in range(10)]
+
+
+def test_d_d_1_waits_exactly_nothing_or_exactly_what_it_must() -> None:
+    spaced = pinned(1, np.arange(20) * 0.25, service_time_s=0.25, service_cv=0.0)
+    assert spaced.done_s - spaced.intended_s == pytest.approx(0.25)
+    crowded = pinned(1, np.zeros(4), service_time_s=0.25, service_cv=0.0)
+    assert crowded.done_s == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize(("servers", "rate_rps", "service_s"), [(1, 5.0, 0.1), (3, 24.0, 0.1)])
+def test_m_d_c_waits_about_half_as_long_as_m_m_c(servers: int, rate_rps: float, service_s: float) -> None:
+    """M/D/1 exactly (Pollaczek-Khinchine: half of M/M/1); M/D/c within the few per cent of that rule of thumb."""
+    rng = np.random.default_rng(1)
+    arrivals_s = np.cumsum(rng.exponential(1 / rate_rps, 60_000))
+    run = pinned(servers, arrivals_s, service_time_s=service_s, service_cv=0.0)
+    mean_wait_s = float(np.mean(run.done_s - arrivals_s)) - service_s
+    m_m_c_s = erlang_c(servers, rate_rps * service_s) / (servers / service_s - rate_rps)
+    assert mean_wait_s == pytest.approx(m_m_c_s / 2, rel=0.12)
+
+
+def test_littles_law_holds() -> None:
+    rng = np.random.default_rng(2)
+    arrivals_s = np.sort(rng.uniform(0, 1000, 20_000))
+    run = pinned(3, arrivals_s, service_time_s=0.1)
+    in_system = np.mean([np.sum((arrivals_s <= t) & (run.done_s > t)) for t in np.linspace(50, 950, 2000)])
+    mean_latency_s = float(np.mean(run.done_s - arrivals_s))
+    assert in_system == pytest.approx(20 * mean_latency_s, rel=0.05)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(0, 60), min_size=1, max_size=200),
+    st.sampled_from(["fifo", "deadline"]),
+    st.integers(0, 5),
+)
+def test_every_request_is_answered_once_and_no_sooner_than_served(
+    times_s: list[float], order: Order, initial_pods: int
+) -> None:
+    arrivals_s = np.sort(np.array(times_s))
+    config = SimConfig(initial_pods=initial_pods, max_pods=5, order=order, service_cv=0.0)
+    run = simulate("elastic", Elastic(), arrivals_s, config, seed=3)
+    assert np.all(run.done_s - arrivals_s >= config.service_time_s - 1e-9)
+    assert run.row.lost == 0
+    assert run.row.pod_seconds >= len(times_s) * config.service_time_s - 1e-6
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    arrivals_s = np.sort(np.random.default_rng(4).uniform(0, 60, 600))
+
+    def latencies(seed: int) -> list[float]:
+        return simulate("elastic", Elastic(), arrivals_s, SimConfig(), seed).done_s.tolist()  # type: ignore[no-any-return]
+
+    assert latencies(1) == latencies(1) != latencies(2)
+
+
+def test_two_policies_see_the_same_service_times() -> None:
+    arrivals_s = np.arange(50) * 1.0
+    few, many = pinned(1, arrivals_s), pinned(9, arrivals_s)
+    assert few.done_s.tolist() == many.done_s.tolist()
+
+
+def test_starting_pods_cost_too() -> None:
+    config = SimConfig(cold_start_s=(4.0, 4.0), service_cv=0.0)
+    run = simulate("two", Always(2), np.array([9.5]), config, seed=0)
+    assert run.row.pod_seconds == pytest.approx(2 * 10.0)
+    assert run.row.cold_starts == 2
+
+
+def test_a_pod_that_is_stopped_finishes_what_it_serves() -> None:
+    @dataclass
+    class StopsAt:
+        interval_s: float = 1.0
+
+        def decide(self, obs: Observation) -> Decision:
+            return Decision(1 if obs.now_s < 5 else 0, "")
+
+    config = SimConfig(initial_pods=1, service_time_s=3.0, service_cv=0.0)
+    run = simulate("stops", StopsAt(), np.array([4.0]), config, seed=0)
+    assert run.row.lost == 0
+    assert run.row.terminating_pod_seconds == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"service_time_s": 0.0},
+        {"slo_s": float("nan")},
+        {"cold_start_s": (3.0, 2.0)},
+        {"concurrency": 0},
+        {"initial_pods": 9, "max_pods": 8},
+    ],
+)
+def test_an_impossible_world_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SimulationError, match=r"got|was"):
+        SimConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_there_is_a_queue_for_every_order() -> None:
+    assert set(QUEUES) == {"fifo", "deadline"}
