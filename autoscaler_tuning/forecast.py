@@ -43,13 +43,12 @@ class RateForecast:
         """Take in the count of arrivals so far; calls less than 0.2 s apart are joined with the next."""
         if self._seen and now_s - self._seen[-1][0] < 0.2:
             return
-        if self._seen:
-            then_s, before = self._seen[-1]
-            self._learn(now_s, (arrived - before) / (now_s - then_s), now_s - then_s)
         self._seen.append((now_s, arrived))
         while len(self._seen) > 2 and self._seen[1][0] <= now_s - 1:
             self._seen.popleft()
-        self._check_jump(now_s, arrived)
+        if len(self._seen) > 1 and not self._jumped():
+            then_s, before = self._seen[-2]
+            self._learn((arrived - before) / (now_s - then_s), now_s - then_s)
         self._score(now_s)
 
     def upper_rps(self, now_s: float, horizon_s: float) -> float:
@@ -72,7 +71,7 @@ class RateForecast:
         (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
         return (last - first) / max(1.0, last_s - first_s)
 
-    def _learn(self, now_s: float, rate_rps: float, elapsed_s: float) -> None:
+    def _learn(self, rate_rps: float, elapsed_s: float) -> None:
         gain = 1 - (1 - self._config.level_gain) ** elapsed_s
         trend_gain = 1 - (1 - self._config.trend_gain) ** elapsed_s
         before_rps = self.level_rps
@@ -81,11 +80,13 @@ class RateForecast:
         slope = (self.level_rps - before_rps) / elapsed_s
         self.trend_rps_per_s += trend_gain * (slope - self.trend_rps_per_s)
 
-    def _check_jump(self, now_s: float, arrived: int) -> None:
+    def _jumped(self) -> bool:
+        """Whether the last second was far above the level; then it is the new level."""
         recent_rps = self.last_second_rps()
-        if recent_rps - self.level_rps > self._config.jump_sigmas * sqrt(max(1.0, self.level_rps)):
-            self.level_rps = recent_rps
-            self.trend_rps_per_s = 0.0
+        if recent_rps - self.level_rps <= self._config.jump_sigmas * sqrt(max(1.0, self.level_rps)):
+            return False
+        self.level_rps, self.trend_rps_per_s = recent_rps, 0.0
+        return True
 
     def _score(self, now_s: float) -> None:
         actual_rps = self.last_second_rps()

@@ -22,10 +22,10 @@ class EventLoop:
         heappush(self._queue, (time_s, next(self._sequence), action))
 
     def run_until(self, end_s: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Run what is due up to end_s, or until done() after an action; the clock stops at the later of the two."""
-        while self._queue and self._queue[0][0] <= end_s:
+        """Run what is due up to end_s, or until done(); the clock then stands at end_s, or at the last action."""
+        while not done():
+            if not self._queue or self._queue[0][0] > end_s:
+                self.now_s = end_s
+                return
             self.now_s, _, action = heappop(self._queue)
             action()
-            if done():
-                return
-        self.now_s = end_s
