@@ -1,0 +1,156 @@
+"""`python -m function.export`: torchvision's weights as the files that the engines load, with labels and hashes."""
+
+import argparse
+import hashlib
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
+
+from function.engines import FILES
+
+LABELS = "labels.json"
+MANIFEST = "manifest.json"
+DOWNLOAD_TIMEOUT_S = 20.0
+# Standard deviation of the logits of random weights: top confidences of some 5 to 50 %.
+LOGIT_SPREAD = 3.5
+
+
+class ExportError(Exception):
+    """The weights could not be had; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights come from: `imagenet`, `random` or a file, and what the model's metadata says of them."""
+
+    version: str
+    about: str
+
+
+def imagenet() -> tuple[nn.Module, Source]:
+    """torchvision's IMAGENET1K_V1, verified against the hash prefix in its published file name."""
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+    network = resnet18(weights=None)
+    try:
+        network.load_state_dict(weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise ExportError(f"cannot fetch {weights.url}: {error}") from error
+    return network, Source("imagenet1k-v1", "ImageNet, torchvision IMAGENET1K_V1")
+
+
+def from_file(path: Path) -> tuple[nn.Module, Source]:
+    """A state_dict of torchvision's resnet18 with 1000 classes, as torch.save writes it."""
+    network = resnet18(weights=None)
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:  # torch raises a dozen types for a file that is not one
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(f"{path} holds no weights of resnet18: {first_line}") from error
+    return network, Source(f"file-{sha256(path)[:8]}", f"file {path.name}")
+
+
+def random_weights(seed: int) -> tuple[nn.Module, Source]:
+    """Untrained but telling: different photographs get different classes.
+
+    BatchNorm learns its statistics from synthetic pictures in a pass in training mode; the last layer is centred on
+    their mean features and scaled. With torch's plain initialisation one class would win everywhere.
+    """
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    network = resnet18(weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # a plain mean over the batches
+    pictures = synthetic_pictures(seed, 64)
+    head, network.fc = network.fc, nn.Identity()
+    with torch.no_grad():
+        network.train()
+        network(pictures)
+        network.eval()
+        features = network(pictures)
+        centred = features - features.mean(0)
+        head.weight.mul_(LOGIT_SPREAD / (centred @ head.weight.T).std())
+        head.bias.copy_(-head.weight @ features.mean(0))
+    network.fc = head
+    return network, Source(f"random-seed-{seed}", "RANDOM WEIGHTS, NOT TRAINED: LABELS MEAN NOTHING")
+
+
+def synthetic_pictures(seed: int, count: int) -> torch.Tensor:
+    """Coloured noise whose power falls with frequency as in photographs, shape (count, 3, 224, 224), normalised."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224)[None, :])
+    frequency[0, 0] = np.inf
+    slopes = rng.uniform(0.6, 1.6, (count, 1, 1, 1))
+    spectrum = np.fft.rfft2(rng.normal(size=(count, 3, 224, 224))) / frequency**slopes
+    pictures = np.fft.irfft2(spectrum, s=(224, 224))
+    pictures /= pictures.std(axis=(1, 2, 3), keepdims=True)
+    pictures += rng.normal(scale=0.6, size=(count, 3, 1, 1))
+    return torch.from_numpy(pictures.astype(np.float32))
+
+
+def write_files(network: nn.Module, source: Source, out: Path) -> None:
+    """Write every engine's files, the labels and the manifest into the folder out."""
+    out.mkdir(parents=True, exist_ok=True)
+    network.eval()
+    torch.save(network.state_dict(), out / FILES["torch"][0])
+    onnx_file = out / FILES["onnxruntime"][0]
+    example = torch.zeros(1, 3, 224, 224)
+    torch.onnx.export(network, (example,), onnx_file, dynamo=True, external_data=True, verbose=False)
+    ov.save_model(ov.convert_model(onnx_file), out / FILES["openvino"][0], compress_to_fp16=False)
+    (out / LABELS).write_text(json.dumps(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]))
+    names = [LABELS, *(name for files in FILES.values() for name in files)]
+    manifest = {
+        "name": "resnet18",
+        "version": source.version,
+        "weights": source.about,
+        "sha256": {name: sha256(out / name) for name in names},
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="function.export", description="Write the files that a pod serves from.")
+    parser.add_argument("--weights", default="imagenet", metavar="imagenet|random|FILE")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights")
+    parser.add_argument("--out", type=Path, default=Path("model"), metavar="DIR")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 with one line on stderr when the weights cannot be had."""
+    args = build_parser().parse_args(argv)
+    try:
+        if args.weights == "imagenet":
+            network, source = imagenet()
+        elif args.weights == "random":
+            network, source = random_weights(args.seed)
+        else:
+            network, source = from_file(Path(args.weights))
+        write_files(network, source, args.out)
+    except (ExportError, OSError) as error:
+        print(f"function.export: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.out}: resnet18 {source.version} ({source.about})")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,25 @@
+"""gunicorn's settings: one worker, a few threads.
+
+One worker because a pod has one CPU and containerConcurrency is 1; threads so that probes and metrics are answered
+while a request is inferred. gthread, not sync: sync resets the connections that still queue at SIGTERM.
+"""
+
+import os
+
+from function.ports import refuse_taken_port
+
+host = os.environ.get("HOST", "0.0.0.0")
+port = os.environ.get("PORT", "8000")
+refuse_taken_port("function", host, port)  # gunicorn itself would try again for five seconds
+
+bind = f"{host}:{port}"
+workers = 1
+worker_class = "gthread"
+threads = int(os.environ.get("THREADS", "4"))
+backlog = 2048
+keepalive = 75
+timeout = 0
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT_S", "25"))
+worker_tmp_dir = "/dev/shm"
+control_socket_disable = True
+loglevel = os.environ.get("LOG_LEVEL", "info")

@@ -1,0 +1,155 @@
+"""A real Kubernetes and Knative on this machine, for as long as the tests run."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from knative.client import KnativeClient, connect
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+IMAGE = "dev.local/resnet18"
+NAMESPACE = "default"
+DOMAIN = "example.com"
+NAME, NUMBER = "elastic", "217"  # of its network namespace and addresses; other clusters on this machine have others
+START_TIMEOUT_S = 400.0
+PROGRAMS_TIMEOUT_S = 900.0
+COMMANDS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux", "openssl": "openssl"}  # and their packages
+
+
+def why_not() -> str | None:
+    """What this machine lacks for a cluster, with the remedy; None if nothing."""
+    if os.geteuid() != 0:
+        return "the cluster needs root: run `sudo make cluster-test`"
+    missing = [package for command, package in COMMANDS.items() if shutil.which(command) is None]
+    return f"the cluster needs commands: apt-get install {' '.join(missing)}" if missing else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster.
+
+    gateway: the address that routes are reached at, with the route's name as Host.
+    env: for programs that talk to it: KUBECONFIG, and kn and kubectl in the PATH.
+    """
+
+    gateway: str
+    kubeconfig: Path
+    env: Mapping[str, str]
+
+    def client(self, namespace: str = NAMESPACE) -> KnativeClient:
+        """Our own client, connected to it."""
+        return KnativeClient(namespace, connect(namespace, self.kubeconfig))
+
+    def run(self, *argv: str, timeout_s: float = 180) -> str:
+        """Run kn, kubectl or anything else against it; returns what it prints, fails the test if it fails."""
+        done = subprocess.run(
+            argv, env=dict(self.env), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def host(self, service: str, namespace: str = NAMESPACE) -> str:
+        """The name that the gateway knows a Service's route by."""
+        return f"{service}.{namespace}.{DOMAIN}"
+
+    def predict(self, service: str, photograph: Path, timeout_s: float = 120) -> requests.Response:
+        """What `curl -H 'Host: ...' -F file=@PHOTOGRAPH http://GATEWAY/predict` does."""
+        url = f"http://{self.gateway}/predict"
+        headers = {"Host": self.host(service)}
+        return requests.post(url, headers=headers, files={"file": photograph.read_bytes()}, timeout=timeout_s)
+
+    def revisions(self, service: str) -> list[str]:
+        """Names of all Revisions of a Service."""
+        label = f"serving.knative.dev/service={service}"
+        names = self.run("kubectl", "get", "revisions", "-n", NAMESPACE, "-l", label, "-o", "name")
+        return [name.partition("/")[2] for name in names.split()]
+
+
+def wait_until(done: Callable[[], bool], what: str, timeout_s: float = 120, every_s: float = 0.25) -> float:
+    """Ask again and again; returns the seconds it took."""
+    began_s = time.monotonic()
+    while not done():
+        assert time.monotonic() - began_s < timeout_s, f"after {timeout_s:g} s still not: {what}"
+        time.sleep(every_s)
+    return time.monotonic() - began_s
+
+
+def get_programs(scripts: Path) -> Path:
+    """The folder with the cluster's programs and manifests: CLUSTER_PROGRAMS or one in the cache, filled if empty."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = Path(os.environ.get("CLUSTER_PROGRAMS", cache / "elastic-ml-inference/cluster"))
+    if not (folder / "yaml/caching").is_dir():  # what the script makes last
+        _script(scripts / "programs", str(folder), env=os.environ, timeout_s=PROGRAMS_TIMEOUT_S)
+    return folder
+
+
+def start(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Cluster:
+    """Start a cluster in which IMAGE is the real function with this model; its state and logs go to the folder."""
+    images = folder / "images.json"
+    images.write_text(json.dumps({IMAGE: function_image(model_dir)}))
+    env = settings(programs, folder, images)
+    _script(scripts / "down", env=env, timeout_s=60)  # what a killed run may have left
+    _script(scripts / "up", env=env, timeout_s=START_TIMEOUT_S)
+    gateway = (folder / "state/gateway").read_text().strip()
+    kubeconfig = folder / "state/kubeconfig"
+    return Cluster(gateway, kubeconfig, {**env, "KUBECONFIG": str(kubeconfig)})
+
+
+def stop(scripts: Path, programs: Path, folder: Path) -> None:
+    """Stop it; only its logs stay."""
+    _script(scripts / "down", env=settings(programs, folder, folder / "images.json"), timeout_s=120)
+
+
+def settings(programs: Path, folder: Path, images: Path) -> dict[str, str]:
+    """Environment of the cluster's scripts."""
+    return {
+        **os.environ,
+        "PATH": f"{programs / 'bin'}:{os.environ['PATH']}",
+        "KUBECTL": str(programs / "bin/kubectl"),
+        "CLUSTER_BIN": str(programs / "bin"),
+        "CLUSTER_YAML": str(programs / "yaml"),
+        "CLUSTER_DIR": str(folder / "state"),
+        "CLUSTER_IMAGES": str(images),
+        "CLUSTER_NAME": NAME,
+        "CLUSTER_NUMBER": NUMBER,
+        "CLUSTER_DOMAIN": DOMAIN,
+    }
+
+
+def function_image(model_dir: Path) -> dict[str, object]:
+    """What the function's image stands for here: gunicorn of this project's environment, in this folder.
+
+    `files` also brings what lies on another filesystem than the root.
+    """
+    files = {str(folder): str(folder) for folder in (ROOT, model_dir)}
+    return {
+        "argv": [f"{ROOT}/.venv/bin/python", "-m", "gunicorn", "-c", "function/gunicorn.conf.py", "function.wsgi:app"],
+        "env": {"MODEL_DIR": str(model_dir), "PYTHONUNBUFFERED": "1"},
+        "cwd": str(ROOT),
+        "files": files,
+    }
+
+
+def kn_create(readme: str) -> list[str]:
+    """The words of the line `kn service create` in a README, out of its shell block."""
+    for block in re.findall(r"^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("kn service create"):
+                return shlex.split(line, comments=True)
+    raise AssertionError("README.md has no line `kn service create` in a ```sh block")
+
+
+def _script(script: Path, *arguments: str, env: Mapping[str, str], timeout_s: float) -> None:
+    # to a file, not a pipe: what `up` starts in the background would hold a pipe open
+    argv = [str(script), *arguments]
+    done = subprocess.run(argv, env=dict(env), capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

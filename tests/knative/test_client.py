@@ -1,0 +1,138 @@
+"""The client: which calls it makes, and what each failure becomes."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+
+from knative.client import KnativeClient, connect, error_for, reason, translated
+from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, NoTrafficError, UnreachableError
+from knative.manifests import service_manifest
+from knative.objects import REVISIONS, SERVICES, PodCounts, ScaleBounds, revision_patch
+from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
+
+LIVE = "resnet18-00002"
+
+
+def cluster() -> FakeApi:
+    return FakeApi(
+        services=[service_json("resnet18", {"revisionName": LIVE, "percent": 100})],
+        revisions=[revision_json("resnet18-00001"), revision_json(LIVE, min_scale="0", max_scale="8", window="10s")],
+        pods=[
+            pod_json("a", LIVE, ready()),
+            pod_json("b", LIVE, ready("False")),
+            pod_json("c", "resnet18-00001", ready(), deleted=True),
+        ],
+    )
+
+
+def test_bounds_are_written_on_the_live_revision_in_one_patch() -> None:
+    api = cluster()
+    client = KnativeClient("default", api)
+    changed = client.set_bounds(client.live_revision("resnet18").name, ScaleBounds(2, 2))
+    assert api.calls == [("patch", REVISIONS, LIVE, revision_patch(ScaleBounds(2, 2)))]
+    assert (changed.min_pods, changed.max_pods) == (2, 2)
+    assert api.get(REVISIONS, LIVE)["metadata"]["annotations"]["autoscaling.knative.dev/window"] == "10s"
+
+
+def test_only_pods_of_the_revision_count() -> None:
+    client = KnativeClient("default", cluster())
+    assert client.pod_counts(LIVE) == PodCounts(1, 1, 0)
+    assert client.pod_counts("resnet18-00001") == PodCounts(0, 0, 1)
+    assert client.pod_counts("resnet18-00009") == PodCounts(0, 0, 0)
+
+
+def test_a_service_without_traffic_has_no_live_revision() -> None:
+    with pytest.raises(NoTrafficError):
+        KnativeClient("default", FakeApi(services=[service_json("resnet18")])).live_revision("resnet18")
+
+
+def test_deploy_creates_the_service_when_there_is_none() -> None:
+    api, manifest = FakeApi(), service_manifest("default", "resnet18", "example.com/resnet18:1")
+    KnativeClient("default", api).deploy(manifest)
+    assert api.calls == [("create", SERVICES, "resnet18", manifest)]
+
+
+def test_deploy_replaces_spec_and_labels_and_keeps_what_knative_wrote() -> None:
+    api, manifest = cluster(), service_manifest("default", "resnet18", "example.com/resnet18:2")
+    api.objects[SERVICES]["resnet18"]["metadata"]["annotations"] = {"serving.knative.dev/creator": "somebody"}
+    KnativeClient("default", api).deploy(manifest)
+    ((verb, _, _, sent),) = api.calls
+    assert verb == "replace"
+    assert sent["spec"] == manifest["spec"]
+    assert sent["metadata"]["labels"] == manifest["metadata"]["labels"]
+    assert sent["metadata"]["resourceVersion"] == "7"
+    assert sent["metadata"]["annotations"] == {"serving.knative.dev/creator": "somebody"}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, ForbiddenError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (400, ClusterError),
+        (500, ClusterError),
+        (0, UnreachableError),
+        (None, UnreachableError),
+    ],
+)
+def test_each_status_is_an_error_of_its_own(status: int | None, kind: type[ClusterError]) -> None:
+    assert type(error_for(status, "cannot get services/resnet18")) is kind
+
+
+def test_a_refused_call_says_what_it_was_and_why_and_keeps_its_cause() -> None:
+    refusal = ApiException(status=409, reason="Conflict")
+    refusal.body = json.dumps({"kind": "Status", "message": "the object has been modified"})
+
+    def call(**_: object) -> None:
+        raise refusal
+
+    with pytest.raises(ConflictError, match=r"cannot patch x: the object has been modified \(HTTP 409\)") as caught:
+        translated("patch x", call)
+    assert caught.value.__cause__ is refusal
+
+
+@pytest.mark.parametrize("body", [None, "", "not json", "[]", "{}"])
+def test_a_refusal_without_words_is_no_problem(body: str | None) -> None:
+    assert reason(body) == ""
+
+
+def write_kubeconfig(folder: Path, server: str) -> Path:
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": server}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "c",
+            }
+        )
+    )
+    return kubeconfig
+
+
+@pytest.mark.integration
+def test_an_api_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
+    with socket.socket() as bound:  # bound and not listening: connections are refused
+        bound.bind(("127.0.0.1", 0))
+        kubeconfig = write_kubeconfig(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}")
+        client = KnativeClient("default", connect("default", kubeconfig))
+        with pytest.raises(UnreachableError, match="cannot get services/resnet18") as caught:
+            client.service("resnet18")
+        with pytest.raises(UnreachableError, match="cannot list pods"):
+            client.pods("resnet18-00001")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("text", [None, "", "not: [yaml", "a: b"])
+def test_without_a_usable_configuration_it_is_unreachable_too(tmp_path: Path, text: str | None) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    if text is not None:
+        kubeconfig.write_text(text)
+    with pytest.raises(UnreachableError, match="no cluster is configured"):
+        connect("default", kubeconfig)

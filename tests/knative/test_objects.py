@@ -1,0 +1,108 @@
+"""Views and patches: what is read from the cluster's objects, and what is written."""
+
+import json
+
+import pytest
+
+from knative.errors import BoundsError, NoTrafficError
+from knative.objects import PodCounts, Revision, ScaleBounds, Service, living_pods, revision_patch
+from tests.knative.fake_api import pod_json, ready, revision_json, service_json
+
+
+def test_the_patch_sets_both_bounds_and_nothing_else() -> None:
+    prefix = "autoscaling.knative.dev"
+    assert json.loads(json.dumps(revision_patch(ScaleBounds(2, 8)))) == {
+        "metadata": {"annotations": {f"{prefix}/min-scale": "2", f"{prefix}/max-scale": "8"}}
+    }
+
+
+@pytest.mark.parametrize(("min_pods", "max_pods"), [(0, 1), (0, 8), (3, 3)])
+def test_bounds_that_knative_takes(min_pods: int, max_pods: int) -> None:
+    ScaleBounds(min_pods, max_pods)
+
+
+@pytest.mark.parametrize(
+    ("min_pods", "max_pods"),
+    [
+        pytest.param(0, 0, id="a max of 0 would be without limit"),
+        pytest.param(2, 1, id="max below min"),
+        pytest.param(-1, 1, id="negative min"),
+    ],
+)
+def test_bounds_that_are_refused(min_pods: int, max_pods: int) -> None:
+    with pytest.raises(BoundsError, match=f"got {min_pods}, {max_pods}"):
+        ScaleBounds(min_pods, max_pods)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "bounds"),
+    [
+        pytest.param({"min_scale": "2", "max_scale": "8"}, (2, 8), id="both"),
+        pytest.param({}, (0, None), id="none: from zero, without limit"),
+        pytest.param({"max_scale": "0"}, (0, None), id="0 is without limit"),
+    ],
+)
+def test_bounds_of_a_revision(annotations: dict[str, str], bounds: tuple[int, int | None]) -> None:
+    revision = Revision.from_json(revision_json("resnet18-00001", **annotations))
+    assert (revision.min_pods, revision.max_pods) == bounds
+    assert revision.ready
+
+
+def test_a_service_tells_its_url_and_live_revision() -> None:
+    service = Service.from_json(service_json("resnet18", {"revisionName": "resnet18-00002", "percent": 100}))
+    assert service.url == "http://resnet18.default.example.com"
+    assert service.ready
+    assert service.live_revision() == "resnet18-00002"
+
+
+def test_the_live_revision_is_the_one_with_most_traffic() -> None:
+    service = Service.from_json(
+        service_json(
+            "resnet18",
+            {"revisionName": "resnet18-00001", "percent": 30, "tag": "old"},
+            {"revisionName": "resnet18-00003", "percent": 40},
+            {"revisionName": "resnet18-00001", "percent": 30},
+            {"revisionName": "resnet18-00004", "tag": "next"},
+        )
+    )
+    assert service.live_revision() == "resnet18-00001"
+
+
+def test_of_equal_revisions_the_newer_is_live() -> None:
+    half = [{"revisionName": f"resnet18-0000{number}", "percent": 50} for number in (2, 1)]
+    assert Service.from_json(service_json("resnet18", *half)).live_revision() == "resnet18-00002"
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param({"metadata": {"name": "new"}}, id="just made"),
+        pytest.param(service_json("new"), id="no route yet"),
+        pytest.param(service_json("new", {"revisionName": "new-00001", "tag": "next"}), id="only a tag"),
+    ],
+)
+def test_without_traffic_there_is_no_live_revision(service: dict[str, object]) -> None:
+    with pytest.raises(NoTrafficError, match="new"):
+        Service.from_json(service).live_revision()
+
+
+def test_pods_are_counted_by_where_they_are_in_their_life() -> None:
+    pods = living_pods(
+        [
+            pod_json("a", "r", ready()),
+            pod_json("b", "r", ready("False")),
+            pod_json("c", "r", {"phase": "Pending"}),
+            pod_json("d", "r", ready(), deleted=True),
+            pod_json("e", "r", {"phase": "Failed"}),
+            pod_json("f", "r", {"phase": "Succeeded", **ready("False")}),
+            pod_json("g", "r", {}),
+        ]
+    )
+    assert [pod.name for pod in pods] == ["a", "b", "c", "d", "g"]
+    assert PodCounts.of(pods) == PodCounts(ready_pods=1, starting_pods=3, terminating_pods=1)
+
+
+def test_a_ready_pod_tells_how_long_it_took() -> None:
+    (pod,) = living_pods([pod_json("a", "r", ready())])
+    assert pod.ready_unix_s is not None
+    assert pod.ready_unix_s - pod.created_unix_s == 3.0

@@ -1,0 +1,18 @@
+"""The model that integration tests serve: seeded random weights, exported once a session."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as function.export writes it."""
+    folder = tmp_path_factory.mktemp("model")
+    command = [sys.executable, "-m", "function.export", "--weights", "random", "--out", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
