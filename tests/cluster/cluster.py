@@ -1,14 +1,16 @@
 """A real Kubernetes and Knative on this machine, for as long as the tests run."""
 
+import fcntl
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
@@ -20,9 +22,16 @@ IMAGE = "dev.local/resnet18"
 NAMESPACE = "default"
 DOMAIN = "example.com"
 NAME, NUMBER = "elastic", "217"  # of its network namespace and addresses; other clusters on this machine have others
+# a fixed place, so that the next run can stop what a killed one left
+STATE = Path(tempfile.gettempdir(), f"cluster-{NAME}")
 START_TIMEOUT_S = 400.0
 PROGRAMS_TIMEOUT_S = 900.0
-COMMANDS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux", "openssl": "openssl"}  # and their packages
+COMMANDS = {
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
+}  # and their packages
 
 
 def why_not() -> str | None:
@@ -43,11 +52,11 @@ class Cluster:
 
     gateway: str
     kubeconfig: Path
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
 
-    def client(self, namespace: str = NAMESPACE) -> KnativeClient:
-        """Our own client, connected to it."""
-        return KnativeClient(namespace, connect(namespace, self.kubeconfig))
+    def client(self, kubeconfig: Path | None = None) -> KnativeClient:
+        """Our own client, connected to it; by another kubeconfig it is another account."""
+        return KnativeClient(NAMESPACE, connect(NAMESPACE, kubeconfig or self.kubeconfig))
 
     def run(self, *argv: str, timeout_s: float = 180) -> str:
         """Run kn, kubectl or anything else against it; returns what it prints, fails the test if it fails."""
@@ -57,9 +66,9 @@ class Cluster:
         assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def host(self, service: str, namespace: str = NAMESPACE) -> str:
+    def host(self, service: str) -> str:
         """The name that the gateway knows a Service's route by."""
-        return f"{service}.{namespace}.{DOMAIN}"
+        return f"{service}.{NAMESPACE}.{DOMAIN}"
 
     def predict(self, service: str, photograph: Path, timeout_s: float = 120) -> requests.Response:
         """What `curl -H 'Host: ...' -F file=@PHOTOGRAPH http://GATEWAY/predict` does."""
@@ -92,24 +101,38 @@ def get_programs(scripts: Path) -> Path:
     return folder
 
 
-def start(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Cluster:
-    """Start a cluster in which IMAGE is the real function with this model; its state and logs go to the folder."""
+@contextmanager
+def running(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Iterator[Cluster]:
+    """A cluster in which IMAGE is the real function with this model; only its logs stay, in STATE.
+
+    folder: for the image map.
+    """
     images = folder / "images.json"
     images.write_text(json.dumps({IMAGE: function_image(model_dir)}))
-    env = settings(programs, folder, images)
-    _script(scripts / "down", env=env, timeout_s=60)  # what a killed run may have left
-    _script(scripts / "up", env=env, timeout_s=START_TIMEOUT_S)
-    gateway = (folder / "state/gateway").read_text().strip()
-    kubeconfig = folder / "state/kubeconfig"
-    return Cluster(gateway, kubeconfig, {**env, "KUBECONFIG": str(kubeconfig)})
+    env = settings(programs, images)
+    with only_one():
+        if Path("/run/netns", NAME).exists():
+            _script(scripts / "down", env=env, timeout_s=120)  # of a run that was killed
+        try:
+            _script(scripts / "up", env=env, timeout_s=START_TIMEOUT_S)
+            kubeconfig = STATE / "kubeconfig"
+            yield Cluster((STATE / "gateway").read_text().strip(), kubeconfig, {**env, "KUBECONFIG": str(kubeconfig)})
+        finally:
+            _script(scripts / "down", env=env, timeout_s=120)
 
 
-def stop(scripts: Path, programs: Path, folder: Path) -> None:
-    """Stop it; only its logs stay."""
-    _script(scripts / "down", env=settings(programs, folder, folder / "images.json"), timeout_s=120)
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the machine's one place for such a cluster; a run that ends, however it ends, gives it back."""
+    with STATE.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AssertionError(f"another run of these tests has its cluster up ({lock.name} is locked)") from None
+        yield
 
 
-def settings(programs: Path, folder: Path, images: Path) -> dict[str, str]:
+def settings(programs: Path, images: Path) -> dict[str, str]:
     """Environment of the cluster's scripts."""
     return {
         **os.environ,
@@ -117,7 +140,7 @@ def settings(programs: Path, folder: Path, images: Path) -> dict[str, str]:
         "KUBECTL": str(programs / "bin/kubectl"),
         "CLUSTER_BIN": str(programs / "bin"),
         "CLUSTER_YAML": str(programs / "yaml"),
-        "CLUSTER_DIR": str(folder / "state"),
+        "CLUSTER_DIR": str(STATE),
         "CLUSTER_IMAGES": str(images),
         "CLUSTER_NAME": NAME,
         "CLUSTER_NUMBER": NUMBER,
@@ -140,16 +163,14 @@ def function_image(model_dir: Path) -> dict[str, object]:
 
 
 def kn_create(readme: str) -> list[str]:
-    """The words of the line `kn service create` in a README, out of its shell block."""
-    for block in re.findall(r"^```sh\n(.*?)^```", readme, re.DOTALL | re.MULTILINE):
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("kn service create"):
-                return shlex.split(line, comments=True)
-    raise AssertionError("README.md has no line `kn service create` in a ```sh block")
+    """The words of the README's line `kn service create`, which may go on over several lines."""
+    for line in readme.replace("\\\n", " ").splitlines():
+        if line.strip().startswith("kn service create "):
+            return shlex.split(line, comments=True)
+    raise AssertionError("the README has no line `kn service create`")
 
 
 def _script(script: Path, *arguments: str, env: Mapping[str, str], timeout_s: float) -> None:
-    # to a file, not a pipe: what `up` starts in the background would hold a pipe open
     argv = [str(script), *arguments]
     done = subprocess.run(argv, env=dict(env), capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

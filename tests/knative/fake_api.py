@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from knative.errors import ConflictError, NotFoundError
+from knative.errors import NotFoundError
 from knative.objects import REVISION_LABEL, REVISIONS, SERVICES, Json
 
 
@@ -24,16 +24,8 @@ class FakeApi:
             raise NotFoundError(f"cannot get {plural}/{name}: not found (HTTP 404)")
         return self.objects[plural][name]
 
-    def create(self, plural: str, body: Json) -> Json:
-        name = body["metadata"]["name"]
-        if name in self.objects[plural]:
-            raise ConflictError(f"cannot create {plural}/{name}: exists (HTTP 409)")
-        return self._write("create", plural, name, body)
-
-    def replace(self, plural: str, name: str, body: Json) -> Json:
-        if body["metadata"].get("resourceVersion") != self.get(plural, name)["metadata"].get("resourceVersion"):
-            raise ConflictError(f"cannot replace {plural}/{name}: modified (HTTP 409)")
-        return self._write("replace", plural, name, body)
+    def apply(self, plural: str, name: str, body: Json) -> None:
+        self._write("apply", plural, name, body, merged(self.objects[plural].get(name, {}), body))
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
         return self._write("patch", plural, name, patch, merged(self.get(plural, name), patch))
@@ -42,9 +34,9 @@ class FakeApi:
         label, _, value = label_selector.partition("=")
         return [pod for pod in self._pods if pod["metadata"]["labels"].get(label) == value]
 
-    def _write(self, verb: str, plural: str, name: str, sent: Json, outcome: Json | None = None) -> Json:
+    def _write(self, verb: str, plural: str, name: str, sent: Json, outcome: Json) -> Json:
         self.calls.append((verb, plural, name, sent))
-        self.objects[plural][name] = outcome or sent
+        self.objects[plural][name] = outcome
         return self.objects[plural][name]
 
 
@@ -67,7 +59,7 @@ def ready(state: str = "True") -> Json:
 def service_json(name: str, *traffic: Json) -> Json:
     """A Service with these entries of traffic."""
     status = {**ready(), "url": f"http://{name}.default.example.com", "traffic": list(traffic)}
-    return {"metadata": {"name": name, "resourceVersion": "7"}, "spec": {}, "status": status}
+    return {"metadata": {"name": name}, "spec": {}, "status": status}
 
 
 def revision_json(name: str, **annotations: str) -> Json:

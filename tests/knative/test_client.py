@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,22 +50,11 @@ def test_a_service_without_traffic_has_no_live_revision() -> None:
         KnativeClient("default", FakeApi(services=[service_json("resnet18")])).live_revision("resnet18")
 
 
-def test_deploy_creates_the_service_when_there_is_none() -> None:
+def test_deploy_applies_the_manifest_and_tells_what_is_there_then() -> None:
     api, manifest = FakeApi(), service_manifest("default", "resnet18", "example.com/resnet18:1")
-    KnativeClient("default", api).deploy(manifest)
-    assert api.calls == [("create", SERVICES, "resnet18", manifest)]
-
-
-def test_deploy_replaces_spec_and_labels_and_keeps_what_knative_wrote() -> None:
-    api, manifest = cluster(), service_manifest("default", "resnet18", "example.com/resnet18:2")
-    api.objects[SERVICES]["resnet18"]["metadata"]["annotations"] = {"serving.knative.dev/creator": "somebody"}
-    KnativeClient("default", api).deploy(manifest)
-    ((verb, _, _, sent),) = api.calls
-    assert verb == "replace"
-    assert sent["spec"] == manifest["spec"]
-    assert sent["metadata"]["labels"] == manifest["metadata"]["labels"]
-    assert sent["metadata"]["resourceVersion"] == "7"
-    assert sent["metadata"]["annotations"] == {"serving.knative.dev/creator": "somebody"}
+    service = KnativeClient("default", api).deploy(manifest)
+    assert api.calls == [("apply", SERVICES, "resnet18", manifest)]
+    assert (service.name, service.ready, service.url) == ("resnet18", False, None)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +117,27 @@ def test_an_api_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
         with pytest.raises(UnreachableError, match="cannot list pods"):
             client.pods("resnet18-00001")
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.integration
+def test_a_connection_that_breaks_is_told_at_once_and_not_tried_again_in_secret(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        tries: list[int] = []
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:  # the test is over
+                    return
+                tries.append(1)
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        kubeconfig = write_kubeconfig(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(UnreachableError):
+            KnativeClient("default", connect("default", kubeconfig)).service("resnet18")
+        server.shutdown(socket.SHUT_RDWR)
+    assert len(tries) <= 1
 
 
 @pytest.mark.parametrize("text", [None, "", "not: [yaml", "a: b"])

@@ -41,8 +41,8 @@ def start() -> Iterator[Start]:
     """Makes LocalPods that are closed when the test ends."""
     made: list[LocalPods] = []
 
-    def make(spec: LocalPodSpec, max_pods: int = 8, log_dir: Path | None = None) -> LocalPods:
-        made.append(LocalPods(spec, max_pods, log_dir))
+    def make(spec: LocalPodSpec, log_dir: Path | None = None, clock: Callable[[], float] = time.monotonic) -> LocalPods:
+        made.append(LocalPods(spec, log_dir=log_dir, clock=clock))
         return made[-1]
 
     yield make
@@ -231,6 +231,25 @@ def test_a_draining_pod_finishes_the_request_it_has(start: Start) -> None:
     assert poll_until(pods, ready(0)).died == 0
     client.join(PATIENCE_S)
     assert statuses == [200]
+
+
+@pytest.mark.integration
+def test_a_draining_pod_serves_on_until_its_delay_is_over_and_is_not_counted(start: Start) -> None:
+    now_s = [0.0]
+    pods = start(stub_spec(drain_delay_s=100.0), clock=lambda: now_s[0])
+    pods.scale_to(1)
+    (first,) = poll_until(pods, ready(1)).pods
+    pods.scale_to(0)
+    pods.scale_to(1)
+    drained, second = poll_until(pods, lambda status: [p.phase for p in status.pods] == ["terminating", "ready"]).pods
+    assert drained.name == first.name
+    for pod in (drained, second):
+        with urllib.request.urlopen(f"{pod.url}/", timeout=10) as answer:
+            assert answer.status == 200
+    now_s[0] = 100.0
+    assert [pod.name for pod in poll_until(pods, ready(1)).pods] == [second.name]
+    pods.scale_to(0)
+    now_s[0] = 300.0  # past the delay: closing does not wait for it
 
 
 @pytest.mark.integration

@@ -1,8 +1,10 @@
-"""Readiness: which answers count."""
+"""Readiness: which answers count, and that nobody waits for one."""
+
+import socket
 
 import pytest
 
-from knative.probe import says_ready
+from knative.probe import PROBE_TIMEOUT_S, ReadinessProbe, says_ready
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,35 @@ from knative.probe import says_ready
 )
 def test_says_ready(head: bytes, ready: bool) -> None:
     assert says_ready(head, "pod-1") is ready
+
+
+@pytest.mark.integration
+def test_an_answer_in_pieces_counts_when_it_is_whole() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        probe = ReadinessProbe(server.getsockname()[1], "/ready", "pod-1")
+        assert not probe.step(0.0)
+        connection, _ = server.accept()
+        with connection:
+            assert not probe.step(0.1)
+            assert connection.recv(4096).startswith(b"GET /ready HTTP/1.1\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            assert not probe.step(0.2)
+            connection.sendall(b"X-Pod: pod-1\r\n\r\n")
+            assert any(probe.step(0.3) for _ in range(10_000))
+
+
+@pytest.mark.integration
+def test_a_request_that_is_never_answered_is_given_up_for_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        probe = ReadinessProbe(server.getsockname()[1], "/ready", "pod-1")
+        assert not probe.step(0.0)
+        silent, _ = server.accept()
+        assert not probe.step(0.1)
+        assert not probe.step(PROBE_TIMEOUT_S)
+        assert silent.recv(4096) != b""
+        assert silent.recv(4096) == b""
+        silent.close()
+        assert not probe.step(PROBE_TIMEOUT_S)
+        second, _ = server.accept()
+        second.close()
+        probe.close()

@@ -1,0 +1,8 @@
+"""`python -m knative`."""
+
+import os
+import sys
+
+from knative.cli import main
+
+raise SystemExit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,40 @@
+"""The Knative Service that is deployed, read from manifests/base/service.yaml."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from knative.errors import ManifestError
+from knative.objects import Json
+
+SERVICE_FILE = Path(__file__).parent / "manifests/base/service.yaml"
+NAME_LABEL = "app.kubernetes.io/name"
+DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def service_manifest(namespace: str, name: str, image: str) -> Json:
+    """The manifest under this name and image. Raises ManifestError for what no cluster would take."""
+    check_name("namespace", namespace)
+    check_name("name", name)
+    if not image or any(character.isspace() for character in image):
+        raise ManifestError(f"image must be a name without spaces, was {image!r}")
+    service: Json = yaml.safe_load(SERVICE_FILE.read_text())
+    template = service["spec"]["template"]
+    service["metadata"] |= {"name": name, "namespace": namespace}
+    service["metadata"]["labels"][NAME_LABEL] = template["metadata"]["labels"][NAME_LABEL] = name
+    template["spec"]["containers"][0]["image"] = image
+    return service
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises ManifestError unless Kubernetes takes it as the name of a Service or namespace."""
+    if not DNS_LABEL.fullmatch(name):
+        raise ManifestError(
+            f"{what} must be 1 to 63 of a-z, 0-9 and -, begin with a letter, not end with -: was {name!r}"
+        )
+
+
+def as_yaml(manifest: Json) -> str:
+    """Text for kubectl apply -f -."""
+    return yaml.safe_dump(manifest, sort_keys=False)

@@ -1,0 +1,166 @@
+"""Views of the cluster's objects, frozen, and patches as values. Knative's names stand here and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from knative.errors import BoundsError, NoTrafficError
+
+Json = dict[str, Any]
+Phase = Literal["starting", "ready", "terminating"]
+
+SERVING_GROUP = "serving.knative.dev"
+SERVING_VERSION = "v1"
+SERVICES = "services"
+REVISIONS = "revisions"
+REVISION_LABEL = f"{SERVING_GROUP}/revision"
+
+AUTOSCALING_GROUP = "autoscaling.knative.dev"
+CLASS = f"{AUTOSCALING_GROUP}/class"
+METRIC = f"{AUTOSCALING_GROUP}/metric"
+TARGET = f"{AUTOSCALING_GROUP}/target"
+WINDOW = f"{AUTOSCALING_GROUP}/window"
+MIN_SCALE = f"{AUTOSCALING_GROUP}/min-scale"
+MAX_SCALE = f"{AUTOSCALING_GROUP}/max-scale"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBounds:
+    """How far Knative may scale one Revision.
+
+    max_pods is at least 1: Knative reads a max-scale of 0 as "without limit", so wanting no pods is min_pods 0, and
+    Knative's own window and grace period do the rest.
+    """
+
+    min_pods: int
+    max_pods: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_pods <= self.max_pods or self.max_pods < 1:
+            raise BoundsError(f"0 <= min_pods <= max_pods and max_pods >= 1: got {self.min_pods}, {self.max_pods}")
+
+    def annotations(self) -> dict[str, str]:
+        """Both, always: Knative refuses a patch after which max is below min."""
+        return {MIN_SCALE: str(self.min_pods), MAX_SCALE: str(self.max_pods)}
+
+
+def revision_patch(bounds: ScaleBounds) -> Json:
+    """JSON merge patch (RFC 7386) for a serving.knative.dev/v1 Revision.
+
+    Not for the Service: a changed template is a new Revision, with its cold starts. Not for the PodAutoscaler: Knative
+    copies the Revision's annotations over it. Needs Knative 1.21 or newer.
+    Source: knative/serving pkg/reconciler/revision/reconcile_resources.go.
+    """
+    return {"metadata": {"annotations": bounds.annotations()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What scales. Bounds as its annotations have them: without one, min_pods is 0 and max_pods None, no limit."""
+
+    name: str
+    ready: bool
+    min_pods: int
+    max_pods: int | None
+
+    @classmethod
+    def from_json(cls, revision: Mapping[str, Any]) -> Self:
+        """Read what the API server says of a Revision."""
+        annotations = revision["metadata"].get("annotations") or {}
+        return cls(
+            name=revision["metadata"]["name"],
+            ready=is_true(revision, "Ready"),
+            min_pods=int(annotations.get(MIN_SCALE, 0)),
+            max_pods=int(annotations.get(MAX_SCALE, 0)) or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Knative Service as seen from outside; traffic maps Revisions to the percentage they get."""
+
+    name: str
+    ready: bool
+    url: str | None
+    traffic: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, service: Mapping[str, Any]) -> Self:
+        """Read what the API server says of a Service; one just made has no status yet."""
+        status = service.get("status") or {}
+        traffic: dict[str, int] = {}
+        for target in status.get("traffic") or ():  # the same Revision can have an entry with a tag besides
+            traffic[target["revisionName"]] = traffic.get(target["revisionName"], 0) + target.get("percent", 0)
+        return cls(service["metadata"]["name"], is_true(service, "Ready"), status.get("url"), traffic)
+
+    def live_revision(self) -> str:
+        """The Revision that gets most of the traffic; of equals the one whose name sorts last, made last as a rule.
+
+        Raises NoTrafficError if none gets any.
+        """
+        percent, name = max(((percent, name) for name, percent in self.traffic.items()), default=(0, ""))
+        if percent == 0:
+            raise NoTrafficError(f"no Revision of the Service {self.name} gets traffic yet")
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of a Revision; times in seconds of the Unix clock, ready_unix_s None while it is not ready."""
+
+    name: str
+    phase: Phase
+    created_unix_s: float
+    ready_unix_s: float | None
+
+    @classmethod
+    def from_json(cls, pod: Mapping[str, Any]) -> Self:
+        """Read what the API server says of a pod."""
+        metadata = pod["metadata"]
+        ready_at = next((c.get("lastTransitionTime") for c in _conditions(pod) if c["type"] == "Ready"), None)
+        ready = is_true(pod, "Ready")
+        phase: Phase = "ready" if ready else "starting"
+        return cls(
+            name=metadata["name"],
+            phase="terminating" if metadata.get("deletionTimestamp") else phase,
+            created_unix_s=unix_s(metadata["creationTimestamp"]),
+            ready_unix_s=unix_s(ready_at) if ready and ready_at else None,
+        )
+
+
+def living_pods(pods: Sequence[Mapping[str, Any]]) -> tuple[Pod, ...]:
+    """The pods that run or will run, oldest first: not those that ended and whose record is still there."""
+    living = [
+        Pod.from_json(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    ]
+    return tuple(sorted(living, key=lambda pod: (pod.created_unix_s, pod.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class PodCounts:
+    """How many pods of a Revision are where in their life."""
+
+    ready_pods: int
+    starting_pods: int
+    terminating_pods: int
+
+    @classmethod
+    def of(cls, pods: Sequence[Pod]) -> Self:
+        """Count them."""
+        phases = [pod.phase for pod in pods]
+        return cls(phases.count("ready"), phases.count("starting"), phases.count("terminating"))
+
+
+def is_true(thing: Mapping[str, Any], condition: str) -> bool:
+    """Whether a condition of its status holds; what was not said does not hold."""
+    return any(c["type"] == condition and c["status"] == "True" for c in _conditions(thing))
+
+
+def unix_s(timestamp: str) -> float:
+    """Kubernetes' "2026-08-21T10:00:00Z" as seconds of the Unix clock."""
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+def _conditions(thing: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (thing.get("status") or {}).get("conditions") or ()

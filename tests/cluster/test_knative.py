@@ -1,0 +1,95 @@
+"""On a real Knative: deployed as the README says, answered from zero, scaled by our client without a new Revision."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from knative.errors import ClusterError, ForbiddenError, NotFoundError
+from knative.manifests import service_manifest
+from knative.objects import REVISIONS, PodCounts, ScaleBounds, revision_patch
+from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+def has_pods(cluster: Cluster, revision: str, ready: int) -> bool:
+    """Exactly so many ready pods, and none starting or terminating."""
+    return cluster.client().pod_counts(revision) == PodCounts(ready, 0, 0)
+
+
+def test_a_photograph_is_classified_from_zero(cluster: Cluster, deployed_service: str, samples_dir: Path) -> None:
+    revision = cluster.client().live_revision(deployed_service)
+    wait_until(lambda: has_pods(cluster, revision.name, 0), "no pods", timeout_s=180)
+    answer = cluster.predict(deployed_service, samples_dir / "cat.jpg")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["label"] in answer.json()["prediction"]
+    assert answer.json()["label"]
+    assert answer.headers["X-Pod"].startswith(revision.name)
+    print(f"from zero to answer: {answer.elapsed.total_seconds():.2f} s")
+
+
+def test_bounds_on_the_live_revision_move_its_pods_without_a_new_one(cluster: Cluster, deployed_service: str) -> None:
+    client = cluster.client()
+    revision = client.live_revision(deployed_service)
+    wanted = len(client.pods(revision.name)) + 1
+    assert client.set_bounds(revision.name, ScaleBounds(wanted, wanted)).min_pods == wanted
+    took_s = wait_until(lambda: has_pods(cluster, revision.name, wanted), f"{wanted} ready pods", timeout_s=60)
+    assert cluster.revisions(deployed_service) == [revision.name]
+    print(f"{wanted} pods after {took_s:.1f} s")
+    client.set_bounds(revision.name, ScaleBounds(0, 1))
+    wait_until(lambda: has_pods(cluster, revision.name, 0), "no pods", timeout_s=180)
+    assert cluster.revisions(deployed_service) == [revision.name]
+    assert client.live_revision(deployed_service).name == revision.name
+
+
+def test_knative_refuses_what_our_bounds_refuse(cluster: Cluster, deployed_service: str) -> None:
+    revision = cluster.client().live_revision(deployed_service)
+    patch = revision_patch(ScaleBounds(1, 1))
+    patch["metadata"]["annotations"]["autoscaling.knative.dev/min-scale"] = "2"
+    with pytest.raises(ClusterError, match="max-scale=1 is less than min-scale=2"):
+        cluster.client().api.merge_patch(REVISIONS, revision.name, patch)
+
+
+def test_what_is_not_there_is_not_found(cluster: Cluster) -> None:
+    with pytest.raises(NotFoundError, match="no-such"):
+        cluster.client().service("no-such")
+    with pytest.raises(NotFoundError, match="no-such"):
+        cluster.client().set_bounds("no-such", ScaleBounds(0, 1))
+
+
+def test_our_own_manifest_is_deployed_again_and_changed(cluster: Cluster, samples_dir: Path) -> None:
+    client = cluster.client()
+    manifest = service_manifest(NAMESPACE, "ours", IMAGE)
+    client.deploy(manifest)
+    wait_until(lambda: client.service("ours").ready, "the Service is ready")
+    assert cluster.predict("ours", samples_dir / "coffee.jpg").status_code == 200
+    client.deploy(manifest)
+    assert cluster.revisions("ours") == ["ours-00001"]
+    manifest["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/window"] = "6s"
+    client.deploy(manifest)
+    wait_until(lambda: client.live_revision("ours").name == "ours-00002", "the second Revision gets the traffic")
+    cluster.run("kubectl", "delete", "ksvc", "ours", "-n", NAMESPACE)
+
+
+def test_the_tuners_account_may_scale_and_nothing_else(cluster: Cluster, deployed_service: str, tmp_path: Path) -> None:
+    cluster.run("kubectl", "apply", "-n", NAMESPACE, "-f", "knative/manifests/base/rbac.yaml")
+    token = cluster.run("kubectl", "create", "token", "tuner", "-n", NAMESPACE).strip()
+    config = json.loads(cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["certificate-authority"] = str(cluster.kubeconfig.parent / "pki/ca.crt")
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    tuner = cluster.client(tmp_path / "kubeconfig")
+    revision = tuner.live_revision(deployed_service)
+    tuner.set_bounds(revision.name, ScaleBounds(0, 3))
+    assert tuner.revision(revision.name).max_pods == 3
+    tuner.pod_counts(revision.name)
+    with pytest.raises(ForbiddenError, match="tuner"):
+        tuner.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
+
+
+def test_the_overlays_pass_knatives_own_checks(cluster: Cluster) -> None:
+    folder = "knative/manifests/overlays"
+    for overlay in ("kpa", "hpa", "tuned"):
+        cluster.run("kubectl", "apply", "--dry-run=server", "-n", NAMESPACE, "-k", f"{folder}/{overlay}")
+    cluster.run("kubectl", "apply", "--dry-run=server", "-n", NAMESPACE, "-k", "knative/manifests/kubernetes")

@@ -1,0 +1,47 @@
+"""Usage of a process tree: against what the kernel tells a process about itself."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from knative.procfs import tree_usage
+
+BURN_IN_CHILD = """
+import os, time
+if os.fork() == 0:
+    while time.process_time() < 0.4:
+        pass
+    print("burnt", flush=True)
+    time.sleep(600)
+os.wait()
+"""
+
+
+def test_this_process_used_what_it_says_it_used() -> None:
+    before = os.times()
+    usage = tree_usage(os.getpid())
+    after = os.times()
+    assert usage is not None
+    assert sum(before[:4]) - 0.05 <= usage.cpu_seconds <= sum(after[:4]) + 0.05
+    assert usage.resident_bytes > 1e6
+
+
+def test_a_process_that_is_gone_used_nothing_that_we_know() -> None:
+    assert tree_usage(2**22 + 1) is None  # above any pid that Linux gives
+
+
+@pytest.mark.integration
+def test_what_a_child_uses_counts_for_its_parent() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BURN_IN_CHILD], stdout=subprocess.PIPE, start_new_session=True
+    ) as tree:
+        try:
+            assert tree.stdout is not None
+            assert tree.stdout.readline() == b"burnt\n"
+            usage = tree_usage(tree.pid)
+        finally:
+            os.killpg(tree.pid, 9)
+    assert usage is not None
+    assert usage.cpu_seconds >= 0.39
