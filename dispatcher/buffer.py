@@ -163,15 +163,14 @@ class BurstBuffer:
         """Time has passed: something may have lapsed."""
         return self._advance(now_s)
 
-    def next_event_s(self) -> float | None:
+    def next_event_s(self, now_s: float) -> float | None:
         """When tick() is due if nothing else happens; None when nothing waits."""
         if not self.waiting:
             return None
-        times_s = [self._drops[0][0]] if self._drops else []
+        times_s = [self._drops[0][0], *self._backends.rest_ends_s()]
         if self._capacity is not None:
             times_s.append(self._capacity.valid_until_s)
-        times_s += self._backends.rest_ends_s()
-        return min(times_s, default=None)
+        return min((time_s for time_s in times_s if time_s > now_s), default=None)
 
     def limit(self, now_s: float) -> float:
         """How many requests may be in flight now; infinite when nobody holds them back."""

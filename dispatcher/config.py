@@ -7,7 +7,6 @@ from math import isfinite
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-
 Number = TypeVar("Number", int, float)
 
 
@@ -105,7 +104,7 @@ def parse_config(argv: list[str] | None, env: Mapping[str, str]) -> Config:
 
 
 def parse_urls(name: str, texts: list[str]) -> tuple[str, ...]:
-    """Base URLs without their last slash; raises ConfigError unless each is http or https with a host, and unlike the others."""
+    """Base URLs without their last slash; raises ConfigError unless each is http(s) with a host, no two alike."""
     urls = tuple(text.strip().rstrip("/") for text in texts if text.strip())
     for url in urls:
         parts = urlsplit(url)

@@ -1,0 +1,5 @@
+"""`python -m loadgen URL`."""
+
+from loadgen.cli import main
+
+raise SystemExit(main())
