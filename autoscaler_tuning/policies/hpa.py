@@ -1,0 +1,297 @@
+"""HPA: what Kubernetes' Horizontal Pod Autoscaler does on CPU utilization.
+
+Source: kubernetes 1.36 pkg/controller/podautoscaler (replica_calculator.go, horizontal.go).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal
+
+from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
+
+NO_METRICS = "did not receive metrics for targeted pods (pods might be unready)"
+
+
+class NoMetricsError(Exception):
+    """No pod that counts has a metric, so nothing can be recommended."""
+
+
+@dataclass(frozen=True, slots=True)
+class HpaPod:
+    """A pod as the controller sees it; ages are seconds before now.
+
+    ready None: it has no Ready condition. cpu_usage_milli None: it has no metric.
+    """
+
+    phase: str
+    ready: bool | None
+    started_ago_s: float | None
+    readiness_changed_ago_s: float = 0.0
+    deleting: bool = False
+    cpu_usage_milli: int | None = None
+    metric_age_s: float = 0.0
+    metric_window_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HpaConfig:
+    """The controller's defaults, and a pod's CPU request."""
+
+    target_utilization_percent: int = 70
+    cpu_request_milli: int = 200
+    tolerance: float = 0.1
+    cpu_initialization_period_s: float = 300.0
+    initial_readiness_delay_s: float = 30.0
+    downscale_stabilization_s: float = 300.0
+    min_pods: int = 1
+    max_pods: int = 1_000_000
+    sync_s: float = 15.0
+    metrics_resolution_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.target_utilization_percent < 1 or self.cpu_request_milli < 1:
+            raise ValueError(
+                "target_utilization_percent and cpu_request_milli must be at least 1, were "
+                f"{self.target_utilization_percent}, {self.cpu_request_milli}"
+            )
+
+
+def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
+    """GetResourceReplicas: pods for the target utilization, counting missing and unready pods on the careful side.
+
+    Raises NoMetricsError.
+    """
+    alive = [pod for pod in pods if not pod.deleting and pod.phase != "Failed"]
+    unready = [pod for pod in alive if _is_unready(pod, config)]
+    missing = [pod for pod in alive if pod not in unready and pod.cpu_usage_milli is None]
+    usages = [pod.cpu_usage_milli for pod in alive if pod not in unready and pod.cpu_usage_milli is not None]
+    if not usages:
+        raise NoMetricsError(NO_METRICS)
+    ratio = _ratio(usages, config)
+    ready_count = len(usages)
+    add_unready = bool(unready) and ratio > 1
+    if not add_unready and not missing:
+        return current if _within(ratio, config) else ceil(ratio * ready_count)
+    if ratio < 1:
+        fallback = config.cpu_request_milli * max(100, config.target_utilization_percent) // 100
+        usages += [fallback] * len(missing)
+    elif ratio > 1:
+        usages += [0] * len(missing)
+    if add_unready:
+        usages += [0] * len(unready)
+    return _careful(ratio, _ratio(usages, config), len(usages), current, config)
+
+
+def _careful(ratio: float, new_ratio: float, count: int, current: int, config: HpaConfig) -> int:
+    """No change where the pods that were guessed at would turn the direction."""
+    if _within(new_ratio, config) or (ratio < 1 < new_ratio) or (new_ratio < 1 < ratio):
+        return current
+    pods = ceil(new_ratio * count)
+    if (new_ratio < 1 and pods > current) or (new_ratio > 1 and pods < current):
+        return current
+    return pods
+
+
+def _ratio(usages_milli: Sequence[int], config: HpaConfig) -> float:
+    """Of the utilization, in whole per cent, to its target."""
+    utilization = 100 * sum(usages_milli) // (len(usages_milli) * config.cpu_request_milli)
+    return utilization / config.target_utilization_percent
+
+
+def _within(ratio: float, config: HpaConfig) -> bool:
+    return 1 - config.tolerance <= ratio <= 1 + config.tolerance
+
+
+def _is_unready(pod: HpaPod, config: HpaConfig) -> bool:
+    """Pending; or its metric may still be that of its start. One without a metric is missing, not unready."""
+    if pod.phase == "Pending":
+        return True
+    if pod.cpu_usage_milli is None:
+        return False
+    if pod.ready is None or pod.started_ago_s is None:
+        return True
+    if pod.started_ago_s < config.cpu_initialization_period_s:
+        return not pod.ready or pod.metric_age_s > pod.readiness_changed_ago_s - pod.metric_window_s
+    return not pod.ready and pod.readiness_changed_ago_s > pod.started_ago_s - config.initial_readiness_delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """So many pods, or so many per cent, within period_s."""
+
+    kind: Literal["Pods", "Percent"]
+    value: int
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRules:
+    """One direction of an HPA's behavior."""
+
+    stabilization_window_s: float
+    select_policy: Literal["Max", "Min", "Disabled"]
+    policies: tuple[ScalingPolicy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """spec.behavior: rules for both directions."""
+
+    up: ScalingRules
+    down: ScalingRules
+
+
+@dataclass(slots=True)
+class Stabiliser:
+    """What the controller makes of recommendations over time: stabilisation, rates and bounds."""
+
+    config: HpaConfig
+    behavior: Behavior | None = None
+    _seen: list[tuple[float, int]] = field(default_factory=list)
+    _ups: list[tuple[float, int]] = field(default_factory=list)
+    _downs: list[tuple[float, int]] = field(default_factory=list)
+
+    def begin(self, now_s: float, current: int) -> None:
+        """The first look at a target counts its present size as a recommendation, so that nothing is cut at once."""
+        if not self._seen:
+            self._seen.append((now_s, current))
+
+    def desired(self, now_s: float, current: int, recommended: int) -> int:
+        """The pods to set now."""
+        if current > self.config.max_pods:
+            return self.config.max_pods
+        if current < self.config.min_pods:
+            return self.config.min_pods
+        pods = self._by_default(now_s, current, recommended)
+        if self.behavior:
+            pods = self._by_rules(now_s, current, recommended, self.behavior)
+        self._seen.append((now_s, recommended))
+        if self.behavior and pods > current:
+            _store(self._ups, (now_s, pods - current), self.behavior.up)
+        elif self.behavior and pods < current:
+            _store(self._downs, (now_s, pods - current), self.behavior.down)
+        return pods
+
+    def _by_default(self, now_s: float, current: int, recommended: int) -> int:
+        """Down only to the highest recommendation of the window; up to twice the pods, or four."""
+        since_s = now_s - self.config.downscale_stabilization_s
+        pods = max([recommended, *(seen for time_s, seen in self._seen if time_s > since_s)])
+        most = min(self.config.max_pods, max(2 * current, 4))
+        return max(self.config.min_pods, min(most, pods))
+
+    def _by_rules(self, now_s: float, current: int, recommended: int, behavior: Behavior) -> int:
+        up_since_s = now_s - behavior.up.stabilization_window_s
+        down_since_s = now_s - behavior.down.stabilization_window_s
+        least = min([recommended, *(seen for time_s, seen in self._seen if time_s > up_since_s)])
+        most = max([recommended, *(seen for time_s, seen in self._seen if time_s > down_since_s)])
+        stable = min(max(current, least), most)
+        if stable > current:
+            limit = max(current, self._limit(now_s, current, behavior.up, 1))
+            return min(stable, self.config.max_pods, limit)
+        if stable < current:
+            limit = min(current, self._limit(now_s, current, behavior.down, -1))
+            return max(stable, self.config.min_pods, limit)
+        return stable
+
+    def _limit(self, now_s: float, current: int, rules: ScalingRules, sign: int) -> int:
+        """How far the policies of one direction let it go; sign is 1 for up, -1 for down."""
+        if rules.select_policy == "Disabled":
+            return current
+        changes = self._ups + self._downs
+        limits = []
+        for policy in rules.policies:
+            start = current - sum(change for time_s, change in changes if time_s > now_s - policy.period_s)
+            if policy.kind == "Pods":
+                limits.append(start + sign * policy.value)
+            elif sign > 0:
+                limits.append(ceil(start * (1 + policy.value / 100)))
+            else:
+                limits.append(int(start * (1 - policy.value / 100)))
+        widest: Callable[[Sequence[int]], int] = max if sign > 0 else min
+        narrowest: Callable[[Sequence[int]], int] = min if sign > 0 else max
+        return widest(limits) if rules.select_policy == "Max" else narrowest(limits)
+
+
+def _store(events: list[tuple[float, int]], event: tuple[float, int], rules: ScalingRules) -> None:
+    """Keep a change; it takes the place of the last one that is older than every period of its own direction.
+
+    So the rules of the other direction, where their periods are longer, may no longer see that one: as upstream has it.
+    """
+    longest_s = max((policy.period_s for policy in rules.policies), default=0.0)
+    outdated = [index for index, (time_s, _) in enumerate(events) if time_s <= event[0] - longest_s]
+    if outdated:
+        events[outdated[-1]] = event
+    else:
+        events.append(event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """CPU of one pod over the interval that ended at time_s."""
+
+    time_s: float
+    window_s: float
+    usage_milli: int
+
+
+class Hpa:
+    """The policy `hpaN`: N % of the CPU request, on metrics that are up to one resolution old; at least one pod."""
+
+    def __init__(self, config: HpaConfig | None = None) -> None:
+        self.config = config or HpaConfig()
+        self._stabiliser = Stabiliser(self.config)
+        self._samples: dict[str, tuple[float, float]] = {}
+        self._metrics: dict[str, _Metric] = {}
+        self._sampled_s = float("-inf")
+
+    @property
+    def interval_s(self) -> float:
+        return self.config.sync_s
+
+    def decide(self, obs: Observation) -> Decision:
+        """Decide one sync; without metrics, keep what there is."""
+        self._sample(obs)
+        current = obs.ready_pods + obs.starting_pods
+        if not obs.fresh:
+            return Decision(current, "no data: holding")
+        pods = [self._seen(pod, obs.now_s) for pod in obs.pods]
+        try:
+            recommended = recommend(pods, current, self.config)
+        except NoMetricsError as error:
+            return Decision(max(self.config.min_pods, current), f"no metrics: holding ({error})")
+        self._stabiliser.begin(obs.now_s, current)
+        wanted = self._stabiliser.desired(obs.now_s, current, recommended)
+        target = self.config.target_utilization_percent
+        return Decision(wanted, f"cpu: {recommended} pods recommended for {target} %, {wanted} after stabilisation")
+
+    def _sample(self, obs: Observation) -> None:
+        """The metrics pipeline: usage over the interval between its last two looks at each pod."""
+        if obs.now_s - self._sampled_s < self.config.metrics_resolution_s:
+            return
+        self._sampled_s = obs.now_s
+        for pod in obs.pods:
+            if pod.cpu_seconds is None:
+                continue
+            if pod.name in self._samples:
+                then_s, before = self._samples[pod.name]
+                window_s = obs.now_s - then_s
+                usage = int(1000 * max(0.0, pod.cpu_seconds - before) / window_s)
+                self._metrics[pod.name] = _Metric(obs.now_s, window_s, usage)
+            self._samples[pod.name] = (obs.now_s, pod.cpu_seconds)
+        alive = {pod.name for pod in obs.pods}
+        self._samples = {name: sample for name, sample in self._samples.items() if name in alive}
+        self._metrics = {name: metric for name, metric in self._metrics.items() if name in alive}
+
+    def _seen(self, pod: PodSample, now_s: float) -> HpaPod:
+        metric = self._metrics.get(pod.name)
+        return HpaPod(
+            phase="Pending" if pod.phase is PodPhase.STARTING else "Running",
+            ready=pod.phase is PodPhase.READY,
+            started_ago_s=now_s - pod.started_s,
+            readiness_changed_ago_s=now_s - (pod.started_s if pod.ready_s is None else pod.ready_s),
+            deleting=pod.phase is PodPhase.TERMINATING,
+            cpu_usage_milli=metric.usage_milli if metric else None,
+            metric_age_s=now_s - metric.time_s if metric else 0.0,
+            metric_window_s=metric.window_s if metric else 0.0,
+        )

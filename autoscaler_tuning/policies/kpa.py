@@ -1,0 +1,144 @@
+"""KPA: what Knative's own autoscaler does.
+
+Source: knative/serving at 98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go, Scale().
+"""
+
+from dataclasses import dataclass
+from math import ceil, floor, isfinite
+
+from autoscaler_tuning.types import Decision, Observation
+from autoscaler_tuning.windows import MaxWindow, TimedBuckets
+
+
+@dataclass(frozen=True, slots=True)
+class KpaConfig:
+    """Knative's defaults at containerConcurrency 1.
+
+    target_value: requests in flight per pod to aim at, 70 % of total_value, which a pod can take.
+    target_burst_capacity: -1 is unlimited. max_scale_up_rate, max_scale_down_rate: factors of one tick.
+    """
+
+    target_value: float = 0.7
+    total_value: float = 1.0
+    stable_window_s: float = 60.0
+    panic_window_s: float = 6.0
+    panic_threshold: float = 2.0
+    max_scale_up_rate: float = 1000.0
+    max_scale_down_rate: float = 2.0
+    scale_down_delay_s: float = 0.0
+    target_burst_capacity: float = 211.0
+    activation_scale: int = 0
+    reachable: bool = True
+    tick_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.target_value) and self.target_value >= 0.01):
+            raise ValueError(f"target_value must be at least 0.01 and finite, was {self.target_value}")
+        if not (self.max_scale_up_rate > 1 and self.max_scale_down_rate > 1):
+            raise ValueError(f"scale rates must be above 1, were {self.max_scale_up_rate}, {self.max_scale_down_rate}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """One answer: pods, what the activator may leave to bursts, and whether panic made it."""
+
+    pods: int
+    excess_burst_capacity: int
+    panicking: bool
+
+
+class KpaScaler:
+    """Scale(), called once a tick with the two window averages."""
+
+    def __init__(self, config: KpaConfig, now_s: float, ready_pods: int) -> None:
+        """A scaler that starts with pods starts in panic, so that it does not scale them down blindly."""
+        self._config = config
+        self._panic_since_s = now_s if ready_pods > 1 else None
+        self._panic_pods = ready_pods
+        self._delay = MaxWindow(config.scale_down_delay_s) if config.scale_down_delay_s > 0 else None
+
+    def scale(self, now_s: float, ready_pods: int, stable: float, panic: float) -> Scaled:
+        """stable, panic: mean concurrency over each window, summed over pods."""
+        config, current = self._config, max(1, ready_pods)
+        wanted_panic = ceil(panic / config.target_value)
+        pods = self._limited(ceil(stable / config.target_value), current)
+        panic_pods = self._limited(wanted_panic, current)
+        self._turn_panic(now_s, wanted_panic / current >= config.panic_threshold)
+        panicking = self._panic_since_s is not None
+        if panicking:
+            self._panic_pods = pods = max(self._panic_pods, pods, panic_pods)
+        if config.reachable and self._delay:
+            pods = self._delay.record(now_s, pods)
+        return Scaled(pods, self._excess_burst_capacity(ready_pods, panic), panicking)
+
+    def _limited(self, wanted: int, current: int) -> int:
+        """Within the rates of one tick; the activation scale lifts what is wanted at all."""
+        config = self._config
+        most = ceil(config.max_scale_up_rate * current)
+        least = floor(current / config.max_scale_down_rate) if config.reachable else 0
+        pods = min(max(wanted, least), most)
+        if config.activation_scale > 1 and wanted > 0:
+            return max(pods, config.activation_scale)
+        return pods
+
+    def _turn_panic(self, now_s: float, surging: bool) -> None:
+        """On with a surge; off when one whole stable window has passed since the last."""
+        if surging:
+            self._panic_since_s = now_s
+        elif self._panic_since_s is not None and self._panic_since_s + self._config.stable_window_s < now_s:
+            self._panic_since_s, self._panic_pods = None, 0
+
+    def _excess_burst_capacity(self, ready_pods: int, panic: float) -> int:
+        capacity = self._config.target_burst_capacity
+        if capacity == 0:
+            return 0
+        if capacity < 0:
+            return -1
+        return floor(ready_pods * self._config.total_value - capacity - panic)
+
+
+class Kpa:
+    """The policy `kpa`: Knative's windows over the concurrency of each second, and Scale() every tick.
+
+    The caller asks at once when the first request comes at zero pods, as the activator pokes the autoscaler; that
+    request then counts as a concurrency of 1 until its second has been measured.
+    """
+
+    def __init__(self, config: KpaConfig | None = None) -> None:
+        self.config = config or KpaConfig()
+        self._stable = TimedBuckets(self.config.stable_window_s)
+        self._panic = TimedBuckets(self.config.panic_window_s)
+        self._recorded = -1
+        self._scaler: KpaScaler | None = None
+
+    @property
+    def interval_s(self) -> float:
+        return self.config.tick_s
+
+    def decide(self, obs: Observation) -> Decision:
+        """Decide one tick; without data, keep what there is."""
+        self._record(obs)
+        if not obs.fresh or self._stable.is_empty(obs.now_s):
+            return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
+        if self._scaler is None:
+            self._scaler = KpaScaler(self.config, obs.now_s, obs.ready_pods)
+        stable, panic = self._stable.average(obs.now_s), self._panic.average(obs.now_s)
+        scaled = self._scaler.scale(obs.now_s, obs.ready_pods, stable, panic)
+        if scaled.panicking:
+            reason = f"panic: {scaled.pods} pods for concurrency {panic:.1f} over {self.config.panic_window_s:g} s"
+        else:
+            reason = f"stable: {scaled.pods} pods for concurrency {stable:.1f} over {self.config.stable_window_s:g} s"
+        return Decision(scaled.pods, reason)
+
+    def _record(self, obs: Observation) -> None:
+        """Each whole second is reported when it has ended."""
+        for second in obs.seconds:
+            if second.index > self._recorded:
+                self._add(second.index + 1, second.concurrency)
+                self._recorded = second.index
+        if obs.waiting and obs.ready_pods + obs.starting_pods == 0 and self._stable.average(obs.now_s) == 0:
+            self._add(obs.now_s, 1.0)
+
+    def _add(self, time_s: float, concurrency: float) -> None:
+        self._stable.record(time_s, concurrency)
+        self._panic.record(time_s, concurrency)
