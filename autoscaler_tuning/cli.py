@@ -14,6 +14,7 @@ import numpy as np
 
 from autoscaler_tuning import conformance, stack
 from autoscaler_tuning.compare import simulated_run
+from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.demo import DemoConfig, run_demo
 from autoscaler_tuning.policies import PolicySpec, UnknownPolicyError, policy_named
 from autoscaler_tuning.report import Section, html_page, rows_as_dicts, text_table
@@ -275,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
-    except (WorkloadError, UnknownPolicyError, SimulationError, FileNotFoundError) as error:
+    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, FileNotFoundError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except (StackError, KnativeError) as error:

@@ -24,10 +24,14 @@ Case = Mapping[str, Any]
 SHOWN = 3
 
 
+class VectorsError(ValueError):
+    """The file holds no vectors."""
+
+
 def lines(path: Path) -> Iterator[tuple[str, bool]]:
     """For each kind of vector in the file a line `N of M agree`, and whether all do; then the first that do not.
 
-    Raises ValueError if the file holds no vectors, OSError if it cannot be read.
+    Raises VectorsError if the file holds no vectors, OSError if it cannot be read.
     """
     for kind, cases in _read(path).items():
         faults = [(index, fault) for index, case in enumerate(cases) if (fault := CHECKS[kind](case))]
@@ -112,7 +116,7 @@ def _read(path: Path) -> dict[str, list[Case]]:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             vectors = json.load(file)
     except (gzip.BadGzipFile, EOFError, ValueError) as error:
-        raise ValueError(f"{path} holds no vectors: {error}") from error
+        raise VectorsError(f"{path} holds no vectors: {error}") from error
     if not isinstance(vectors, dict) or not vectors or not vectors.keys() <= CHECKS.keys():
-        raise ValueError(f"{path} holds no vectors of the kinds {', '.join(CHECKS)}")
+        raise VectorsError(f"{path} holds no vectors of the kinds {', '.join(CHECKS)}")
     return vectors

@@ -119,7 +119,8 @@ def _simulated_section(config: DemoConfig, workload: Workload, say: Say) -> Sect
         say(f"simulated: all of {config.workload.name} under {spec.name}, {time.monotonic() - began_s:.1f} s")
     about = (
         f"all {workload.duration_s} s of {config.workload.name}, pods that start in {sim.cold_start_s[0]:g} to "
-        f"{sim.cold_start_s[1]:g} s and serve one request in {sim.service_time_s:g} s, at most {sim.max_pods}; "
+        f"{sim.cold_start_s[1]:g} s and serve one request in {sim.service_time_s:g} s, all of it CPU time, "
+        f"at most {sim.max_pods}; "
         f"zero pods cost Knative's window and grace period; SLO {config.slo_s:g} s."
     )
     return Section("Simulated, the whole workload", about, config.slo_s, tuple(runs))

@@ -87,7 +87,7 @@ def live_policy(config: ServeConfig) -> Policy:
 def make_target(config: ServeConfig) -> Target:
     """The pods of this machine, or the Service of a cluster."""
     if config.target == "knative":
-        return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic)
+        return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic, time.time)
     return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
 
 

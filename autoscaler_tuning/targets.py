@@ -7,7 +7,7 @@ from typing import Protocol
 from autoscaler_tuning.types import PodPhase, PodSample
 from knative.client import KnativeClient
 from knative.local import LocalPods
-from knative.objects import ScaleBounds
+from knative.objects import Pod, ScaleBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class LocalTarget:
         samples = tuple(
             PodSample(pod.name, PodPhase(pod.phase), pod.started_s, pod.ready_s, pod.cpu_seconds) for pod in status.pods
         )
-        ready = tuple(pod.url for pod in status.pods if pod.phase == PodPhase.READY)
+        ready = tuple(pod.url for pod in status.pods if pod.phase == "ready")
         return TargetState(samples, ready, status.started)
 
     def scale_to(self, pods: int) -> None:
@@ -63,22 +63,28 @@ class KnativeTarget:
     """
 
     def __init__(
-        self, client: KnativeClient, service: str, clock: Callable[[], float], poll_every_s: float = 0.25
+        self,
+        client: KnativeClient,
+        service: str,
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float],
+        poll_every_s: float = 0.25,
     ) -> None:
-        self._client, self._service, self._clock, self._poll_every_s = client, service, clock, poll_every_s
+        self._client, self._service = client, service
+        self._clock, self._unix_clock, self._poll_every_s = clock, unix_clock, poll_every_s
         self._polled_s = float("-inf")
         self._state = TargetState((), None, 0)
-        self._seen: dict[str, PodSample] = {}
+        self._seen: set[str] = set()
         self._revision: str | None = None
         self._bounds: ScaleBounds | None = None
-        self._cold_starts = 0
 
     def poll(self) -> TargetState:
         """Ask the API at most every poll_every_s; between two asks the last answer stands."""
         if self._clock() - self._polled_s >= self._poll_every_s:
             self._polled_s = self._clock()
-            self._follow(self._client.live_revision(self._service).name)
-            self._state = TargetState(self._samples(), None, self._cold_starts)
+            revision = self._client.live_revision(self._service).name
+            self._follow(revision)
+            self._state = self._state_of(self._client.pods(revision))
         return self._state
 
     def scale_to(self, pods: int) -> None:
@@ -87,6 +93,21 @@ class KnativeTarget:
         if self._revision is not None and bounds != self._bounds:
             self._client.set_bounds(self._revision, bounds)
             self._bounds = bounds
+
+    def _state_of(self, pods: tuple[Pod, ...]) -> TargetState:
+        """On the controller's clock: the cluster's is a Unix clock, in whole seconds."""
+        offset_s = self._clock() - self._unix_clock()
+        samples = tuple(
+            PodSample(
+                name=pod.name,
+                phase=PodPhase(pod.phase),
+                started_s=pod.created_unix_s + offset_s,
+                ready_s=None if pod.ready_unix_s is None else pod.ready_unix_s + offset_s,
+            )
+            for pod in pods
+        )
+        self._seen |= {pod.name for pod in pods}
+        return TargetState(samples, None, len(self._seen))
 
     def close(self) -> None:
         """Leave the cluster as it is: the bounds stay until the next Revision."""

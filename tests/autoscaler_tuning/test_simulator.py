@@ -82,7 +82,7 @@ def test_the_expired_are_not_starved() -> None:
 
 
 def test_d_d_1_waits_exactly_nothing_or_exactly_what_it_must() -> None:
-    spaced = pinned(1, np.arange(20) * 0.25, service_time_s=0.25, service_cv=0.0)
+    spaced = pinned(1, np.arange(0, 5, 0.25, dtype=np.float64), service_time_s=0.25, service_cv=0.0)
     assert spaced.done_s - spaced.intended_s == pytest.approx(0.25)
     crowded = pinned(1, np.zeros(4), service_time_s=0.25, service_cv=0.0)
     assert crowded.done_s == pytest.approx([0.25, 0.5, 0.75, 1.0])
@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
 
 
 def test_two_policies_see_the_same_service_times() -> None:
-    arrivals_s = np.arange(50) * 1.0
+    arrivals_s = np.arange(50, dtype=np.float64)
     few, many = pinned(1, arrivals_s), pinned(9, arrivals_s)
     assert few.done_s.tolist() == many.done_s.tolist()
 

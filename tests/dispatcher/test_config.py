@@ -1,0 +1,49 @@
+"""Settings: flags, variables, and what is refused."""
+
+import pytest
+
+from dispatcher.config import ConfigError, parse_config
+
+
+def test_the_defaults() -> None:
+    config = parse_config([], {})
+    assert (config.port, config.host, config.ml_service_url) == (8001, "0.0.0.0", ("http://127.0.0.1:8000",))
+    assert (config.backend_concurrency, config.queue_limit, config.slo_s) == ((0,), 1000, 0.5)
+    assert (config.order, config.hold, config.attempts, config.accept_backends) == ("deadline", "capacity", 3, False)
+    assert (config.request_timeout_s, config.drain_timeout_s, config.max_body_bytes) == (120, 60, 10485760)
+    assert config.ml_service_host is None
+
+
+def test_a_variable_sets_what_no_flag_does() -> None:
+    env = {"QUEUE_LIMIT": "7", "PORT": "9000", "ML_SERVICE_URL": "http://a:1/, http://b:2", "ACCEPT_BACKENDS": "true"}
+    config = parse_config(["--port", "9001"], env)
+    assert (config.queue_limit, config.port, config.accept_backends) == (7, 9001, True)
+    assert config.ml_service_url == ("http://a:1", "http://b:2")
+    assert config.backend_concurrency == (0, 0)
+
+
+def test_each_backend_can_have_a_concurrency_of_its_own() -> None:
+    config = parse_config(["--ml-service-url", "http://a,http://b", "--backend-concurrency", "1,4"], {})
+    assert config.backend_concurrency == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--port", "70000"], "--port must be from 1 to 65535, was 70000"),
+        (["--queue-limit", "0"], "--queue-limit must be at least 1, was 0"),
+        (["--queue-limit", "many"], "--queue-limit must be a whole number, was 'many'"),
+        (["--slo-s", "nan"], "--slo-s must be above 0 and finite, was nan"),
+        (["--order", "lifo"], "--order must be deadline or fifo, was 'lifo'"),
+        (["--hold", "all"], "--hold must be capacity or none, was 'all'"),
+        (["--ml-service-url", "localhost:8000"], "found 'localhost:8000'"),
+        (["--ml-service-url", ","], "at least one address"),
+        (["--ml-service-url", "http://a,http://a/"], "names an address twice"),
+        (["--backend-concurrency", "1,2"], "was '1,2'"),
+        (["--backend-concurrency", "-1"], "was '-1'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_rule_and_value(argv: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(argv, {})
+    assert words in str(caught.value)
