@@ -1,0 +1,55 @@
+"""Ranking, and the files that are trusted only when their hashes agree."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from function.classifier import ModelError, load_classifier, ranked
+
+
+def test_labels_are_ranked_by_softmax() -> None:
+    top = ranked(np.log(np.array([1, 6, 3, 0.5, 0.5, 0.1], np.float32)), list("abcdef"))
+    assert [rank.label for rank in top] == ["b", "c", "a", "d", "e"]
+    assert [rank.confidence for rank in top] == pytest.approx([6 / 11.1, 3 / 11.1, 1 / 11.1, 0.5 / 11.1, 0.5 / 11.1])
+
+
+def test_large_logits_do_not_overflow() -> None:
+    assert ranked(np.array([1000, 0], np.float32), ["a", "b"])[0].confidence == pytest.approx(1)
+
+
+def load(folder: Path) -> None:
+    load_classifier(folder, "onnxruntime", 1, 1000, 0.0)
+
+
+def test_without_a_manifest_it_says_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no manifest\.json.*function\.export"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ModelError, match=r"manifest\.json is not what"):
+        load(tmp_path)
+
+
+def manifest(folder: Path, **hashes: str) -> None:
+    text = json.dumps({"name": "resnet18", "version": "v", "weights": "w", "sha256": hashes})
+    (folder / "manifest.json").write_text(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    manifest(tmp_path)
+    with pytest.raises(ModelError, match=r"labels\.json is missing"):
+        load(tmp_path)
+
+
+def test_a_changed_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text("[]")
+    manifest(tmp_path, **{"labels.json": "0" * 64})
+    with pytest.raises(
+        ModelError, match=r"labels\.json has SHA-256 4f53cda18c2b\.\.\., the manifest says 000000000000"
+    ):
+        load(tmp_path)

@@ -1,0 +1,61 @@
+"""`python -m function.export`: where the weights come from, and what becomes of them."""
+
+import json
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def test_imagenet_that_cannot_be_fetched_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torchvision.models import ResNet18_Weights  # noqa: PLC0415
+
+    from function.export import main  # noqa: PLC0415
+
+    def refuse(self: object, **options: object) -> None:
+        assert options["check_hash"] is True
+        raise URLError("no network")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", refuse)
+    assert main(["--out", str(tmp_path / "model")]) == 1
+    line = "function.export: cannot fetch https://download.pytorch.org/models/resnet18-f37072fd.pth: <urlopen error no network>\n"
+    assert capsys.readouterr().err == line
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_file_that_holds_no_weights_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from function.export import main  # noqa: PLC0415
+
+    (tmp_path / "w.pth").write_text("no weights")
+    assert main(["--weights", str(tmp_path / "w.pth"), "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "w.pth holds no weights of resnet18" in err
+    assert err.count("\n") == 1
+
+
+def test_a_users_weights_are_taken_and_named_by_their_hash(model_dir: Path, tmp_path: Path) -> None:
+    from function.export import from_file, sha256  # noqa: PLC0415
+
+    weights = model_dir / "resnet18.pth"
+    _, source = from_file(weights)
+    assert source.version == f"file-{sha256(weights)[:8]}"
+
+
+def test_random_weights_say_so_and_their_seed_decides(model_dir: Path) -> None:
+    from function.export import random_weights  # noqa: PLC0415
+
+    manifest = json.loads((model_dir / "manifest.json").read_text())
+    assert (manifest["name"], manifest["version"]) == ("resnet18", "random-seed-0")
+    assert manifest["weights"].startswith("RANDOM WEIGHTS")
+    one, same, other = (random_weights(seed)[0].state_dict()["fc.weight"] for seed in (3, 3, 4))
+    assert one.equal(same)
+    assert not one.equal(other)
+
+
+def test_the_model_folder_has_a_label_for_each_class(model_dir: Path) -> None:
+    labels = json.loads((model_dir / "labels.json").read_text())
+    assert (len(labels), labels[207]) == (1000, "golden retriever")

@@ -1,0 +1,115 @@
+"""The function as its image runs it: gunicorn, one worker."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.ports import free_port, wait_for
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = [sys.executable, "-m", "gunicorn", "-c", "function/gunicorn.conf.py", "function.wsgi:app"]
+
+pytestmark = pytest.mark.integration
+
+
+class Pod:
+    """One process on a free port."""
+
+    def __init__(self, model: Path, port: int = 0, **env: str) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        settings = {"MODEL_DIR": str(model), "PORT": str(self.port), "HOST": "127.0.0.1", **env}
+        self.process = subprocess.Popen(
+            COMMAND, cwd=ROOT, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True
+        )
+
+    def ready(self) -> "Pod":
+        wait_for(f"{self.url}/health/readiness")
+        return self
+
+    def predict(self, photograph: Path) -> requests.Response:
+        return requests.post(f"{self.url}/predict", files={"file": photograph.read_bytes()}, timeout=60)
+
+
+@pytest.fixture
+def start(model_dir: Path) -> Iterator[Callable[..., Pod]]:
+    started: list[Pod] = []
+
+    def run(model: Path = model_dir, port: int = 0, **env: str) -> Pod:
+        started.append(Pod(model, port, **env))
+        return started[-1]
+
+    yield run
+    for pod in started:
+        pod.process.kill()
+        pod.process.communicate()
+
+
+def test_a_photograph_gets_a_label_and_says_that_the_weights_are_random(
+    start: Callable[..., Pod], samples_dir: Path
+) -> None:
+    pod = start(POD_NAME="pod-1").ready()
+    answer = pod.predict(samples_dir / "cat.jpg")
+    body = answer.json()
+    assert body["prediction"] == f"{body['label']}: {100 * body['confidence']:.1f}%"
+    assert body["model"]["version"] == "random-seed-0"
+    assert body["model"]["weights"].startswith("RANDOM WEIGHTS")
+    assert answer.headers["X-Pod"] == "pod-1"
+    assert 'cold_start_seconds{phase="model"}' in requests.get(f"{pod.url}/metrics", timeout=10).text
+
+
+def test_the_serving_process_never_imports_torch(model_dir: Path) -> None:
+    code = "import sys, function.wsgi; print([name for name in ('torch', 'torchvision', 'openvino') if name in sys.modules])"
+    env = {**os.environ, "MODEL_DIR": str(model_dir)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_sigterm_answers_everything_that_queues_and_ends_with_0(start: Callable[..., Pod], samples_dir: Path) -> None:
+    pod = start(PAD_SERVICE_S="0.2").ready()
+    with ThreadPoolExecutor(12) as threads:
+        asked = [threads.submit(pod.predict, samples_dir / "cat.jpg") for _ in range(12)]
+        time.sleep(0.5)
+        pod.process.terminate()
+        assert [future.result().status_code for future in asked] == [200] * 12
+    assert pod.process.wait(30) == 0
+
+
+def test_a_worker_ends_when_its_master_is_killed(start: Callable[..., Pod]) -> None:
+    pod = start().ready()
+    worker = int(Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()[0])
+    pod.process.send_signal(signal.SIGKILL)
+    deadline_s = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline_s, "the worker is still there"
+        time.sleep(0.1)
+
+
+def test_a_changed_engine_file_is_refused_and_named(start: Callable[..., Pod], model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_dir, tmp_path / "model")
+    with (tmp_path / "model/resnet18.onnx.data").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"changed")
+    pod = start(tmp_path / "model")
+    _, err = pod.process.communicate(timeout=60)
+    assert pod.process.returncode != 0
+    assert "resnet18.onnx.data has SHA-256" in err
+    assert "Traceback" not in err
+
+
+def test_a_taken_port_ends_with_2_and_names_the_process(start: Callable[..., Pod]) -> None:
+    first = start().ready()
+    second = start(port=first.port)
+    _, err = second.process.communicate(timeout=60)
+    assert second.process.returncode == 2
+    assert f"port {first.port}" in err
+    assert err.count("\n") == 1
