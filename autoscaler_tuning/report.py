@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from autoscaler_tuning.results import FloatArray, Row, Run
 
@@ -106,6 +107,8 @@ def _plots(section: Section) -> str:
         latency.plot(at_s, worst_s, color=colour)
     latency.axhline(section.slo_s, color=INK, linestyle="--", linewidth=0.8)
     latency.set_yscale("log")
+    latency.yaxis.set_major_formatter("{x:g}")
+    latency.yaxis.set_minor_formatter(NullFormatter())
     labels = (
         "offered load\nrequests/s",
         "pods\nready + starting",

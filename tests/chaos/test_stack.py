@@ -1,0 +1,115 @@
+"""The stack on this machine: from zero and back, and nothing left behind whatever happens to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TUNING = [sys.executable, "-m", "autoscaler_tuning"]
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+
+def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"after {timeout_s} s still not: {what}"
+        time.sleep(0.1)
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def pods_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        try:
+            if any("gunicorn" in word for word in process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def demo(model_dir: Path, folder: Path) -> subprocess.Popen[str]:
+    command = [*TUNING, "demo", "--model-dir", str(model_dir), "--out", str(folder / "report")]
+    command += ["--log-dir", str(folder / "run"), "--seconds", "60", "--policies", "elastic"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_a_demo_that_is_ended_in_the_middle_leaves_no_process(
+    model_dir: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = demo(model_dir, tmp_path)
+    me = psutil.Process(process.pid)
+    try:
+        wait_until(lambda: len(pods_of(descendants(me))) >= 2, "there is a pod, with gunicorn's master and worker")
+        everybody = descendants(me)
+        process.send_signal(number)
+        # a busy machine may take longer than the ten seconds that a quiet one needs
+        wait_until(lambda: all(is_gone(one) for one in [me, *everybody]), "all of it is gone", timeout_s=30)
+    finally:
+        process.kill()
+    out, _ = process.communicate(timeout=30)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in out
+
+
+def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
+    model_dir: Path, tmp_path: Path, samples_dir: Path
+) -> None:
+    port = free_port()
+    flags = ["--log-dir", str(tmp_path / "run")]
+    ports = ["--port", str(port), "--tuner-port", str(free_port())]
+    up = [*TUNING, "up", "--model-dir", str(model_dir), *ports, *flags]
+    done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert f"curl -F file=@samples/cat.jpg 127.0.0.1:{port}/add_to_queue" in done.stdout
+        state = json.loads((tmp_path / "run/stack.json").read_text())
+        processes = [psutil.Process(entry["pid"]) for entry in state]
+
+        def pods() -> list[psutil.Process]:
+            return pods_of([child for process in processes for child in descendants(process)])
+
+        def ask() -> requests.Response:
+            with (samples_dir / "cat.jpg").open("rb") as photograph:
+                return requests.post(f"http://127.0.0.1:{port}/add_to_queue", files={"file": photograph}, timeout=60)
+
+        assert pods() == []
+        assert ask().json()["queue_size"] == 0
+        assert pods()
+        again = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert again.returncode == 1
+        assert "it runs already" in again.stderr
+        os.kill(pods()[0].pid, signal.SIGKILL)  # the next is started in its place
+        assert ask().status_code == 200
+        wait_until(lambda: pods() == [], "no pod after a minute without requests", timeout_s=120)
+        assert ask().status_code == 200
+    finally:
+        subprocess.run([*TUNING, "down", *flags], cwd=ROOT, timeout=120, check=True)
+    assert all(is_gone(process) for process in processes)
