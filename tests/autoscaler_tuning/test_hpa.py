@@ -171,3 +171,7 @@ def test_without_metrics_it_keeps_what_there_is_but_at_least_one() -> None:
 def test_an_impossible_target_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, were 0, 200"):
         HpaConfig(target_utilization_percent=0)
+
+
+def test_idle_guesses_can_hold_back_a_rise() -> None:
+    assert recommend(using(60, 60, None), 2, CONFIG) == 2  # 40 % over three pods would be a fall

@@ -294,3 +294,11 @@ def test_whatever_happens_every_request_ends_exactly_once(seed: int) -> None:  #
             flying.discard(done)
             account(held.finish(done, now_s, Outcome.ANSWERED, 0.1))
     assert sorted(ended) == list(range(300))
+
+
+def test_less_busy_counts_more_than_picked_longer_ago() -> None:
+    held = buffer(urls=2, concurrency=3)
+    held.arrive(1, 0.0)
+    held.arrive(2, 0.0)
+    answered(held, 2, 0.1)
+    assert held.arrive(3, 0.2) == [Forward(3, "http://pod-1", 1)]
