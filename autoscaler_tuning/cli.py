@@ -225,7 +225,7 @@ def _control(args: argparse.Namespace) -> int:
             )
         )
     except OSError as error:
-        print(f"{PROGRAM}: port {args.port}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: port {args.port} cannot be had: {stack.port_holder(args.port)} ({error})", file=sys.stderr)
         return 2
     return 0
 
@@ -279,7 +279,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, FileNotFoundError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
-    except (StackError, KnativeError) as error:
+    except StackError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return error.status
+    except KnativeError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -12,13 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import psutil
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class StackError(Exception):
-    """A process of the stack did not start, or is not there."""
+    """A process of the stack did not start, or is not there; status is the exit status to end with."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def port_holder(port: int) -> str:
+    """For an error message: the process that listens on a port, where that can be seen."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) listens on it"
+    return "which process has it cannot be seen from here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,8 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Pat
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
-            raise StackError(f"{log_file.stem} ended with {process.returncode}: {_last_line(log_file)}")
+            text = f"{log_file.stem} ended with {process.returncode}: {_last_line(log_file)}"
+            raise StackError(text, status=2 if process.returncode == 2 else 1)
         try:
             if requests.get(url, timeout=1).ok:
                 return

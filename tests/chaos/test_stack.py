@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,3 +114,19 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
     finally:
         subprocess.run([*TUNING, "down", *flags], cwd=ROOT, timeout=120, check=True)
     assert all(is_gone(process) for process in processes)
+
+
+@pytest.mark.parametrize("taken", ["--port", "--tuner-port"])
+def test_a_taken_port_ends_up_with_2_naming_port_and_process_and_leaves_nothing(tmp_path: Path, taken: str) -> None:
+    with socket.socket() as holder:
+        holder.bind(("0.0.0.0", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        ports = {"--port": str(free_port()), "--tuner-port": str(free_port()), taken: str(port)}
+        flags = [word for pair in ports.items() for word in pair]
+        up = [*TUNING, "up", "--log-dir", str(tmp_path), *flags]
+        done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert f"process {os.getpid()}" in done.stderr
+    assert not (tmp_path / "stack.json").exists()
