@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from math import isclose
 from pathlib import Path
@@ -31,10 +32,10 @@ class VectorsError(ValueError):
 def lines(path: Path) -> Iterator[tuple[str, bool]]:
     """For each kind of vector in the file a line `N of M agree`, and whether all do; then the first that do not.
 
-    Raises VectorsError if the file holds no vectors, OSError if it cannot be read.
+    Raises VectorsError if the file cannot be read, or holds none, or one that is malformed.
     """
     for kind, cases in _read(path).items():
-        faults = [(index, fault) for index, case in enumerate(cases) if (fault := CHECKS[kind](case))]
+        faults = [(index, fault) for index, case in enumerate(cases) if (fault := _fault(path, kind, index, case))]
         yield f"{kind}: {len(cases) - len(faults)} of {len(cases)} agree", not faults
         for index, fault in faults[:SHOWN]:
             yield f"  case {index}: {fault}", False
@@ -47,7 +48,7 @@ def check_window(case: Case) -> str | None:
     for operation in case["operations"]:
         if "record" in operation:
             buckets.record(operation["t_s"], operation["record"])
-        elif not isclose(ask(operation["t_s"]), operation["average"], rel_tol=1e-9, abs_tol=1e-12):
+        elif not isclose(ask(operation["t_s"]), operation["average"], rel_tol=1e-9):
             return f"at {operation['t_s']} s {ask(operation['t_s'])}, Knative's is {operation['average']}"
     return None
 
@@ -106,6 +107,13 @@ CHECKS: dict[str, Callable[[Case], str | None]] = {
 }
 
 
+def _fault(path: Path, kind: str, index: int, case: Case) -> str | None:
+    try:
+        return CHECKS[kind](case)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise VectorsError(f"{path}: case {index} of {kind} is malformed: {error!r}") from error
+
+
 def _rules(rules: Case) -> ScalingRules:
     policies = tuple(ScalingPolicy(p["type"], p["value"], p["period_s"]) for p in rules["policies"])
     return ScalingRules(rules["stabilization_window_s"], rules["select_policy"], policies)
@@ -115,8 +123,11 @@ def _read(path: Path) -> dict[str, list[Case]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             vectors = json.load(file)
-    except (gzip.BadGzipFile, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise VectorsError(f"{path} holds no vectors: {error}") from error
     if not isinstance(vectors, dict) or not vectors or not vectors.keys() <= CHECKS.keys():
         raise VectorsError(f"{path} holds no vectors of the kinds {', '.join(CHECKS)}")
+    for kind, cases in vectors.items():
+        if not isinstance(cases, list) or not cases:
+            raise VectorsError(f"{path}: {kind} must be a list of at least one case")
     return vectors

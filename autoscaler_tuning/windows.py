@@ -24,7 +24,7 @@ class TimedBuckets:
     def record(self, time_s: float, value: float) -> None:
         """Add to the bucket of time_s; several in one bucket add up, one older than the window is forgotten."""
         index = self._index(time_s)
-        if self._last is not None and index != self._last and self._seconds(index - self._last) <= -self._window_s:
+        if self._last is not None and self._seconds(index - self._last) <= -self._window_s:
             return
         if self._last is None or index > self._last:
             self._move_to(index)
@@ -61,6 +61,17 @@ class TimedBuckets:
             average += self._at(self._last - age) * weight
             weight *= 1 - first_weight
         return average
+
+    def resize(self, time_s: float, window_s: float) -> None:
+        """Change the window and keep its newest values; what the old one had no record of then counts as 0."""
+        old, kept = self._buckets, 0 if self.is_empty(time_s) else ceil(window_s / self._granularity_s)
+        self._buckets = [0.0] * ceil(window_s / self._granularity_s)
+        self._window_s, self._first = window_s, None
+        if self._last is not None and kept:
+            for index in range(self._last, self._last - min(kept, len(old)), -1):
+                self._buckets[index % len(self._buckets)] = old[index % len(old)]
+            self._first = self._last - len(old) + 1
+        self._total = sum(self._buckets)
 
     def _move_to(self, index: int) -> None:
         """Make index the newest bucket, and forget those that fall out of the window."""

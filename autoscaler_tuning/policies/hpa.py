@@ -3,14 +3,16 @@
 Source: kubernetes 1.36 pkg/controller/podautoscaler (replica_calculator.go, horizontal.go).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import ceil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from math import ceil, inf, isfinite
 from typing import Literal
 
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
-NO_METRICS = "did not receive metrics for targeted pods (pods might be unready)"
+# More than any machine has: a counter that leaps must not become an endless number.
+MOST_MILLI = 1e9
+MAY_BE_0 = {"tolerance", "cpu_initialization_period_s", "initial_readiness_delay_s", "downscale_stabilization_s"}
 
 
 class NoMetricsError(Exception):
@@ -50,11 +52,12 @@ class HpaConfig:
     metrics_resolution_s: float = 15.0
 
     def __post_init__(self) -> None:
-        if self.target_utilization_percent < 1 or self.cpu_request_milli < 1:
-            raise ValueError(
-                "target_utilization_percent and cpu_request_milli must be at least 1, were "
-                f"{self.target_utilization_percent}, {self.cpu_request_milli}"
-            )
+        for name in (setting.name for setting in fields(self)):
+            value, least = getattr(self, name), 0 if name in MAY_BE_0 else 1
+            if not least <= value < inf:
+                raise ValueError(f"{name} must be finite and at least {least}, was {value}")
+        if self.max_pods < self.min_pods:
+            raise ValueError(f"max_pods must be at least min_pods, {self.min_pods}, was {self.max_pods}")
 
 
 def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
@@ -67,12 +70,11 @@ def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
     missing = [pod for pod in alive if pod not in unready and pod.cpu_usage_milli is None]
     usages = [pod.cpu_usage_milli for pod in alive if pod not in unready and pod.cpu_usage_milli is not None]
     if not usages:
-        raise NoMetricsError(NO_METRICS)
+        raise NoMetricsError("did not receive metrics for targeted pods (pods might be unready)")
     ratio = _ratio(usages, config)
-    ready_count = len(usages)
     add_unready = bool(unready) and ratio > 1
     if not add_unready and not missing:
-        return current if _within(ratio, config) else ceil(ratio * ready_count)
+        return current if _within(ratio, config) else ceil(ratio * len(usages))
     if ratio < 1:
         fallback = config.cpu_request_milli * max(100, config.target_utilization_percent) // 100
         usages += [fallback] * len(missing)
@@ -163,15 +165,23 @@ class Stabiliser:
             return self.config.max_pods
         if current < self.config.min_pods:
             return self.config.min_pods
-        pods = self._by_default(now_s, current, recommended)
         if self.behavior:
             pods = self._by_rules(now_s, current, recommended, self.behavior)
-        self._seen.append((now_s, recommended))
+        else:
+            pods = self._by_default(now_s, current, recommended)
+        self._remember(now_s, recommended)
         if self.behavior and pods > current:
             _store(self._ups, (now_s, pods - current), self.behavior.up)
         elif self.behavior and pods < current:
             _store(self._downs, (now_s, pods - current), self.behavior.down)
         return pods
+
+    def _remember(self, now_s: float, recommended: int) -> None:
+        """For as long as any window may ask."""
+        rules = (self.behavior.up, self.behavior.down) if self.behavior else ()
+        longest_s = max([self.config.downscale_stabilization_s, *(one.stabilization_window_s for one in rules)])
+        self._seen = [one for one in self._seen if one[0] > now_s - longest_s]
+        self._seen.append((now_s, recommended))
 
     def _by_default(self, now_s: float, current: int, recommended: int) -> int:
         """Down only to the highest recommendation of the window; up to twice the pods, or four."""
@@ -204,13 +214,10 @@ class Stabiliser:
             start = current - sum(change for time_s, change in changes if time_s > now_s - policy.period_s)
             if policy.kind == "Pods":
                 limits.append(start + sign * policy.value)
-            elif sign > 0:
-                limits.append(ceil(start * (1 + policy.value / 100)))
             else:
-                limits.append(int(start * (1 - policy.value / 100)))
-        widest: Callable[[Sequence[int]], int] = max if sign > 0 else min
-        narrowest: Callable[[Sequence[int]], int] = min if sign > 0 else max
-        return widest(limits) if rules.select_policy == "Max" else narrowest(limits)
+                pods = start * (1 + sign * policy.value / 100)
+                limits.append(ceil(pods) if sign > 0 else int(pods))
+        return max(limits) if (sign > 0) == (rules.select_policy == "Max") else min(limits)
 
 
 def _store(events: list[tuple[float, int]], event: tuple[float, int], rules: ScalingRules) -> None:
@@ -228,11 +235,12 @@ def _store(events: list[tuple[float, int]], event: tuple[float, int], rules: Sca
 
 @dataclass(frozen=True, slots=True)
 class _Metric:
-    """CPU of one pod over the interval that ended at time_s."""
+    """CPU of one pod up to time_s, and its usage over the window that ended there; None with the first sample."""
 
     time_s: float
-    window_s: float
-    usage_milli: int
+    cpu_seconds: float
+    window_s: float = 0.0
+    usage_milli: int | None = None
 
 
 class Hpa:
@@ -241,7 +249,6 @@ class Hpa:
     def __init__(self, config: HpaConfig | None = None) -> None:
         self.config = config or HpaConfig()
         self._stabiliser = Stabiliser(self.config)
-        self._samples: dict[str, tuple[float, float]] = {}
         self._metrics: dict[str, _Metric] = {}
         self._sampled_s = float("-inf")
 
@@ -254,13 +261,13 @@ class Hpa:
         self._sample(obs)
         current = obs.ready_pods + obs.starting_pods
         if not obs.fresh:
-            return Decision(current, "no data: holding")
+            return Decision(max(self.config.min_pods, current), "no data: holding")
+        self._stabiliser.begin(obs.now_s, current)
         pods = [self._seen(pod, obs.now_s) for pod in obs.pods]
         try:
             recommended = recommend(pods, current, self.config)
         except NoMetricsError as error:
             return Decision(max(self.config.min_pods, current), f"no metrics: holding ({error})")
-        self._stabiliser.begin(obs.now_s, current)
         wanted = self._stabiliser.desired(obs.now_s, current, recommended)
         target = self.config.target_utilization_percent
         return Decision(wanted, f"cpu: {recommended} pods recommended for {target} %, {wanted} after stabilisation")
@@ -270,18 +277,16 @@ class Hpa:
         if obs.now_s - self._sampled_s < self.config.metrics_resolution_s:
             return
         self._sampled_s = obs.now_s
-        for pod in obs.pods:
-            if pod.cpu_seconds is None:
-                continue
-            if pod.name in self._samples:
-                then_s, before = self._samples[pod.name]
-                window_s = obs.now_s - then_s
-                usage = int(1000 * max(0.0, pod.cpu_seconds - before) / window_s)
-                self._metrics[pod.name] = _Metric(obs.now_s, window_s, usage)
-            self._samples[pod.name] = (obs.now_s, pod.cpu_seconds)
-        alive = {pod.name for pod in obs.pods}
-        self._samples = {name: sample for name, sample in self._samples.items() if name in alive}
-        self._metrics = {name: metric for name, metric in self._metrics.items() if name in alive}
+        measured = [(pod.name, pod.cpu_seconds) for pod in obs.pods if pod.cpu_seconds is not None]
+        self._metrics = {name: self._measure(name, cpu, obs.now_s) for name, cpu in measured if isfinite(cpu)}
+
+    def _measure(self, name: str, cpu_seconds: float, now_s: float) -> _Metric:
+        before = self._metrics.get(name)
+        if before is None:
+            return _Metric(now_s, cpu_seconds)
+        window_s = now_s - before.time_s
+        usage_milli = int(min(MOST_MILLI, 1000 * max(0.0, cpu_seconds - before.cpu_seconds) / window_s))
+        return _Metric(now_s, cpu_seconds, window_s, usage_milli)
 
     def _seen(self, pod: PodSample, now_s: float) -> HpaPod:
         metric = self._metrics.get(pod.name)

@@ -4,10 +4,22 @@ Source: knative/serving at 98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go, Sca
 """
 
 from dataclasses import dataclass
-from math import ceil, floor, isfinite
+from math import ceil, floor, inf, isfinite
 
-from autoscaler_tuning.types import Decision, Observation
+from autoscaler_tuning.types import Decision, Observation, Second
 from autoscaler_tuning.windows import MaxWindow, TimedBuckets
+
+# Least and most of each setting, as Knative's webhook has them where it does.
+RANGES = {
+    "target_value": (0.01, inf),
+    "total_value": (0.01, inf),
+    "stable_window_s": (6, 3600),
+    "panic_window_s": (1, 3600),
+    "panic_threshold": (1, inf),
+    "scale_down_delay_s": (0, inf),
+    "activation_scale": (0, inf),
+    "tick_s": (0.1, inf),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +28,7 @@ class KpaConfig:
 
     target_value: requests in flight per pod to aim at, 70 % of total_value, which a pod can take.
     target_burst_capacity: -1 is unlimited. max_scale_up_rate, max_scale_down_rate: factors of one tick.
+    weighted: windows count newer seconds more (metric-aggregation-algorithm weighted-exponential).
     """
 
     target_value: float = 0.7
@@ -29,13 +42,20 @@ class KpaConfig:
     target_burst_capacity: float = 211.0
     activation_scale: int = 0
     reachable: bool = True
+    weighted: bool = False
     tick_s: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.target_value) and self.target_value >= 0.01):
-            raise ValueError(f"target_value must be at least 0.01 and finite, was {self.target_value}")
-        if not (self.max_scale_up_rate > 1 and self.max_scale_down_rate > 1):
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not (least <= value <= most and isfinite(value)):
+                raise ValueError(f"{name} must be finite and from {least} to {most}, was {value}")
+        if not (1 < self.max_scale_up_rate < inf and 1 < self.max_scale_down_rate < inf):
             raise ValueError(f"scale rates must be above 1, were {self.max_scale_up_rate}, {self.max_scale_down_rate}")
+        if not (self.target_burst_capacity == -1 or 0 <= self.target_burst_capacity < inf):
+            raise ValueError(f"target_burst_capacity must be -1 or at least 0, was {self.target_burst_capacity}")
+        if self.panic_window_s > self.stable_window_s:
+            raise ValueError(f"panic_window_s must not exceed stable_window_s, was {self.panic_window_s}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +120,20 @@ class KpaScaler:
 class Kpa:
     """The policy `kpa`: Knative's windows over the concurrency of each second, and Scale() every tick.
 
-    The caller asks at once when the first request comes at zero pods, as the activator pokes the autoscaler; that
-    request then counts as a concurrency of 1 until its second has been measured.
+    With pods every second is reported when it has ended, idle ones too. Without pods nobody is there to report an
+    idle second, so the windows see only what comes after. The caller asks at once when the first request comes at
+    zero pods, as the activator pokes the autoscaler: that request counts as a concurrency of 1 at once, and is taken
+    off what its second reports later.
+    Left out: the activator does so for the first request after any idle second, pods or not.
+    Source: pkg/autoscaler/metrics (collector.go, stats_scraper.go), pkg/activator/handler/concurrency_reporter.go.
     """
 
     def __init__(self, config: KpaConfig | None = None) -> None:
         self.config = config or KpaConfig()
         self._stable = TimedBuckets(self.config.stable_window_s)
         self._panic = TimedBuckets(self.config.panic_window_s)
-        self._recorded = -1
+        self._recorded = self._poked = -1
+        self._idle = True
         self._scaler: KpaScaler | None = None
 
     @property
@@ -122,7 +147,7 @@ class Kpa:
             return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
         if self._scaler is None:
             self._scaler = KpaScaler(self.config, obs.now_s, obs.ready_pods)
-        stable, panic = self._stable.average(obs.now_s), self._panic.average(obs.now_s)
+        stable, panic = self._average(self._stable, obs.now_s), self._average(self._panic, obs.now_s)
         scaled = self._scaler.scale(obs.now_s, obs.ready_pods, stable, panic)
         if scaled.panicking:
             reason = f"panic: {scaled.pods} pods for concurrency {panic:.1f} over {self.config.panic_window_s:g} s"
@@ -131,13 +156,25 @@ class Kpa:
         return Decision(scaled.pods, reason)
 
     def _record(self, obs: Observation) -> None:
-        """Each whole second is reported when it has ended."""
+        """Take in the seconds that are new, and the poke of a first request."""
         for second in obs.seconds:
-            if second.index > self._recorded:
-                self._add(second.index + 1, second.concurrency)
+            if second.index > self._recorded and 0 <= second.concurrency < inf:
                 self._recorded = second.index
+                self._report(second, obs.ready_pods)
         if obs.waiting and obs.ready_pods + obs.starting_pods == 0 and self._stable.average(obs.now_s) == 0:
+            self._poked = floor(obs.now_s)
             self._add(obs.now_s, 1.0)
+
+    def _report(self, second: Second, ready_pods: int) -> None:
+        """The first idle second is still reported without pods: the activator's last word."""
+        was_idle, self._idle = self._idle, second.concurrency == 0
+        if self._idle and was_idle and ready_pods == 0:
+            return
+        counted = 1.0 if second.index == self._poked else 0.0
+        self._add(second.index + 1, max(0.0, second.concurrency - counted))
+
+    def _average(self, buckets: TimedBuckets, now_s: float) -> float:
+        return buckets.weighted_average(now_s) if self.config.weighted else buckets.average(now_s)
 
     def _add(self, time_s: float, concurrency: float) -> None:
         self._stable.record(time_s, concurrency)

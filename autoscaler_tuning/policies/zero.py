@@ -1,6 +1,7 @@
 """How Knative comes down to zero pods, for any policy."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
 
 from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.types import Decision, Observation
@@ -19,8 +20,13 @@ class ScaleToZero:
     stable_window_s: float = 60.0
     grace_s: float = 30.0
     retention_s: float = 0.0
-    _busy_s: float | None = None
-    _arrived: int = 0
+    _busy_s: float | None = field(default=None, init=False)
+    _arrived: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("stable_window_s", "grace_s", "retention_s"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be at least 0 s and finite, was {getattr(self, name)}")
 
     @property
     def interval_s(self) -> float:
@@ -28,7 +34,7 @@ class ScaleToZero:
 
     def decide(self, obs: Observation) -> Decision:
         wanted = self.inner.decide(obs)
-        if self._busy_s is None or obs.arrived > self._arrived or obs.waiting or obs.in_flight:
+        if self._busy_s is None or obs.arrived != self._arrived or obs.waiting or obs.in_flight:
             self._busy_s, self._arrived = obs.now_s, obs.arrived
         if wanted.pods or obs.ready_pods + obs.starting_pods == 0:
             return wanted

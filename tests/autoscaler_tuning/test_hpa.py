@@ -1,8 +1,11 @@
 """HPA: what Kubernetes' autoscaler recommends, and what it makes of that over time."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.hpa import (
     Behavior,
@@ -44,6 +47,15 @@ def test_the_utilization_is_a_whole_percentage() -> None:
     assert recommend(using(55, 55, 56), 3, CONFIG) == 3  # 55.3 % is 55 %
 
 
+def test_a_missing_pod_counts_as_on_target_when_scaling_down_to_one_above_the_request() -> None:
+    generous = replace(CONFIG, target_utilization_percent=150)
+    assert recommend(using(60, None, None, None), 4, generous) == 4  # 127 % of four pods, at a full request 90 %
+
+
+def test_a_missing_pod_changes_nothing_at_exactly_the_target() -> None:
+    assert recommend(using(50, 50, None), 3, CONFIG) == 3
+
+
 def test_a_missing_pod_counts_as_idle_when_scaling_up() -> None:
     assert recommend(using(100, 100, None), 3, CONFIG) == 4  # 66 % over three pods
 
@@ -60,6 +72,37 @@ def test_an_unready_pod_counts_as_idle_when_scaling_up_and_not_at_all_when_scali
     pending = HpaPod("Pending", False, 10, 10)
     assert recommend([*using(100, 100), pending], 3, CONFIG) == 4
     assert recommend([*using(20, 20), pending], 3, CONFIG) == 1
+
+
+def test_a_guess_never_makes_more_of_a_fall_or_less_of_a_rise() -> None:
+    assert recommend(using(10, 10, None), 2, CONFIG) == 2  # 80 % of three pods is 3
+    assert recommend([*using(90), HpaPod("Pending", False, 10, 10)], 5, CONFIG) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"phase": "Pending"}, {"ready": None}, {"started_ago_s": None}, {"ready": False, "started_ago_s": 200}],
+    ids=["pending", "no ready condition", "no start", "young and not ready"],
+)
+def test_an_unready_pod_does_not_count_whatever_its_metric(change: dict[str, Any]) -> None:
+    assert recommend([*using(50), replace(READY, cpu_usage_milli=900, **change)], 2, CONFIG) == 2
+
+
+def test_at_five_minutes_a_pod_is_no_longer_young() -> None:
+    fresh = HpaPod("Running", True, 300, 20, cpu_usage_milli=300, metric_age_s=5, metric_window_s=30)
+    assert recommend([*using(50), fresh], 2, CONFIG) == 7
+    assert recommend([*using(50), replace(fresh, started_ago_s=299)], 2, CONFIG) == 2
+
+
+@given(st.lists(st.none() | st.integers(0, 1000), min_size=1, max_size=20), st.integers(0, 19), st.integers(0, 500))
+def test_more_load_never_wants_fewer_pods(usage: list[int | None], which: int, more: int) -> None:
+    which %= len(usage)
+    value = usage[which]
+    if value is None or all(one is None for one in usage):
+        return
+    busier = [*usage[:which], value + more, *usage[which + 1 :]]
+    before, after = (recommend(using(*one), len(usage), CONFIG) for one in (usage, busier))
+    assert 0 <= before <= after
 
 
 def test_failed_and_deleted_pods_do_not_count() -> None:
@@ -104,11 +147,23 @@ def test_down_goes_only_to_the_highest_recommendation_of_five_minutes() -> None:
     assert steps(Stabiliser(HpaConfig()), 10, *wishes) == [10, 10, 10, 2]
 
 
-def test_up_goes_to_twice_the_pods_or_four() -> None:
+def test_the_first_look_counts_the_pods_there_are_as_a_recommendation() -> None:
+    stabiliser = Stabiliser(HpaConfig())
+    stabiliser.begin(0, 9)
+    stabiliser.begin(150, 99)
+    assert steps(stabiliser, 9, (150, 1), (299, 1), (300, 1)) == [9, 9, 1]
+
+
+def test_what_no_window_can_ask_for_is_not_kept() -> None:
+    wide = Behavior(rules(window_s=600, Pods=(1, 15)), rules(window_s=900, Pods=(1, 15)))
+    for stabiliser, kept in ((Stabiliser(HpaConfig()), 20), (Stabiliser(HpaConfig(), wide), 60)):
+        for tick in range(500):
+            stabiliser.desired(15.0 * tick, 3, 3)
+        assert len(stabiliser._seen) == kept
+
+
+def test_up_goes_to_twice_the_pods_or_four_and_bounds_hold() -> None:
     assert steps(Stabiliser(HpaConfig()), 1, (0, 99), (15, 99), (30, 99)) == [4, 8, 16]
-
-
-def test_bounds_hold() -> None:
     bounded = HpaConfig(min_pods=2, max_pods=6)
     assert steps(Stabiliser(bounded), 1, (0, 99), (15, 99), (30, 99)) == [2, 4, 6]
     assert Stabiliser(bounded).desired(0, 9, 3) == 6
@@ -128,28 +183,51 @@ FREE = rules(Percent=(1000, 15))
         pytest.param(rules(Pods=(2, 60), Percent=(100, 60)), 20, id="the widest policy"),
         pytest.param(rules("Min", Pods=(2, 60), Percent=(100, 60)), 12, id="the narrowest"),
         pytest.param(rules("Disabled", Pods=(2, 60)), 10, id="disabled"),
+        pytest.param(rules(Pods=(9999, 60)), 40, id="never above the bound"),
         pytest.param(rules(Percent=(11, 60)), 12, id="up, per cents are rounded up"),
     ],
 )
 def test_rules_bound_the_way_up(up: ScalingRules, pods: int) -> None:
-    assert Stabiliser(HpaConfig(), Behavior(up, FREE)).desired(0, 10, 50) == pods
+    assert Stabiliser(HpaConfig(max_pods=40), Behavior(up, FREE)).desired(0, 10, 50) == pods
 
 
-def test_rules_bound_the_way_down_and_round_it_down() -> None:
-    down = rules(Percent=(11, 60))
-    assert Stabiliser(HpaConfig(), Behavior(FREE, down)).desired(0, 10, 1) == 8
+@pytest.mark.parametrize(
+    ("down", "pods"),
+    [
+        pytest.param(rules(Percent=(11, 60)), 8, id="per cents are rounded down"),
+        pytest.param(rules(Pods=(3, 60), Percent=(50, 60)), 5, id="the widest policy"),
+        pytest.param(rules("Min", Pods=(3, 60), Percent=(50, 60)), 7, id="the narrowest"),
+        pytest.param(rules("Disabled", Pods=(3, 60)), 10, id="disabled"),
+        pytest.param(rules(Percent=(100, 60)), 4, id="never below the bound"),
+    ],
+)
+def test_rules_bound_the_way_down(down: ScalingRules, pods: int) -> None:
+    assert Stabiliser(HpaConfig(min_pods=4), Behavior(FREE, down)).desired(0, 10, 1) == pods
 
 
-def test_a_period_counts_from_where_it_began() -> None:
-    stabiliser = Stabiliser(HpaConfig(), Behavior(rules(Pods=(3, 60)), FREE))
-    assert steps(stabiliser, 1, (0, 50), (30, 50), (60, 50)) == [4, 4, 7]
+def test_a_period_counts_from_where_it_began_over_changes_of_both_directions() -> None:
+    three = Behavior(rules(Pods=(3, 60)), rules(Pods=(3, 60)))
+    assert steps(Stabiliser(HpaConfig(), three), 1, (0, 50), (30, 50), (60, 50)) == [4, 4, 7]
+    assert steps(Stabiliser(HpaConfig(), three), 10, (0, 50), (15, 1), (30, 50), (61, 50)) == [13, 7, 13, 16]
+
+
+def test_a_change_may_be_forgotten_by_a_longer_period_of_the_other_direction() -> None:
+    stabiliser = Stabiliser(HpaConfig(), Behavior(rules(Pods=(2, 15)), rules(Pods=(5, 100))))
+    assert steps(stabiliser, 10, (0, 99), (15, 99), (30, 99)) == [12, 14, 16]
+    assert stabiliser.desired(45, 16, 1) == 9  # of the 6 pods added within 100 s it remembers the last 2, so 14 - 5
 
 
 def test_the_window_of_each_direction_holds_it_back() -> None:
-    stabiliser = Stabiliser(
-        HpaConfig(), Behavior(rules(window_s=30, Percent=(1000, 15)), rules(window_s=30, Percent=(100, 15)))
-    )
-    assert steps(stabiliser, 5, (0, 5), (15, 9), (30, 9), (45, 9), (60, 1), (75, 1), (90, 1)) == [5, 5, 9, 9, 9, 1, 1]
+    slow = Behavior(rules(window_s=30, Percent=(1000, 15)), rules(window_s=30, Percent=(100, 15)))
+    assert steps(Stabiliser(HpaConfig(), slow), 5, (0, 5), (15, 9), (30, 9), (45, 9), (60, 1), (75, 1), (90, 1)) == [
+        5,
+        5,
+        9,
+        9,
+        9,
+        1,
+        1,
+    ]
 
 
 def pod(cpu_seconds: float | None, phase: PodPhase = PodPhase.READY) -> PodSample:
@@ -162,15 +240,60 @@ def test_the_policy_reads_cpu_from_the_metrics_pipeline() -> None:
     assert decided == [1, 2, 2, 2]  # 200 milli of 200 is 100 %: twice the target
 
 
+def test_it_is_asked_every_fifteen_seconds_and_reads_metrics_no_oftener() -> None:
+    hpa = Hpa(HpaConfig(target_utilization_percent=50, cpu_request_milli=200))
+    assert hpa.interval_s == 15
+    hpa.decide(Observation(400.0, 1, 0, pods=(pod(0.0),)))
+    assert "no metrics" in hpa.decide(Observation(410.0, 1, 0, pods=(pod(9.0),))).reason
+    assert hpa.decide(Observation(415.0, 1, 0, pods=(pod(1.5),))).pods == 1  # 100 milli of 200: on target
+
+
+def test_a_pod_that_began_again_has_used_nothing() -> None:
+    hpa = Hpa()
+    decided = [hpa.decide(Observation(400.0 + 15 * tick, 1, 0, pods=(pod(cpu),))) for tick, cpu in enumerate((9, 1))]
+    assert decided[1].reason == "cpu: 0 pods recommended for 70 %, 1 after stabilisation"
+
+
+def test_pods_that_start_count_and_pods_that_end_do_not() -> None:
+    hpa = Hpa(HpaConfig(target_utilization_percent=50, cpu_request_milli=200))
+
+    def at(tick: int, *others: PodSample) -> int:
+        return hpa.decide(Observation(400.0 + 15 * tick, 1, 1, pods=(pod(3.0 * tick), *others))).pods
+
+    at(0)
+    assert at(1, PodSample("b", PodPhase.STARTING, 410.0)) == 2  # 100 % over two pods is the target
+    assert at(2, PodSample("c", PodPhase.TERMINATING, 0.0, 0.1, 99.0)) == 2
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.none() | st.floats(), st.integers(0, 9)), max_size=30))
+def test_it_never_returns_nonsense(ticks: list[tuple[float, float | None, int]]) -> None:
+    hpa, now_s = Hpa(HpaConfig(max_pods=40)), 0.0
+    for elapsed_s, cpu_seconds, ready in ticks:
+        now_s += elapsed_s
+        decision = hpa.decide(Observation(now_s, ready, 0, pods=(pod(cpu_seconds),)))
+        assert isinstance(decision.pods, int)
+        assert 1 <= decision.pods <= 40
+
+
 def test_without_metrics_it_keeps_what_there_is_but_at_least_one() -> None:
     assert Hpa().decide(Observation(0.0, 0, 0)).pods == 1
     assert Hpa().decide(Observation(0.0, 3, 1, pods=(pod(None),))).pods == 4
     assert Hpa().decide(Observation(0.0, 3, 0, fresh=False)).pods == 3
+    assert Hpa().decide(Observation(0.0, 0, 0, fresh=False)).pods == 1
 
 
-def test_an_impossible_target_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1, were 0, 200"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1], ids=str)
+@pytest.mark.parametrize("name", [setting.name for setting in fields(HpaConfig)])
+def test_impossible_settings_are_refused_with_their_value(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be finite and at least [01], was {value}"):
+        HpaConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_target_of_nothing_and_a_bound_below_the_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="target_utilization_percent must be finite and at least 1, was 0"):
         HpaConfig(target_utilization_percent=0)
+    with pytest.raises(ValueError, match="max_pods must be at least min_pods, 5, was 4"):
+        HpaConfig(min_pods=5, max_pods=4)
 
 
 def test_idle_guesses_can_hold_back_a_rise() -> None:

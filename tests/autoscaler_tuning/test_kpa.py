@@ -1,15 +1,13 @@
 """KPA: what Knative's autoscaler does at one tick."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler_tuning import conformance
 from autoscaler_tuning.policies.kpa import Kpa, KpaConfig, KpaScaler
-from autoscaler_tuning.types import Observation, Second
+from autoscaler_tuning.types import Decision, Observation, Second
 
 ONE = KpaConfig(target_value=1.0)
 
@@ -31,6 +29,11 @@ def scaled(config: KpaConfig, ready: int, stable: float, panic: float) -> int:
 )
 def test_stable_mode(ready: int, concurrency: float, pods: int) -> None:
     assert scaled(ONE, ready, concurrency, concurrency) == pods
+
+
+def test_a_fall_by_other_rates_is_rounded_down_too() -> None:
+    assert scaled(replace(ONE, max_scale_down_rate=1.1), 10, 0, 0) == 9
+    assert scaled(replace(ONE, max_scale_down_rate=3), 10, 0, 0) == 3
 
 
 def test_growth_is_bounded_by_the_rate_rounded_up() -> None:
@@ -63,6 +66,16 @@ def test_panic_never_scales_down_and_lasts_one_stable_window_after_the_last_surg
     assert scaler.scale(61, 6, 1, 1).pods == 3
 
 
+def test_panic_takes_the_larger_of_both_windows() -> None:
+    surging = replace(ONE, panic_threshold=1)
+    assert scaled(surging, 5, 50, 30) == 50
+    assert scaled(surging, 5, 20, 30) == 30
+
+
+def test_without_panic_only_the_stable_window_counts() -> None:
+    assert scaled(ONE, 10, 11, 19) == 11
+
+
 def test_a_surge_during_panic_makes_it_last_longer() -> None:
     scaler = KpaScaler(ONE, 0, 0)
     scaler.scale(0, 1, 1, 6)
@@ -83,6 +96,18 @@ def test_it_starts_in_panic_when_it_finds_more_than_one_pod() -> None:
     assert KpaScaler(ONE, 0, 1).scale(2, 1, 1, 1).pods == 1
 
 
+def test_zero_pods_at_its_start_are_no_panic() -> None:
+    assert not KpaScaler(ONE, 0, 0).scale(2, 0, 1, 1).panicking
+
+
+def test_an_activation_scale_of_one_changes_nothing() -> None:
+    assert scaled(replace(ONE, activation_scale=1), 3, 0, 0) == 1
+
+
+def test_the_activation_scale_may_exceed_the_rate() -> None:
+    assert scaled(replace(ONE, activation_scale=5, max_scale_up_rate=1.1), 1, 1, 1) == 5
+
+
 def test_the_activation_scale_lifts_any_wish_but_none() -> None:
     config = replace(ONE, activation_scale=4)
     assert scaled(config, 0, 1, 1) == 4
@@ -92,6 +117,17 @@ def test_the_activation_scale_lifts_any_wish_but_none() -> None:
 def test_the_scale_down_delay_keeps_the_maximum_of_its_window() -> None:
     scaler = KpaScaler(replace(ONE, scale_down_delay_s=10, panic_threshold=100), 0, 0)
     assert [scaler.scale(t, 4, c, c).pods for t, c in [(0, 4), (8, 1), (9.9, 1), (10, 1)]] == [4, 4, 4, 2]
+
+
+def test_an_unreachable_revision_has_no_scale_down_delay() -> None:
+    scaler = KpaScaler(replace(ONE, scale_down_delay_s=10, panic_threshold=100, reachable=False), 0, 0)
+    assert [scaler.scale(t, 4, c, c).pods for t, c in [(0, 4), (2, 1)]] == [4, 1]
+
+
+def test_excess_burst_capacity_counts_pods_as_they_are_and_what_they_can_take_in_full() -> None:
+    config = replace(ONE, target_value=7, total_value=10, target_burst_capacity=5)
+    assert KpaScaler(config, 0, 0).scale(0, 0, 1, 1).excess_burst_capacity == -6
+    assert KpaScaler(config, 0, 0).scale(0, 2, 1, 3).excess_burst_capacity == 12
 
 
 @pytest.mark.parametrize(
@@ -126,21 +162,113 @@ def test_the_policy_averages_each_second_once() -> None:
     assert (decision.pods, decision.reason) == (1, "stable: 1 pods for concurrency 0.7 over 60 s")
 
 
-def test_a_poke_from_zero_wants_a_pod_at_once() -> None:
+def test_a_second_counts_when_it_has_ended() -> None:
+    kpa = Kpa()
+    kpa.decide(Observation(1.0, 1, 0, seconds=seconds(0, 7.0)))
+    assert "concurrency 7.0 over 6 s" in kpa.decide(Observation(6.9, 1, 0)).reason
+    assert "concurrency 0.0 over 6 s" in kpa.decide(Observation(7.0, 1, 0)).reason
+
+
+def test_after_a_window_without_any_report_it_holds() -> None:
+    kpa = Kpa()
+    kpa.decide(Observation(1.0, 1, 0, seconds=seconds(0, 7.0)))
+    assert kpa.decide(Observation(61.9, 2, 1)).reason != "no data: holding"
+    assert kpa.decide(Observation(62.0, 2, 1)) == Decision(3, "no data: holding")
+
+
+def test_idle_seconds_with_pods_bring_it_down_to_zero() -> None:
+    kpa = Kpa()
+    assert kpa.decide(Observation(60.0, 1, 0, seconds=seconds(0, *([0.0] * 60)))).pods == 0
+
+
+def test_without_pods_nobody_reports_idle_seconds_so_a_first_burst_is_not_watered_down() -> None:
+    kpa = Kpa(ONE)
+    idle = seconds(0, *([0.0] * 100))
+    assert kpa.decide(Observation(100.0, 0, 0, seconds=idle)).reason == "no data: holding"
+    burst = kpa.decide(Observation(101.0, 0, 0, seconds=(*idle, Second(100, 20, 20.0))))
+    assert burst.pods == 20
+
+
+def test_the_first_idle_second_without_pods_is_still_reported() -> None:
+    kpa = Kpa(ONE)
+    assert kpa.decide(Observation(4.0, 0, 0, seconds=seconds(0, 8, 0, 0, 0))).pods == 4
+
+
+def test_a_poke_from_zero_counts_one_request_at_once() -> None:
     kpa = Kpa()
     quiet = seconds(0, *([0.0] * 10))
     assert kpa.decide(Observation(10.0, 0, 0, seconds=quiet)).pods == 0
-    assert kpa.decide(Observation(10.4, 0, 0, seconds=quiet, waiting=1)).pods >= 1
+    assert kpa.decide(Observation(10.4, 0, 0, seconds=quiet, waiting=1)).pods == 2  # 1 at a target of 0.7
+
+
+@pytest.mark.parametrize(("measured", "pods"), [(0.6, 1), (3.0, 2)], ids=["less than the poke", "more than it"])
+def test_what_a_poke_counted_is_taken_off_its_second(measured: float, pods: int) -> None:
+    kpa = Kpa(ONE)
+    kpa.decide(Observation(10.4, 0, 0, waiting=1))
+    assert kpa.decide(Observation(12.0, 0, 1, seconds=(Second(10, 1, measured),), waiting=1)).pods == pods
+
+
+def test_a_poke_is_counted_only_once() -> None:
+    kpa = Kpa(ONE)
+    assert [kpa.decide(Observation(10.4, 0, 0, waiting=1)).pods for _ in range(3)] == [1, 1, 1]
+
+
+def test_newer_seconds_can_count_more() -> None:
+    rising = Observation(60.0, 1, 0, seconds=seconds(0, *([0.0] * 50), *([9.0] * 10)))
+    calm = replace(ONE, panic_threshold=100)
+    assert Kpa(calm).decide(rising).pods == 2
+    assert Kpa(replace(calm, weighted=True)).decide(rising).pods == 9
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(), st.integers(0, 50), st.integers(0, 50), st.booleans()), max_size=40
+    ),
+    st.booleans(),
+)
+def test_it_never_returns_nonsense(steps: list[tuple[float, float, int, int, bool]], weighted: bool) -> None:
+    kpa, now_s = Kpa(KpaConfig(weighted=weighted, scale_down_delay_s=10)), 0.0
+    for elapsed_s, concurrency, ready, waiting, fresh in steps:
+        now_s += elapsed_s
+        before = seconds(int(now_s), min(concurrency, 1e9))
+        decision = kpa.decide(Observation(now_s + 1, ready, 0, seconds=before, waiting=waiting, fresh=fresh))
+        assert isinstance(decision.pods, int)
+        assert decision.pods >= 0
+        assert decision.reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0], ids=["nan", "inf", "negative"])
+def test_a_second_that_is_no_number_does_not_count(value: float) -> None:
+    kpa = Kpa(ONE)
+    kpa.decide(Observation(2.0, 3, 0, seconds=seconds(0, 3, value)))
+    assert kpa.decide(Observation(4.0, 3, 0, seconds=seconds(2, 3, 3))).pods == 3
+
+
+@pytest.mark.parametrize(
+    "given_value",
+    [
+        {"total_value": 0},
+        {"stable_window_s": 5},
+        {"stable_window_s": 3601},
+        {"panic_window_s": 0},
+        {"panic_window_s": 61},
+        {"panic_threshold": float("nan")},
+        {"max_scale_up_rate": 1},
+        {"max_scale_down_rate": float("inf")},
+        {"scale_down_delay_s": -1},
+        {"target_burst_capacity": -2},
+        {"activation_scale": -1},
+        {"tick_s": 0},
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused_with_their_value(given_value: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r", (was|were) .*") as refused:
+        KpaConfig(**given_value)  # type: ignore[arg-type]
+    assert str(next(iter(given_value.values()))) in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_an_impossible_target_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="target_value must be"):
         KpaConfig(target_value=value)
-
-
-@pytest.mark.parametrize("name", ["kpa.json.gz", "hpa.json.gz"])
-def test_every_vector_of_the_real_autoscalers_agrees(shared_dir: Path, name: str) -> None:
-    found = list(conformance.lines(shared_dir / "conformance" / name))
-    assert len(found) == 2
-    assert all(agrees for _, agrees in found), found
