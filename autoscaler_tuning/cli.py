@@ -20,7 +20,7 @@ from autoscaler_tuning.policies import PolicySpec, UnknownPolicyError, policy_na
 from autoscaler_tuning.report import Section, html_page, rows_as_dicts, text_table
 from autoscaler_tuning.results import Row
 from autoscaler_tuning.serve import ServeConfig, serve
-from autoscaler_tuning.simulator.cluster import SimConfig, SimulationError
+from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 from autoscaler_tuning.stack import StackConfig, StackError
 from knative.errors import KnativeError
 from loadgen.arrivals import arrival_times

@@ -15,8 +15,8 @@ from autoscaler_tuning.policies import PolicySpec
 from autoscaler_tuning.policies.base import Bounded
 from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.results import Cost, FloatArray, PodCounts, Run, summarise
-from autoscaler_tuning.simulator.cluster import SimConfig
 from autoscaler_tuning.simulator.run import simulate
+from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.stack import LocalStack, StackConfig, StackError, dies_with_parent, environment
 
 

@@ -13,7 +13,7 @@ from autoscaler_tuning.compare import LiveConfig, live_run, simulated_run
 from autoscaler_tuning.policies import PolicySpec
 from autoscaler_tuning.report import Section, html_page, text_table
 from autoscaler_tuning.results import Run
-from autoscaler_tuning.simulator.cluster import SimConfig
+from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.stack import LocalStack, StackConfig
 from loadgen.arrivals import arrival_times
 from loadgen.workload import Workload, read_workload

@@ -1,242 +1,185 @@
-"""The simulated service: a central queue, and pods that take time to start and to serve."""
+"""The simulated service as a policy sees it: pods that come and go in front of one queue."""
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import dataclass
 
 import numpy as np
 
 from autoscaler_tuning.results import Cost, FloatArray, PodCounts
-from autoscaler_tuning.simulator.events import EventLoop
-from autoscaler_tuning.simulator.queue import QUEUES
-from autoscaler_tuning.types import Observation, Order, PodPhase, PodSample, Second
+from autoscaler_tuning.simulator.servers import Servers
+from autoscaler_tuning.simulator.world import SimConfig, cold_starts, service_times
+from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
 
 SECONDS_KEPT = 120
-PHASES = (PodPhase.READY, PodPhase.STARTING, PodPhase.TERMINATING)
 
 
-class SimulationError(ValueError):
-    """Impossible parameters; the text names the rule and the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimConfig:
-    """The world of one simulation.
-
-    service_time_s, service_cv: mean and coefficient of variation of the lognormal time in a pod; cv 0 is constant.
-    cold_start_s: (least, most) of the uniform time from decision to ready.
-    cpu_per_request_s, cpu_per_start_s: CPU time that a request and a start burn, for policies that look at CPU.
-    """
-
-    service_time_s: float = 0.1
-    service_cv: float = 0.1
-    cold_start_s: tuple[float, float] = (2.0, 6.0)
-    slo_s: float = 0.5
-    concurrency: int = 1
-    initial_pods: int = 0
-    max_pods: int = 40
-    cpu_per_request_s: float = 0.1
-    cpu_per_start_s: float = 0.5
-    order: Order = "fifo"
-
-    def __post_init__(self) -> None:
-        for name in ("service_time_s", "slo_s"):
-            if not (isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise SimulationError(f"{name} must be above 0 s and finite, was {getattr(self, name)}")
-        if not 0 <= self.cold_start_s[0] <= self.cold_start_s[1] < float("inf"):
-            raise SimulationError(f"cold_start_s must be 0 <= least <= most, was {self.cold_start_s}")
-        if not (self.concurrency >= 1 and 0 <= self.initial_pods <= self.max_pods and self.max_pods >= 1):
-            raise SimulationError(
-                "concurrency >= 1, 0 <= initial_pods <= max_pods and max_pods >= 1: got "
-                f"{self.concurrency}, {self.initial_pods}, {self.max_pods}"
-            )
-
-
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Pod:
-    """One pod: its phase, and how many requests it serves."""
+    """One pod's life; ready_s is known from the start, removed_s when it is told to stop, gone_s when it does."""
 
     name: str
     started_s: float
-    ready_s: float | None = None
-    phase: PodPhase = PodPhase.STARTING
-    serving: int = 0
-    cpu_seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Meter:
-    """Integrals over time, brought up to date at every change."""
-
-    updated_s: float = 0.0
-    pod_seconds: float = 0.0
-    terminating_pod_seconds: float = 0.0
-    request_seconds: float = 0.0
-    cold_starts: int = 0
-
-
-@dataclass(slots=True)
-class SecondLog:
-    """Arrivals and mean concurrency of each whole second so far."""
-
-    kept: deque[Second] = field(default_factory=lambda: deque(maxlen=SECONDS_KEPT))
-    arrived_before: int = 0
-    request_seconds_before: float = 0.0
+    ready_s: float
+    removed_s: float | None = None
+    gone_s: float | None = None
 
 
 class Cluster:
-    """Central queue and pods. Requests are indices into arrivals_s; done_s fills as they are answered."""
+    """Pods and the requests they serve, from one moment that the control loop names to the next."""
 
-    def __init__(self, loop: EventLoop, config: SimConfig, arrivals_s: FloatArray, rng: np.random.Generator) -> None:
-        self._loop = loop
+    def __init__(self, config: SimConfig, arrivals_s: FloatArray, rng: np.random.Generator) -> None:
         self._config = config
-        self._arrivals_s = arrivals_s
-        self.done_s = np.full(len(arrivals_s), np.nan)
-        self.counts: list[PodCounts] = []
-        self._service_s = _lognormal(rng, config.service_time_s, config.service_cv, len(arrivals_s))
-        self._cold_starts_s = _uniform_forever(rng, config.cold_start_s)
-        self._queue = QUEUES[config.order](config.slo_s)
-        self._pods: list[Pod] = []
-        self._meter = Meter()
-        self._log = SecondLog()
-        self.arrived = 0
-        self.answered = 0
-        self._pod_names = iter(range(10**9))
+        self.service_s = service_times(config, rng, len(arrivals_s))
+        self._servers = Servers(arrivals_s, self.service_s, config)
+        self._cold_starts_s = cold_starts(config, rng)
+        self._node_free_s = [0.0] * config.nodes
+        self.pods: list[Pod] = []
+        self._alive: list[int] = []
+        self._terminating: list[int] = []
+        self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
+        self._second_began = (0, 0.0)
+        self._waiting: list[tuple[float, int]] = []
+        self._cpu_s: list[float] = []
+        self._cpu_counted = 0
         for _ in range(config.initial_pods):
-            self._become_ready(self._add_pod())
-        loop.at(1.0, lambda: self._end_second(0))
-
-    @property
-    def waiting(self) -> int:
-        """Requests in the queue."""
-        return len(self._queue)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests in pods."""
-        return self.arrived - self.answered - len(self._queue)
+            self._add(Pod(f"pod-{len(self.pods)}", 0.0, 0.0))
 
     @property
     def wanted_pods(self) -> int:
         """Pods that are ready or starting."""
-        return sum(1 for pod in self._pods if pod.phase is not PodPhase.TERMINATING)
+        return len(self._alive)
 
-    def arrive(self) -> None:
-        """The next request comes in."""
-        self._account()
-        self._queue.push(self.arrived, self._loop.now_s)
-        self.arrived += 1
-        self._serve()
+    @property
+    def unanswered(self) -> int:
+        """Requests that were neither given to a pod nor refused."""
+        return len(self._servers.arrivals_s) - self._servers.served - self._servers.refused
 
-    def scale_to(self, pods: int) -> None:
+    @property
+    def done_s(self) -> FloatArray:
+        """When each request was answered, shape (requests,); nan where it was not."""
+        return np.array(self._servers.done_s)
+
+    def advance(self, until_s: float) -> None:
+        """Let requests come and go up to and including until_s."""
+        self._servers.advance(until_s)
+
+    def next_arrival_s(self, after_s: float) -> float | None:
+        """When the first request after after_s comes in; None after the last."""
+        index = self._servers.arrived(after_s)
+        return self._servers.arrivals_s[index] if index < len(self._servers.arrivals_s) else None
+
+    def scale_to(self, pods: int, now_s: float) -> None:
         """Start pods, or stop the newest: starting ones first, then ready ones after what they serve."""
         pods = min(pods, self._config.max_pods)
-        self._account()
-        while self.wanted_pods < pods:
-            self._start_pod()
-        alive = [pod for pod in self._pods if pod.phase is not PodPhase.TERMINATING]
-        alive.sort(key=lambda pod: (pod.phase is PodPhase.STARTING, pod.started_s))
-        for pod in alive[pods:]:
-            pod.phase = PodPhase.TERMINATING
-            self._remove_if_idle(pod)
+        while len(self._alive) < pods:
+            self._add(Pod(f"pod-{len(self.pods)}", now_s, self._ready_s(now_s)))
+        if len(self._alive) > pods:
+            self._alive.sort(key=lambda pod: (self.pods[pod].ready_s > now_s, self.pods[pod].started_s, pod))
+            self._remove(self._alive[pods:], now_s)
+            del self._alive[pods:]
 
-    def observe(self) -> Observation:
+    def end_second(self, index: int) -> None:
+        """Keep what happened in the second [index, index + 1); to be called when the clock stands at its end."""
+        end_s = index + 1.0
+        arrived_before, request_seconds_before = self._second_began
+        arrived, request_seconds = self._servers.arrived(end_s), self._servers.request_seconds(end_s)
+        concurrency = max(0.0, request_seconds - request_seconds_before)
+        self._seconds.append(Second(index, arrived - arrived_before, concurrency if concurrency > 1e-6 else 0.0))
+        self._second_began = arrived, request_seconds
+        self._waiting.append((end_s, self._servers.waiting(end_s)))
+
+    def observe(self, now_s: float) -> Observation:
         """What a policy may know now."""
-        now_s, service_time_s = self._loop.now_s, self._config.service_time_s
-        oldest_s = self._queue.oldest_s()
-        ready = sum(1 for pod in self._pods if pod.phase is PodPhase.READY)
+        servers = self._servers
+        self._terminating = [pod for pod in self._terminating if (self.pods[pod].gone_s or 0.0) > now_s]
+        ready = sum(1 for pod in self._alive if self.pods[pod].ready_s <= now_s)
+        busy = servers.in_flight(now_s)
+        mean_s, oldest_s = servers.mean_service_s(), servers.oldest_s(now_s)
+        work_s = (mean_s or self._config.service_time_s) / self._config.concurrency
         return Observation(
             now_s=now_s,
             ready_pods=ready,
-            starting_pods=self.wanted_pods - ready,
-            seconds=tuple(self._log.kept),
-            arrived=self.arrived,
-            waiting=self.waiting,
-            in_flight=self.in_flight,
+            starting_pods=len(self._alive) - ready,
+            seconds=tuple(self._seconds),
+            arrived=servers.arrived(now_s),
+            waiting=servers.waiting(now_s),
+            in_flight=len(busy),
             oldest_wait_s=0.0 if oldest_s is None else now_s - oldest_s,
-            feasible_backlog_s=self._queue.feasible(now_s, service_time_s) * service_time_s / self._config.concurrency,
-            service_time_s=service_time_s if self.answered else None,
-            pods=tuple(PodSample(p.name, p.phase, p.started_s, p.ready_s, p.cpu_seconds) for p in self._pods),
+            feasible_backlog_s=servers.feasible(now_s) * work_s,
+            service_time_s=mean_s,
+            pods=self._samples(now_s, busy),
         )
 
-    def cost(self) -> Cost:
-        """What was used up to now."""
-        self._account()
-        return Cost(self._meter.pod_seconds, self._meter.terminating_pod_seconds, self._meter.cold_starts)
+    def cost(self, end_s: float) -> Cost:
+        """What was used up to end_s."""
+        ends_s = [end_s if pod.removed_s is None else min(end_s, pod.removed_s) for pod in self.pods]
+        pod_seconds = sum(max(0.0, stop_s - pod.started_s) for stop_s, pod in zip(ends_s, self.pods, strict=True))
+        terminating = sum(min(end_s, pod.gone_s or end_s) - min(end_s, pod.removed_s or end_s) for pod in self.pods)
+        return Cost(pod_seconds, terminating, len(self.pods) - self._config.initial_pods)
 
-    def note_counts(self) -> None:
-        """Keep the counts of now for the plots."""
-        phases = [pod.phase for pod in self._pods]
-        ready, starting, terminating = (phases.count(phase) for phase in PHASES)
-        self.counts.append(PodCounts(self._loop.now_s, ready, starting, terminating, self.waiting))
+    def counts(self, end_s: float) -> tuple[PodCounts, ...]:
+        """Pods and queue at each second and at the end, for the plots."""
+        times_s = np.array([time_s for time_s, _ in self._waiting] + [end_s])
+        waiting = [waiting for _, waiting in self._waiting] + [self._servers.waiting(end_s)]
+        started_s, ready_s = (_sorted([getattr(p, name) for p in self.pods]) for name in ("started_s", "ready_s"))
+        removed = [pod for pod in self.pods if pod.removed_s is not None]
+        removed_s, gone_s = (_sorted([getattr(p, name) for p in removed]) for name in ("removed_s", "gone_s"))
+        never_ready_s = _sorted([pod.ready_s for pod in removed if pod.ready_s > (pod.removed_s or 0.0)])
+        stopped_starting_s = _sorted([pod.removed_s for pod in removed if pod.ready_s > (pod.removed_s or 0.0)])
 
-    def _account(self) -> None:
-        meter, now_s = self._meter, self._loop.now_s
-        elapsed_s = now_s - meter.updated_s
-        if elapsed_s <= 0:
-            return
-        wanted = self.wanted_pods
-        meter.pod_seconds += wanted * elapsed_s
-        meter.terminating_pod_seconds += (len(self._pods) - wanted) * elapsed_s
-        meter.request_seconds += (self.arrived - self.answered) * elapsed_s
-        meter.updated_s = now_s
+        def so_far(events_s: FloatArray) -> FloatArray:
+            return np.searchsorted(events_s, times_s, side="right")
 
-    def _end_second(self, index: int) -> None:
-        self._account()
-        log, request_seconds = self._log, self._meter.request_seconds
-        arrivals = self.arrived - log.arrived_before
-        log.kept.append(Second(index, arrivals, request_seconds - log.request_seconds_before))
-        log.arrived_before, log.request_seconds_before = self.arrived, request_seconds
-        self.note_counts()
-        self._loop.at(index + 2.0, lambda: self._end_second(index + 1))
+        alive = so_far(started_s) - so_far(removed_s)
+        ready = so_far(ready_s) - so_far(never_ready_s) - (so_far(removed_s) - so_far(stopped_starting_s))
+        terminating = so_far(removed_s) - so_far(gone_s)
+        columns = zip(times_s, ready, alive - ready, terminating, waiting, strict=True)
+        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
 
-    def _add_pod(self) -> Pod:
-        pod = Pod(f"pod-{next(self._pod_names)}", self._loop.now_s)
-        self._pods.append(pod)
-        return pod
+    def _ready_s(self, now_s: float) -> float:
+        """When a pod started now takes requests: after those that its node starts before it."""
+        node = min(range(len(self._node_free_s)), key=self._node_free_s.__getitem__)
+        self._node_free_s[node] = max(now_s, self._node_free_s[node]) + self._config.start_serial_s
+        return self._node_free_s[node] + next(self._cold_starts_s) + self._config.readiness_delay_s
 
-    def _start_pod(self) -> None:
-        pod = self._add_pod()
-        self._meter.cold_starts += 1
-        self._loop.at(self._loop.now_s + next(self._cold_starts_s), lambda: self._become_ready(pod))
+    def _add(self, pod: Pod) -> None:
+        number = len(self.pods)
+        self.pods.append(pod)
+        self._cpu_s.append(0.0)
+        self._alive.append(number)
+        self._servers.add(number, pod.ready_s)
 
-    def _become_ready(self, pod: Pod) -> None:
-        if pod not in self._pods:  # stopped while starting
-            return
-        self._account()
-        pod.phase, pod.ready_s = PodPhase.READY, self._loop.now_s
-        pod.cpu_seconds += self._config.cpu_per_start_s
-        self._serve()
+    def _remove(self, pods: list[int], now_s: float) -> None:
+        ends_s = self._servers.remove(set(pods), now_s)
+        for number in pods:
+            pod = self.pods[number]
+            pod.removed_s = now_s
+            pod.gone_s = max(now_s + self._config.termination_s, ends_s.get(number, 0.0))
+        self._terminating += pods
 
-    def _serve(self) -> None:
-        for pod in self._pods:
-            while pod.phase is PodPhase.READY and pod.serving < self._config.concurrency and len(self._queue):
-                request = self._queue.pop(self._loop.now_s, self._config.service_time_s)
-                pod.serving += 1
-                done_s = self._loop.now_s + self._service_s[request]
-                self._loop.at(done_s, lambda pod=pod, request=request: self._finish(pod, request))  # type: ignore[misc]
+    def _samples(self, now_s: float, busy: list[tuple[float, int]]) -> tuple[PodSample, ...]:
+        """The pods there are, as the resource metrics pipeline shows them."""
+        config, servers = self._config, self._servers
+        while self._cpu_counted < len(servers.pod_of) and servers.pod_of[self._cpu_counted] >= 0:
+            self._cpu_s[servers.pod_of[self._cpu_counted]] += self._cpu_of(servers.service_s[self._cpu_counted])
+            self._cpu_counted += 1
+        ahead_s = {pod: 0.0 for _, pod in busy}
+        for end_s, pod in busy:
+            ahead_s[pod] += self._cpu_of(end_s - now_s)
+        samples = []
+        for number in self._alive + self._terminating:
+            pod = self.pods[number]
+            ready = pod.ready_s <= now_s
+            phase = (
+                PodPhase.TERMINATING if pod.removed_s is not None else PodPhase.READY if ready else PodPhase.STARTING
+            )
+            cpu_s = config.cpu_per_start_s * ready + self._cpu_s[number] - ahead_s.get(number, 0.0)
+            samples.append(PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, cpu_s))
+        return tuple(samples)
 
-    def _finish(self, pod: Pod, request: int) -> None:
-        self._account()
-        self.done_s[request] = self._loop.now_s
-        self.answered += 1
-        pod.serving -= 1
-        pod.cpu_seconds += self._config.cpu_per_request_s
-        self._remove_if_idle(pod)
-        self._serve()
-
-    def _remove_if_idle(self, pod: Pod) -> None:
-        if pod.phase is PodPhase.TERMINATING and pod.serving == 0:
-            self._pods.remove(pod)
-
-
-def _lognormal(rng: np.random.Generator, mean: float, cv: float, size: int) -> FloatArray:
-    """Lognormal draws with this mean and coefficient of variation, shape (size,)."""
-    variance = np.log1p(cv * cv)
-    return rng.lognormal(np.log(mean) - variance / 2, np.sqrt(variance), size)
+    def _cpu_of(self, service_s: float) -> float:
+        return self._config.cpu_per_request_s * service_s / self._config.service_time_s
 
 
-def _uniform_forever(rng: np.random.Generator, bounds: tuple[float, float]) -> Iterator[float]:
-    while True:
-        yield from rng.uniform(*bounds, size=64).tolist()
+def _sorted(values: list[float]) -> FloatArray:
+    return np.sort(np.array(values, dtype=float))

@@ -1,13 +1,14 @@
 """Run one policy on one list of arrivals."""
 
 from collections.abc import Sequence
+from math import floor, inf
 
 import numpy as np
 
 from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.results import FloatArray, Run, summarise
-from autoscaler_tuning.simulator.cluster import Cluster, SimConfig
-from autoscaler_tuning.simulator.events import EventLoop
+from autoscaler_tuning.simulator.cluster import Cluster
+from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 
 # Time after the last arrival in which the backlog may still be answered; what is left then is lost.
 DRAIN_S = 600.0
@@ -18,43 +19,74 @@ def simulate(
 ) -> Run:
     """Serve the arrivals under the policy.
 
-    arrivals_s: shape (n,), ascending, at least one.
+    arrivals_s: shape (n,), ascending, at least one; in seconds from the start.
     The run lasts until the whole second after the last arrival, and longer only if requests are still unanswered;
     pod-seconds are counted up to its end. The same seed draws the same service times for each request, whatever
     the policy does.
+    Raises SimulationError.
     """
-    loop = EventLoop()
-    cluster = Cluster(loop, config, arrivals_s, np.random.default_rng(seed))
-    _start_arrivals(loop, cluster, policy, arrivals_s)
-    _start_ticks(loop, cluster, policy)
-    end_s = float(np.floor(arrivals_s[-1])) + 1.0
+    if (
+        len(arrivals_s) == 0
+        or not np.all(np.isfinite(arrivals_s))
+        or np.any(np.diff(arrivals_s) < 0)
+        or arrivals_s[0] < 0
+    ):
+        raise SimulationError(f"arrivals must be finite, ascending and at least one: got {len(arrivals_s)}")
+    rng = np.random.default_rng(seed)
+    loop = _ControlLoop(Cluster(config, arrivals_s, rng), policy, float(rng.uniform(0, policy.interval_s)))
+    end_s = floor(arrivals_s[-1]) + 1.0
     loop.run_until(end_s)
-    loop.run_until(end_s + DRAIN_S, done=lambda: cluster.answered == len(arrivals_s))
-    cluster.note_counts()
-    row = summarise((name, "simulated"), arrivals_s, cluster.done_s, config.slo_s, cluster.cost(), notes)
-    return Run(row, arrivals_s, cluster.done_s, tuple(cluster.counts))
+    end_s = loop.drain(end_s, end_s + DRAIN_S)
+    done_s = loop.cluster.done_s
+    done_s[done_s > end_s] = np.nan
+    row = summarise((name, "simulated"), arrivals_s, done_s, config.slo_s, loop.cluster.cost(end_s), notes)
+    return Run(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
-def _start_arrivals(loop: EventLoop, cluster: Cluster, policy: Policy, arrivals_s: FloatArray) -> None:
-    """Each arrival schedules the next: a short queue is faster than one with every arrival in it."""
-    times_s = arrivals_s.tolist()
+class _ControlLoop:
+    """Stops the requests' clock where somebody looks: at each tick, at the end of each second, at a first request.
 
-    def arrive(index: int) -> None:
-        cluster.arrive()
-        if cluster.wanted_pods == 0:  # as Knative's activator does: the first request asks for a decision at once
-            cluster.scale_to(policy.decide(cluster.observe()).pods)
-        if index + 1 < len(times_s):
-            loop.at(times_s[index + 1], lambda: arrive(index + 1))
+    The first tick comes at first_tick_s, drawn by the caller: nobody's timers start with the traffic.
+    """
 
-    loop.at(times_s[0], lambda: arrive(0))
+    def __init__(self, cluster: Cluster, policy: Policy, first_tick_s: float) -> None:
+        self.cluster = cluster
+        self._policy = policy
+        self._first_tick_s = first_tick_s
+        self._ticks = self._seconds = 0
+        self._now_s = 0.0
 
+    def run_until(self, end_s: float) -> None:
+        """Everything that is due up to and including end_s."""
+        while True:
+            second_s = self._seconds + 1.0
+            tick_s = self._first_tick_s + self._ticks * self._policy.interval_s  # a multiple: no error adds up
+            poke_s = self._poke_s()
+            now_s = min(second_s, tick_s, poke_s)
+            if now_s > end_s:
+                break
+            self.cluster.advance(now_s)
+            self._now_s = now_s
+            if now_s == second_s:
+                self.cluster.end_second(self._seconds)
+                self._seconds += 1
+            if now_s in (tick_s, poke_s):
+                self._ticks += now_s == tick_s
+                self.cluster.scale_to(self._policy.decide(self.cluster.observe(now_s)).pods, now_s)
+        self.cluster.advance(end_s)
+        self._now_s = end_s
 
-def _start_ticks(loop: EventLoop, cluster: Cluster, policy: Policy) -> None:
-    """Ask the policy every interval_s."""
+    def drain(self, end_s: float, latest_s: float) -> float:
+        """Go on second by second until all are answered; returns when that was, or latest_s."""
+        while self.cluster.unanswered and end_s < latest_s:
+            end_s += 1.0
+            self.run_until(end_s)
+        last_s = float(np.nanmax(self.cluster.done_s, initial=0.0))
+        return end_s if self.cluster.unanswered else max(end_s, min(last_s, latest_s))
 
-    def tick(index: int) -> None:
-        cluster.scale_to(policy.decide(cluster.observe()).pods)
-        # a multiple, not a running sum: 0.1 s added 600 times is not 60 s
-        loop.at((index + 1) * policy.interval_s, lambda: tick(index + 1))
-
-    loop.at(0.0, lambda: tick(0))
+    def _poke_s(self) -> float:
+        """As Knative's activator does: the first request at no pods asks for a decision at once."""
+        if self.cluster.wanted_pods:
+            return inf
+        first_s = self.cluster.next_arrival_s(self._now_s)
+        return inf if first_s is None else first_s

@@ -10,7 +10,7 @@ import pytest
 from autoscaler_tuning.cli import main, span
 from autoscaler_tuning.compare import read_run, simulated_run
 from autoscaler_tuning.policies import UnknownPolicyError, policy_named
-from autoscaler_tuning.simulator.cluster import SimConfig
+from autoscaler_tuning.simulator.world import SimConfig
 
 
 def test_a_policy_brings_its_order_and_least_pods_along() -> None:

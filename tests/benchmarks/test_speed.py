@@ -17,7 +17,7 @@ import requests
 from autoscaler_tuning.compare import simulated_run
 from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.elastic import Elastic
-from autoscaler_tuning.simulator.cluster import SimConfig
+from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Observation
 from function.engines import FILES, load_engine
 from function.images import preprocess

@@ -1,0 +1,199 @@
+"""Requests and the pods that serve them, in as few steps as a request can take.
+
+A request's end is known the moment it is given to a pod, so there is no event for it: the pods stand in a heap by the
+time at which they are free, and each request takes one step. Nobody needs to look in between, save the control loop,
+which says how far to go.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from heapq import heapify, heappush, heapreplace
+from itertools import accumulate
+from math import inf, nan
+
+from autoscaler_tuning.results import FloatArray
+from autoscaler_tuning.simulator.world import SimConfig
+
+# One release in this many goes to the oldest expired request while others can still be in time.
+EXPIRED_SHARE = 10
+
+
+class Servers:
+    """A central queue in front of pods. Requests are indices into arrivals_s; done_s fills as they are served.
+
+    free: heap of (free from, pod), one entry for each request that a pod serves at a time.
+    pod_of: the pod that serves a request.
+    """
+
+    def __init__(self, arrivals_s: FloatArray, service_s: FloatArray, config: SimConfig) -> None:
+        self.arrivals_s: list[float] = arrivals_s.tolist()
+        self.service_s: list[float] = service_s.tolist()
+        self.done_s: list[float] = [nan] * len(self.arrivals_s)
+        self.pod_of: list[int] = [-1] * len(self.arrivals_s)
+        self.free: list[tuple[float, int]] = []
+        self.served = 0
+        self.refused = 0
+        self._left_s = 0.0
+        self._service_sum_s = 0.0
+        self._arrived_sums_s = [0.0, *accumulate(self.arrivals_s)]
+        self._draining: list[tuple[float, int]] = []
+        self._ready_s: dict[int, float] = {}
+        self._config = config
+        self._queue: _ByDeadline | None = None
+        if config.order == "deadline" or config.queue_limit is not None:
+            self._queue = _ByDeadline(config)
+        self._next = 0
+        self._last_start_s = 0.0
+
+    def add(self, pod: int, ready_s: float) -> None:
+        """A pod that takes requests from ready_s on."""
+        self._ready_s[pod] = ready_s
+        for _ in range(self._config.concurrency):
+            heappush(self.free, (ready_s, pod))
+
+    def remove(self, pods: set[int], now_s: float) -> dict[int, float]:
+        """Give these pods nothing more; returns when the last request of each that is busy ends, in seconds."""
+        ends_s: dict[int, float] = {}
+        for free_s, pod in self.free:
+            if pod in pods and free_s > max(now_s, self._ready_s[pod]):
+                self._draining.append((free_s, pod))
+                ends_s[pod] = max(free_s, ends_s.get(pod, 0.0))
+        self.free = [slot for slot in self.free if slot[1] not in pods]
+        heapify(self.free)
+        return ends_s
+
+    def advance(self, until_s: float) -> None:
+        """Give requests to pods up to and including until_s."""
+        if self._queue is None:
+            self._advance_in_order(until_s)
+        else:
+            self._advance_by_deadline(until_s, self._queue)
+
+    def arrived(self, now_s: float) -> int:
+        """Requests that came in up to now."""
+        return bisect_right(self.arrivals_s, now_s)
+
+    def waiting(self, now_s: float) -> int:
+        """Requests in the queue."""
+        return self.arrived(now_s) - self.served - self.refused
+
+    def in_flight(self, now_s: float) -> list[tuple[float, int]]:
+        """(end, pod) of each request that a pod serves now."""
+        self._draining = [slot for slot in self._draining if slot[0] > now_s]
+        busy = [slot for slot in self.free if slot[0] > now_s and slot[0] > self._ready_s[slot[1]]]
+        return busy + self._draining
+
+    def request_seconds(self, now_s: float) -> float:
+        """Integral of the requests in the system, waiting and in flight, up to now."""
+        arrived, busy = self.arrived(now_s), self.in_flight(now_s)
+        left = self.served + self.refused - len(busy)
+        left_sum_s = self._left_s - sum(end_s for end_s, _ in busy)
+        return now_s * (arrived - left) - self._arrived_sums_s[arrived] + left_sum_s
+
+    def mean_service_s(self) -> float | None:
+        """Mean time in a pod of the requests given out so far; None before the first."""
+        return self._service_sum_s / self.served if self.served else None
+
+    def oldest_s(self, now_s: float) -> float | None:
+        """When the oldest waiting request came in."""
+        if self.waiting(now_s) <= 0:
+            return None
+        return self.arrivals_s[self._next if self._queue is None else self._queue.oldest()]
+
+    def feasible(self, now_s: float) -> int:
+        """Waiting requests that can still be answered in time."""
+        too_old_s = now_s + self._config.service_time_s - self._config.slo_s
+        if self._queue is not None:
+            return self._queue.feasible(too_old_s, self.arrivals_s)
+        arrived = self.arrived(now_s)
+        oldest = bisect_right(self.arrivals_s, too_old_s, self._next, arrived) if self._next < arrived else arrived
+        return arrived - oldest
+
+    def _advance_in_order(self, until_s: float) -> None:
+        """First come, first served: the next request starts when it is there and a pod is free."""
+        free, arrivals_s, service_s, done_s = self.free, self.arrivals_s, self.service_s, self.done_s
+        request, first, count = self._next, self._next, len(self.arrivals_s)
+        if not free:
+            return
+        while request < count:
+            start_s, pod = free[0]
+            start_s = max(start_s, arrivals_s[request])
+            if start_s > until_s:
+                break
+            end_s = start_s + service_s[request]
+            heapreplace(free, (end_s, pod))
+            done_s[request] = end_s
+            self.pod_of[request] = pod
+            request += 1
+        self._next = request
+        self.served += request - first
+        self._left_s += sum(done_s[first:request])
+        self._service_sum_s += sum(service_s[first:request])
+
+    def _advance_by_deadline(self, until_s: float, queue: "_ByDeadline") -> None:
+        free, arrivals_s, service_s = self.free, self.arrivals_s, self.service_s
+        count = len(arrivals_s)
+        while True:
+            start_s = max(free[0][0], self._last_start_s) if free else inf
+            if not queue.count and start_s < inf:
+                start_s = max(start_s, arrivals_s[self._next]) if self._next < count else inf
+            limit_s = min(start_s, until_s)
+            while self._next < count and arrivals_s[self._next] <= limit_s:
+                if not queue.push(self._next):
+                    self.refused += 1
+                    self._left_s += arrivals_s[self._next]
+                self._next += 1
+            if start_s > until_s:
+                return
+            request = queue.pop(start_s, arrivals_s)
+            end_s = start_s + service_s[request]
+            self.pod_of[request] = free[0][1]
+            heapreplace(free, (end_s, free[0][1]))
+            self.done_s[request] = end_s
+            self._last_start_s = start_s
+            self.served += 1
+            self._left_s += end_s
+            self._service_sum_s += service_s[request]
+
+
+class _ByDeadline:
+    """The oldest that can still be in time, then the expired, oldest first; these get one release in ten besides.
+
+    With order fifo nothing ever expires. A full queue refuses what comes.
+    """
+
+    def __init__(self, config: SimConfig) -> None:
+        self._patience_s = config.slo_s - config.service_time_s if config.order == "deadline" else inf
+        self._most = inf if config.queue_limit is None else config.queue_limit
+        self._feasible: deque[int] = deque()
+        self._expired: deque[int] = deque()
+        self._since_expired = 0
+        self.count = 0
+
+    def push(self, request: int) -> bool:
+        """False when the queue is full."""
+        if self.count >= self._most:
+            return False
+        self._feasible.append(request)
+        self.count += 1
+        return True
+
+    def pop(self, now_s: float, arrivals_s: list[float]) -> int:
+        self._expire(now_s - self._patience_s, arrivals_s)
+        self.count -= 1
+        self._since_expired += 1
+        if self._expired and (not self._feasible or self._since_expired >= EXPIRED_SHARE):
+            self._since_expired = 0
+            return self._expired.popleft()
+        return self._feasible.popleft()
+
+    def oldest(self) -> int:
+        return (self._expired or self._feasible)[0]
+
+    def feasible(self, too_old_s: float, arrivals_s: list[float]) -> int:
+        """Of those waiting, how many came at too_old_s or later."""
+        return sum(1 for request in self._feasible if arrivals_s[request] >= too_old_s)
+
+    def _expire(self, too_old_s: float, arrivals_s: list[float]) -> None:
+        while self._feasible and arrivals_s[self._feasible[0]] < too_old_s:
+            self._expired.append(self._feasible.popleft())
