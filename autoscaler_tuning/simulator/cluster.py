@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler_tuning.results import Cost, FloatArray, PodCounts
 from autoscaler_tuning.simulator.servers import Servers
@@ -125,9 +126,9 @@ class Cluster:
         removed = [pod for pod in self.pods if pod.removed_s is not None]
         removed_s, gone_s = (_sorted([getattr(p, name) for p in removed]) for name in ("removed_s", "gone_s"))
         never_ready_s = _sorted([pod.ready_s for pod in removed if pod.ready_s > (pod.removed_s or 0.0)])
-        stopped_starting_s = _sorted([pod.removed_s for pod in removed if pod.ready_s > (pod.removed_s or 0.0)])
+        stopped_starting_s = _sorted([pod.removed_s or 0.0 for pod in removed if pod.ready_s > (pod.removed_s or 0.0)])
 
-        def so_far(events_s: FloatArray) -> FloatArray:
+        def so_far(events_s: FloatArray) -> NDArray[np.intp]:
             return np.searchsorted(events_s, times_s, side="right")
 
         alive = so_far(started_s) - so_far(removed_s)
@@ -163,9 +164,9 @@ class Cluster:
         while self._cpu_counted < len(servers.pod_of) and servers.pod_of[self._cpu_counted] >= 0:
             self._cpu_s[servers.pod_of[self._cpu_counted]] += self._cpu_of(servers.service_s[self._cpu_counted])
             self._cpu_counted += 1
-        ahead_s = {pod: 0.0 for _, pod in busy}
-        for end_s, pod in busy:
-            ahead_s[pod] += self._cpu_of(end_s - now_s)
+        ahead_s = dict.fromkeys((number for _, number in busy), 0.0)
+        for end_s, number in busy:
+            ahead_s[number] += self._cpu_of(end_s - now_s)
         samples = []
         for number in self._alive + self._terminating:
             pod = self.pods[number]

@@ -35,7 +35,7 @@ class Servers:
         self.refused = 0
         self._left_s = 0.0
         self._service_sum_s = 0.0
-        self._arrived_sums_s = [0.0, *accumulate(self.arrivals_s)]
+        self._arrived_sums_s: list[float] = [0.0, *accumulate(self.arrivals_s)]
         self._draining: list[tuple[float, int]] = []
         self._ready_s: dict[int, float] = {}
         self._config = config
@@ -87,7 +87,7 @@ class Servers:
         """Integral of the requests in the system, waiting and in flight, up to now."""
         arrived, busy = self.arrived(now_s), self.in_flight(now_s)
         left = self.served + self.refused - len(busy)
-        left_sum_s = self._left_s - sum(end_s for end_s, _ in busy)
+        left_sum_s = self._left_s - float(sum(end_s for end_s, _ in busy))
         return now_s * (arrived - left) - self._arrived_sums_s[arrived] + left_sum_s
 
     def mean_service_s(self) -> float | None:
