@@ -1,6 +1,7 @@
 """What policies see and say: the border between deciding and everything else."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -76,7 +77,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The pods a policy wants, and which rule asked for them, in words a log line can carry."""
+    """The pods a policy wants, and which rule asked for them, in words a log line can carry.
+
+    record: the figures behind it, by name.
+    """
 
     pods: int
     reason: str
+    record: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,165 @@
+"""The clairvoyant optimum: what no policy can undercut, knowing every arrival in advance.
+
+Over slots of grid_s, with n ready pods (mean of the slot), and as sums from the start U starts, S work done (in
+seconds of one pod), X work given up as late, and E work that pods still finish after they are told to stop:
+
+    least   sum(n) grid_s + cold_start_s U[last]
+    so that n[k] - n[k-1] <= U[k] - U[k-1], where n[-1] are the initial pods
+            S[k] - S[k-1] <= concurrency n[k] grid_s + E[k] - E[k-1]
+            E[k] <= longest service time x concurrency x (initial pods + U[k])
+            S[k] <= work that has arrived,  S[k] + X[k] >= work whose deadline has passed
+            X[k] <= work of the longest requests, as many as may be late,  S[last] = all work that was answered
+
+Every run fulfils these rows: a mean over slots varies no more than the pods themselves do, so it needs no more starts;
+a pod counts from its start to the moment it is told to stop, and after that it only finishes what it serves. So the
+linear program bounds any policy's pod-seconds (ready and starting) from below. With whole n and u it bounds those
+policies that change the pods on the grid only, and the dual value is what is proved of that.
+
+Source: an optimal-capacity program in the manner of Lin, Wierman, Andrew and Thereska (2011), with deadlines.
+"""
+
+from dataclasses import dataclass
+from math import ceil, floor, inf
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, eye_array, hstack
+
+from autoscaler_tuning.results import FloatArray
+
+
+# Status of a HiGHS run through scipy.
+INFEASIBLE = 2
+
+
+class BoundError(ValueError):
+    """Impossible parameters, or a program without a solution; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundConfig:
+    """What the bound may rely on.
+
+    cold_start_s: the shortest; late_ratio: share of the requests that may be late; lost: how many of those never got
+        an answer, so that their work need not be done at all.
+    end_s: until when pods are paid; time_limit_s and gap_ratio end the search for whole pods.
+    """
+
+    slo_s: float = 0.5
+    cold_start_s: float = 2.0
+    initial_pods: int = 0
+    max_pods: int = 40
+    concurrency: int = 1
+    late_ratio: float = 0.0
+    lost: int = 0
+    grid_s: float = 0.5
+    end_s: float | None = None
+    time_limit_s: float = 30.0
+    gap_ratio: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name in ("slo_s", "grid_s", "time_limit_s"):
+            if not 0 < getattr(self, name) < inf:
+                raise BoundError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+        if not 0 <= self.cold_start_s < inf:
+            raise BoundError(f"cold_start_s must be at least 0 and finite, was {self.cold_start_s}")
+        if not 0 <= self.late_ratio <= 1:
+            raise BoundError(f"late_ratio must be from 0 to 1, was {self.late_ratio}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A lower bound of pod-seconds.
+
+    pod_seconds: of the best plan found; proved_pod_seconds: what is proved of every plan; equal for the linear program.
+    """
+
+    pod_seconds: float
+    proved_pod_seconds: float
+    pods: FloatArray
+
+
+def lp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> Bound:
+    """The rigorous bound. arrivals_s, service_s: shape (n,), arrivals ascending, both in seconds. Raises BoundError."""
+    return _solve(arrivals_s, service_s, config, whole_pods=False)
+
+
+def milp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> Bound:
+    """The same with whole pods that change on the grid; may stop at the time limit. Raises BoundError."""
+    return _solve(arrivals_s, service_s, config, whole_pods=True)
+
+
+def unavoidable_late(arrivals_s: FloatArray, jump_s: float, pods: int, service_time_s: float, blind_s: float) -> int:
+    """Late answers that no policy avoids which did not foresee the jump and has these pods when it comes.
+
+    blind_s: from the jump until the first new pod answers: reaction and cold start. Deadlines within slo_s are not
+    counted off: requests of the last slo_s may still be saved by the new pods, so pass blind_s less the SLO.
+    """
+    came = np.searchsorted(arrivals_s, jump_s + blind_s) - np.searchsorted(arrivals_s, jump_s)
+    return max(0, int(came) - floor(pods * blind_s / service_time_s))
+
+
+def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, whole_pods: bool) -> Bound:
+    if len(arrivals_s) == 0 or len(arrivals_s) != len(service_s):
+        raise BoundError(f"one service time for each arrival, at least one: {len(arrivals_s)}, {len(service_s)}")
+    end_s = max(config.end_s or 0.0, float(arrivals_s[-1] + config.slo_s))
+    slots = ceil(end_s / config.grid_s)
+    edges_s = config.grid_s * np.arange(1, slots + 1)
+    longest_first = np.sort(service_s)[::-1]
+    late = floor(config.late_ratio * len(arrivals_s) + 1e-9)
+    total_s = float(service_s.sum()) - float(longest_first[: config.lost].sum())
+    arrived_s = work_until(arrivals_s, service_s, edges_s, "left")
+    due_s = work_until(arrivals_s + config.slo_s, service_s, edges_s, "right")
+    due_s = np.minimum(due_s, total_s) if config.lost else due_s
+    n, u, s, x, e = (slice(k * slots, (k + 1) * slots) for k in range(5))
+    cost = np.zeros(5 * slots)
+    cost[n], cost[u.stop - 1] = config.grid_s, config.cold_start_s
+    lower, upper = np.zeros(5 * slots), np.full(5 * slots, np.inf)
+    upper[n] = config.max_pods
+    upper[s] = arrived_s
+    upper[x] = longest_first[:late].sum()
+    lower[s.stop - 1] = min(total_s, arrived_s[-1])
+    found = milp(
+        cost,
+        constraints=_constraints(slots, config, float(longest_first[0]), due_s),
+        bounds=Bounds(lower, upper),
+        integrality=np.repeat([1, 1, 0, 0, 0], slots) if whole_pods else None,
+        options={"time_limit": config.time_limit_s, "mip_rel_gap": config.gap_ratio},
+    )
+    if found.status == INFEASIBLE:
+        raise BoundError(f"no number of pods up to {config.max_pods} keeps all but {config.late_ratio:.4%} in time")
+    proved = found.mip_dual_bound if whole_pods else found.fun
+    if proved is None:
+        raise BoundError(f"nothing was proved within {config.time_limit_s} s")
+    best = float("nan") if found.fun is None else float(found.fun)
+    return Bound(best, float(proved), np.zeros(0) if found.x is None else found.x[n])
+
+
+def _constraints(slots: int, config: BoundConfig, longest_s: float, due_s: FloatArray) -> list[LinearConstraint]:
+    """The rows over (n, U, S, X, E), each of so many slots; U, S, X and E are sums from the start and never fall."""
+    one = eye_array(slots, format="csr")
+    step = (one - eye_array(slots, k=-1, format="csr")).tocsr()
+    per_stop_s = longest_s * config.concurrency
+    first = np.zeros(slots)
+    first[0] = config.initial_pods
+    nothing = csr_array((slots, slots))
+
+    def row(most: float | FloatArray, **parts: csr_array) -> LinearConstraint:
+        return LinearConstraint(hstack([parts.get(name, nothing) for name in "nusxe"], format="csr"), ub=most)
+
+    return [
+        row(first, n=step, u=-step),
+        row(0.0, n=-config.concurrency * config.grid_s * one, s=step, e=-step),
+        row(per_stop_s * config.initial_pods, u=-per_stop_s * one, e=one),
+        row(-due_s, s=-one, x=-one),
+        row(0.0, u=-step),
+        row(0.0, s=-step),
+        row(0.0, x=-step),
+        row(0.0, e=-step),
+    ]
+
+
+def work_until(times_s: FloatArray, service_s: FloatArray, edges_s: FloatArray, side: Literal["left", "right"]) -> FloatArray:
+    """Work whose time comes before each edge (left), or at it too (right), shape of the edges."""
+    return np.concatenate([[0.0], np.cumsum(service_s)])[np.searchsorted(times_s, edges_s, side=side)]
