@@ -28,7 +28,6 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from autoscaler_tuning.results import FloatArray
 
-
 # Status of a HiGHS run through scipy.
 INFEASIBLE = 2
 
@@ -112,7 +111,7 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
     arrived_s = work_until(arrivals_s, service_s, edges_s, "left")
     due_s = work_until(arrivals_s + config.slo_s, service_s, edges_s, "right")
     due_s = np.minimum(due_s, total_s) if config.lost else due_s
-    n, u, s, x, e = (slice(k * slots, (k + 1) * slots) for k in range(5))
+    n, u, s, x = (slice(k * slots, (k + 1) * slots) for k in range(4))
     cost = np.zeros(5 * slots)
     cost[n], cost[u.stop - 1] = config.grid_s, config.cold_start_s
     lower, upper = np.zeros(5 * slots), np.full(5 * slots, np.inf)
@@ -160,6 +159,8 @@ def _constraints(slots: int, config: BoundConfig, longest_s: float, due_s: Float
     ]
 
 
-def work_until(times_s: FloatArray, service_s: FloatArray, edges_s: FloatArray, side: Literal["left", "right"]) -> FloatArray:
+def work_until(
+    times_s: FloatArray, service_s: FloatArray, edges_s: FloatArray, side: Literal["left", "right"]
+) -> FloatArray:
     """Work whose time comes before each edge (left), or at it too (right), shape of the edges."""
     return np.concatenate([[0.0], np.cumsum(service_s)])[np.searchsorted(times_s, edges_s, side=side)]

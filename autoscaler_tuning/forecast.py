@@ -7,7 +7,7 @@ from math import sqrt
 
 @dataclass(frozen=True, slots=True)
 class ForecastConfig:
-    """Gains are per second of data, in (0, 1], the trend's from 0; jump_sigmas in standard deviations of a Poisson count.
+    """Gains are per second of data, in (0, 1], the trend's from 0; jump_sigmas: deviations of a Poisson count.
 
     jump_window_s: a jump is looked for in the newest arrivals of this long.
     """

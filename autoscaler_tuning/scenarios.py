@@ -29,7 +29,7 @@ class ScenarioConfig:
 
     def __post_init__(self) -> None:
         if not (self.steps >= 1 and self.needed >= 1 and 0 < self.memory_s < float("inf")):
-            raise ValueError(f"steps, needed and memory_s must be above 0: {self.steps}, {self.needed}, {self.memory_s}")
+            raise ValueError(f"steps, needed, memory_s must be above 0: {self.steps}, {self.needed}, {self.memory_s}")
         if not (self.likeness >= 0 and 0 <= self.surprise < 1):
             raise ValueError(f"likeness >= 0 and 0 <= surprise < 1: {self.likeness}, {self.surprise}")
 
