@@ -11,6 +11,7 @@ from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.policies import UnknownPolicyError
 from autoscaler_tuning.simulator.world import SimulationError
 from autoscaler_tuning.stack import StackError
+from autoscaler_tuning.tune import TuneError
 from knative.errors import KnativeError
 from loadgen.workload import WorkloadError
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
-    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, FileNotFoundError) as error:
+    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, FileNotFoundError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except StackError as error:

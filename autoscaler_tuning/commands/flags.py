@@ -29,6 +29,11 @@ def number(text: str) -> float:
     return value
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas."""
+    return tuple(number(part) for part in text.split(","))
+
+
 def whole(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
