@@ -3,6 +3,10 @@
 The search: stock and random settings, halved as they are tried on more seeds (successive halving, Jamieson and
 Talwalkar 2016), then downhill knob by knob. How sure: cross-validation in time. The traffic is cut into blocks; knobs
 found on the blocks before are judged on the next, which they have not seen, beside stock KPA on the same arrivals.
+
+Numbers of pods do not carry over to another rate as windows and thresholds do: a max-scale that was right in the quiet
+part is a disaster in the busy one. So the traffic is tried at several scales of its rates at once, and min-scale and
+max-scale are left alone unless they did better on the blocks held back.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +20,7 @@ from autoscaler_tuning.parallel import each
 from autoscaler_tuning.policies.knobs import KpaKnobs
 from autoscaler_tuning.results import Row
 from autoscaler_tuning.statistics import Estimate, paired_ratio
+from loadgen.workload import Workload
 
 # Values of each knob that are tried; neighbours stand side by side. target counts only as its product with the
 # utilization, and target-burst-capacity does nothing while the activator stays in the path, as it does below 211 pods.
@@ -28,6 +33,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "min_scale": (0, 1, 2, 3, 4, 6, 8),
     "max_scale": (0, 4, 6, 8, 12, 16, 24, 32),
 }
+POD_COUNTS = ("min_scale", "max_scale")
 LEAST_BLOCK_S = 30
 MOST_ROUNDS = 3
 STOCK = KpaKnobs()
@@ -40,15 +46,21 @@ class TuneError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard to search: random settings at first, seeds for those that stay, blocks in time for how sure it is."""
+    """How hard to search: random settings at first, seeds for those that stay, blocks in time for how sure it is.
+
+    scales: factors on the rates at which the traffic is tried.
+    """
 
     settings: int = 48
     seeds: int = 3
     blocks: int = 4
+    scales: tuple[float, ...] = (0.5, 1.0, 2.0)
 
     def __post_init__(self) -> None:
         if self.settings < 1 or self.seeds < 1 or self.blocks < 2:
             raise TuneError(f"settings and seeds from 1, blocks from 2: {self.settings}, {self.seeds}, {self.blocks}")
+        if not self.scales or not all(0 < scale < inf for scale in self.scales):
+            raise TuneError(f"scales must be above 0 and finite, were {self.scales}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ class Tuned:
     """The knobs found on everything, and how those found on earlier blocks did on the next.
 
     ratio: of the found knobs' cost to stock KPA's, where they were found: too good to be true.
-    held_back_ratio, late, pod_seconds: the same on the blocks held back: the cost, and its two parts.
+    held_back_ratio, late, pod_seconds: the same on the blocks held back: the cost, and its two parts. A little too good
+        as well, as far as these blocks said whether to bound the pods.
     """
 
     knobs: KpaKnobs
@@ -92,30 +105,31 @@ def policy_of(knobs: KpaKnobs) -> str:
 class Search:
     """Searches on some traffic, all of it counting alike; keeps what it ran."""
 
-    def __init__(self, traffic: Sequence[Comparison], late_price: float, seeds: int, said: Said) -> None:
-        self._traffic, self._late_price, self._seeds, self._said = traffic, late_price, seeds, said
+    def __init__(self, traffic: Sequence[Comparison], late_price: float, effort: Effort, said: Said) -> None:
+        self._traffic = [part for comparison in traffic for part in _scaled(comparison, effort.scales)]
+        self._late_price, self._effort, self._said = late_price, effort, said
         self._costs: dict[tuple[KpaKnobs, int, int], float] = {}
 
-    def best(self, settings: int) -> KpaKnobs:
-        """The best knobs found; deterministic."""
-        rng = np.random.default_rng(0)
-        candidates = list(dict.fromkeys([STOCK, *(_drawn(rng) for _ in range(settings))]))
+    def best(self, names: Sequence[str]) -> KpaKnobs:
+        """The best found of the knobs of these names; deterministic."""
+        rng, most = np.random.default_rng(0), self._effort.seeds
+        candidates = list(dict.fromkeys([STOCK, *(_drawn(rng, names) for _ in range(self._effort.settings))]))
         seeds = 1
         while len(candidates) > 3:
             candidates = self._sorted(candidates, seeds)[: max(3, len(candidates) // 3)]
-            seeds = min(self._seeds, seeds + 1)
-        best = self._sorted(list(dict.fromkeys([STOCK, *candidates])), self._seeds)[0]
+            seeds = min(most, seeds + 1)
+        best = self._sorted(list(dict.fromkeys([STOCK, *candidates])), most)[0]
         for _ in range(MOST_ROUNDS):
             before = best
-            for name in GRID:
-                best = self._sorted([best, *_neighbours(best, name)], self._seeds)[0]
+            for name in names:
+                best = self._sorted([best, *_neighbours(best, name)], most)[0]
             if best == before:
                 break
         return best
 
     def ratio(self, knobs: KpaKnobs, seeds: int | None = None) -> float:
         """Cost over stock KPA's: the geometric mean over the traffic, so that none outweighs the others."""
-        count = seeds or self._seeds
+        count = seeds or self._effort.seeds
         logs = []
         for index in range(len(self._traffic)):
             ours, stock = (sum(self._costs[(tried, index, seed)] for seed in range(count)) for tried in (knobs, STOCK))
@@ -143,20 +157,18 @@ class Search:
 
 
 def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said: Said) -> Tuned:
-    """Search on all of the traffic, and cross-validate. Raises TuneError."""
+    """Cross-validate with and without the bounds on pods, and search on all of the traffic with what did better.
+
+    Raises TuneError.
+    """
     if not 0 < late_price < inf:
         raise TuneError(f"the price of a late answer must be above 0 and finite, was {late_price}")
-    held_back: list[HeldBack] = []
-    for block in range(1, effort.blocks):
-        before = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, 0, block)]
-        after = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, block, block + 1)]
-        if before and after:
-            knobs = Search(before, late_price, effort.seeds, said).best(effort.settings)
-            held_back += _judged(after, knobs, (block, effort.seeds), late_price)
-    if not held_back:
-        raise TuneError("every block but one is without requests: nothing can be held back")
-    search = Search(traffic, late_price, effort.seeds, said)
-    knobs = search.best(effort.settings)
+    all_names = tuple(GRID)
+    choices = [tuple(name for name in all_names if name not in POD_COUNTS), all_names]
+    tried = [(_held_back(traffic, late_price, effort, names, said), names) for names in choices]
+    held_back, names = min(tried, key=lambda pair: sum(run.tuned_cost for run in pair[0]))
+    search = Search(traffic, late_price, effort, said)
+    knobs = search.best(names)
     return Tuned(
         knobs,
         search.ratio(knobs),
@@ -165,6 +177,22 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said:
         paired_ratio([run.tuned.late for run in held_back], [run.stock.late for run in held_back]),
         paired_ratio([run.tuned.pod_seconds for run in held_back], [run.stock.pod_seconds for run in held_back]),
     )
+
+
+def _held_back(
+    traffic: Sequence[Comparison], late_price: float, effort: Effort, names: Sequence[str], said: Said
+) -> list[HeldBack]:
+    """Each block but the first, judged with the knobs found on those before it."""
+    found: list[HeldBack] = []
+    for block in range(1, effort.blocks):
+        before = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, 0, block)]
+        after = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, block, block + 1)]
+        if before and after:
+            knobs = Search(before, late_price, effort, said).best(names)
+            found += _judged(after, knobs, (block, effort.seeds), late_price)
+    if not found:
+        raise TuneError("every block but one is without requests: nothing can be held back")
+    return found
 
 
 def _judged(
@@ -193,8 +221,14 @@ def _blocks(comparison: Comparison, blocks: int, first: int, end: int) -> list[C
     return [replace(comparison, counts=counts)] if sum(counts) else []
 
 
-def _drawn(rng: np.random.Generator) -> KpaKnobs:
-    return _valid(KpaKnobs(), {name: values[int(rng.integers(len(values)))] for name, values in GRID.items()})
+def _scaled(comparison: Comparison, scales: Sequence[float]) -> list[Comparison]:
+    """The traffic at each scale of its rates, save where nothing is left of it."""
+    counts = [Workload(comparison.counts).scaled(scale).counts for scale in scales]
+    return [replace(comparison, counts=scaled) for scaled in counts if sum(scaled)]
+
+
+def _drawn(rng: np.random.Generator, names: Sequence[str]) -> KpaKnobs:
+    return _valid(KpaKnobs(), {name: GRID[name][int(rng.integers(len(GRID[name])))] for name in names})
 
 
 def _neighbours(knobs: KpaKnobs, name: str) -> list[KpaKnobs]:

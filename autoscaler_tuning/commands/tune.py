@@ -32,6 +32,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--settings", whole, effort.settings, "random settings to begin with")
     flags.add("--seeds", whole, effort.seeds, "seeds of each trial")
     flags.add("--blocks", whole, effort.blocks, "blocks in time; all but the first are held back once")
+    flags.add("--scales", numbers, ",".join(f"{scale:g}" for scale in effort.scales), "factors on the rates to try at")
     flags.add("--service", str, "resnet18", "name of the Knative Service, for the kn line")
     flags.add("--json", Path, None, "write everything here")
     parser.set_defaults(run=_run)
@@ -45,7 +46,7 @@ def _run(args: argparse.Namespace) -> int:
         for service_time_s in args.service_time_s
     ]
     said = teller()
-    tuned = tune(traffic, args.late_price, Effort(args.settings, args.seeds, args.blocks), said)
+    tuned = tune(traffic, args.late_price, Effort(args.settings, args.seeds, args.blocks, args.scales), said)
     said("")
     print("\n".join(_lines(tuned, args.service)))
     if args.json:
