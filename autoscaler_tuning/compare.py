@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, nan
+from typing import Literal
 
 import numpy as np
 
@@ -26,20 +27,22 @@ GRID_S = 0.5
 # Work of one second over what all pods can do in it, beyond which the tables of the bound grow too large.
 MOST_OVERLOAD = 20.0
 
+BoundName = Literal["lp", "milp"]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What all policies of one comparison share.
 
     counts: requests per second. price_per_pod_hour: of ready and starting pods, in any currency.
-    min_pods: fewer no policy may keep. bounds: whether the rows carry them.
+    min_pods: fewer no policy may keep. bounds: which of them the rows carry.
     """
 
     counts: tuple[int, ...]
     sim: SimConfig
     min_pods: int = 0
     price_per_pod_hour: float = 0.04
-    bounds: bool = True
+    bounds: tuple[BoundName, ...] = ("lp", "milp")
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pods <= self.sim.max_pods:
@@ -97,25 +100,37 @@ def compare(comparison: Comparison, policies: Sequence[str], seeds: int, said: C
     return [replace(run, row=rows[(run.row.policy, run.row.seed)]) for run in runs]
 
 
-def with_bounds(rows: Sequence[Row], arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> list[Row]:
-    """Rows on the same arrivals, each with the bounds at its own late ratio."""
-    grid = GridBound(arrivals_s, service_s, config) if _is_tractable(arrivals_s, service_s, config) else None
-    lps: dict[tuple[float, int], float] = {}
-    bounded = []
-    for row in rows:
-        key = (row.late_ratio, row.lost)
-        if grid and key not in lps:
-            lps[key] = _lp(arrivals_s, service_s, replace(config, late_ratio=row.late_ratio, lost=row.lost))
-        milp = grid.pod_seconds(row.late_ratio) if grid else nan
-        bounded.append(
-            replace(
-                row,
-                lp_bound_pod_seconds=lps.get(key, nan),
-                milp_bound_pod_seconds=milp,
-                ratio_to_bound=row.pod_seconds / milp if milp > 0 else nan,
-            )
+class Bounds:
+    """The bounds at any late ratio on the same arrivals; what was solved is kept, for many rows have the same."""
+
+    def __init__(
+        self, arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, names: Sequence[BoundName]
+    ) -> None:
+        self._arrivals_s, self._service_s, self._config = arrivals_s, service_s, config
+        self._names = names if _is_tractable(arrivals_s, service_s, config) else ()
+        self._grid = GridBound(arrivals_s, service_s, config) if "milp" in self._names else None
+        self._lps: dict[tuple[float, int], float] = {}
+
+    def of(self, row: Row) -> Row:
+        """The row with its bounds."""
+        milp = self._grid.pod_seconds(row.late_ratio) if self._grid else nan
+        return replace(
+            row,
+            lp_bound_pod_seconds=self._lp(row) if "lp" in self._names else nan,
+            milp_bound_pod_seconds=milp,
+            ratio_to_bound=row.pod_seconds / milp if milp > 0 else nan,
         )
-    return bounded
+
+    def _lp(self, row: Row) -> float:
+        """nan when HiGHS proves nothing in time."""
+        key = (row.late_ratio, row.lost)
+        if key not in self._lps:
+            config = replace(self._config, late_ratio=row.late_ratio, lost=row.lost)
+            try:
+                self._lps[key] = lp_bound(self._arrivals_s, self._service_s, config).pod_seconds
+            except BoundError:
+                self._lps[key] = nan
+        return self._lps[key]
 
 
 def bound_config(sim: SimConfig) -> BoundConfig:
@@ -163,18 +178,11 @@ def _bounds_of_seed(batch: tuple[Comparison, int, tuple[Row, ...]]) -> list[Row]
     arrivals_s = comparison.arrivals_s(seed)
     # the simulator's first draw from this seed: the very service times of the runs
     service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
-    return with_bounds(rows, arrivals_s, service_s, bound_config(comparison.sim))
+    bounds = Bounds(arrivals_s, service_s, bound_config(comparison.sim), comparison.bounds)
+    return [bounds.of(row) for row in rows]
 
 
 def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:
     """Whether the busiest second's work is within reason for these pods."""
     work_s = np.bincount(arrivals_s.astype(int), weights=service_s)
     return float(work_s.max()) <= MOST_OVERLOAD * config.max_pods * config.concurrency
-
-
-def _lp(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> float:
-    """nan when HiGHS proves nothing in time."""
-    try:
-        return lp_bound(arrivals_s, service_s, config).pod_seconds
-    except BoundError:
-        return nan

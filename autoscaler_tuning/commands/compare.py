@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, policies, seed, whole
+from autoscaler_tuning.commands.flags import Flags, bounds, number, policies, seed, whole
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, compare
 from autoscaler_tuning.frontier import Point, frontiers
@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--min-pods", seed, 0, "no policy may keep fewer")
     flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
     flags.add("--frontier-seeds", seed, 3, "seeds of each point of the frontiers; 0 leaves them out")
-    parser.add_argument("--no-bounds", dest="bounds", action="store_false", help="leave out the clairvoyant bounds")
+    flags.add("--bounds", bounds, "lp,milp", "clairvoyant bounds of each row: lp, milp, both with a comma, or none")
     flags.add("--json", Path, None, "write everything here")
     flags.add("--csv", Path, None, "write the rows here")
     flags.add("--html", Path, None, "write one page with plots here")

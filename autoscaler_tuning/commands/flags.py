@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from autoscaler_tuning.compare import BoundName
 from autoscaler_tuning.policies import UnknownPolicyError, policy_named, split_names
 
 PROGRAM = "autoscaler_tuning"
@@ -60,6 +61,15 @@ def seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, was {text!r}")
     return int(text)
+
+
+def bounds(text: str) -> tuple[BoundName, ...]:
+    """`lp`, `milp`, `lp,milp` or `none`."""
+    known: dict[str, BoundName] = {"lp": "lp", "milp": "milp"}
+    names = [] if text == "none" else text.split(",")
+    if not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"must be lp, milp, lp,milp or none, was {text!r}")
+    return tuple(known[name] for name in names)
 
 
 def policies(text: str) -> tuple[str, ...]:

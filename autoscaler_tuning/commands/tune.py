@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     traces = traces_of(args.trace, args.part)
     traffic = [
-        Comparison(trace.counts, world_of(args, service_time_s), bounds=False)
+        Comparison(trace.counts, world_of(args, service_time_s), bounds=())
         for _, trace in traces
         for service_time_s in args.service_time_s
     ]

@@ -24,7 +24,7 @@ def world_of(args: argparse.Namespace, service_time_s: float | None = None) -> S
         service_time_s=service_time_s,
         cold_start_s=args.cold_start_s,
         slo_s=args.slo_s,
-        initial_pods=args.initial_pods,
+        initial_pods=1 if args.initial_pods is None else args.initial_pods,
         max_pods=args.max_pods,
         cpu_per_request_s=service_time_s,
     )
