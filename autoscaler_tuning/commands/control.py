@@ -25,6 +25,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--for-s", number, None, "stop after this time")
     flags.add("--namespace", str, "default", "of the Knative Service")
     flags.add("--service", str, "resnet18", "name of the Knative Service")
+    parser.add_argument("--shadow", action="store_true", help="write nothing; export what the policy would have done")
+    flags.add("--watch", str, "http://127.0.0.1:8002", "with --shadow on this machine: the controller that scales")
     add_local(flags)
     parser.set_defaults(run=_run)
 
@@ -46,6 +48,9 @@ def _run(args: argparse.Namespace) -> int:
                 log_dir=args.log_dir,
                 namespace=args.namespace,
                 service=args.service,
+                slo_s=args.slo_s,
+                shadow=args.shadow,
+                watch=args.watch,
             )
         )
     except OSError as error:
