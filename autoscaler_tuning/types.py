@@ -80,8 +80,10 @@ class Decision:
     """The pods a policy wants, and which rule asked for them, in words a log line can carry.
 
     record: the figures behind it, by name.
+    direct: requests go from the ingress straight to the pods, without a queue in front that all of them share.
     """
 
     pods: int
     reason: str
     record: Mapping[str, float] = field(default_factory=dict)
+    direct: bool = False

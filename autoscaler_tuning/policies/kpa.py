@@ -5,6 +5,7 @@ Source: knative/serving at 98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go, Sca
 
 from dataclasses import dataclass
 from math import ceil, floor, inf, isfinite
+from typing import Literal
 
 from autoscaler_tuning.types import Decision, Observation, Second
 from autoscaler_tuning.windows import MaxWindow, TimedBuckets
@@ -28,6 +29,7 @@ class KpaConfig:
 
     target_value: requests in flight per pod to aim at, 70 % of total_value, which a pod can take.
     target_burst_capacity: -1 is unlimited. max_scale_up_rate, max_scale_down_rate: factors of one tick.
+    metric: requests in flight, or requests per second; the target is of the same.
     weighted: windows count newer seconds more (metric-aggregation-algorithm weighted-exponential).
     """
 
@@ -42,6 +44,7 @@ class KpaConfig:
     target_burst_capacity: float = 211.0
     activation_scale: int = 0
     reachable: bool = True
+    metric: Literal["concurrency", "rps"] = "concurrency"
     weighted: bool = False
     tick_s: float = 2.0
 
@@ -118,22 +121,26 @@ class KpaScaler:
 
 
 class Kpa:
-    """The policy `kpa`: Knative's windows over the concurrency of each second, and Scale() every tick.
+    """The policy `kpa`: Knative's windows over what was reported each second, and Scale() every tick.
 
-    With pods every second is reported when it has ended, idle ones too. Without pods nobody is there to report an
-    idle second, so the windows see only what comes after. The caller asks at once when the first request comes at
-    zero pods, as the activator pokes the autoscaler: that request counts as a concurrency of 1 at once, and is taken
-    off what its second reports later.
-    Left out: the activator does so for the first request after any idle second, pods or not.
+    With pods every second is reported when it has ended, idle ones too, for their queue-proxies are scraped. What the
+    activator counts it reports once a second as well, until a second was idle; the first request after that counts as a
+    concurrency of 1 at once, and is taken off what its second reports later. So a single short request at rest is a
+    load of 1, and without pods idle seconds are not seen at all. The caller asks out of turn when the first request
+    comes at zero pods, as the activator pokes the autoscaler.
+    scaled: the last tick's answer; None if there was no data.
     Source: pkg/autoscaler/metrics (collector.go, stats_scraper.go), pkg/activator/handler/concurrency_reporter.go.
     """
 
     def __init__(self, config: KpaConfig | None = None) -> None:
         self.config = config or KpaConfig()
+        self.scaled: Scaled | None = None
         self._stable = TimedBuckets(self.config.stable_window_s)
         self._panic = TimedBuckets(self.config.panic_window_s)
-        self._recorded = self._poked = -1
-        self._idle = True
+        self._recorded = -1
+        self._arrived = 0
+        self._counting = False
+        self._counted_early: int | None = None
         self._scaler: KpaScaler | None = None
 
     @property
@@ -143,39 +150,55 @@ class Kpa:
     def decide(self, obs: Observation) -> Decision:
         """Decide one tick; without data, keep what there is."""
         self._record(obs)
-        if not obs.fresh or self._stable.is_empty(obs.now_s):
+        self.scaled = None
+        if not obs.fresh or (self._stable.is_empty(obs.now_s) and self._is_scraped):
             return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
         if self._scaler is None:
             self._scaler = KpaScaler(self.config, obs.now_s, obs.ready_pods)
         stable, panic = self._average(self._stable, obs.now_s), self._average(self._panic, obs.now_s)
-        scaled = self._scaler.scale(obs.now_s, obs.ready_pods, stable, panic)
+        self.scaled = scaled = self._scaler.scale(obs.now_s, obs.ready_pods, stable, panic)
+        metric = self.config.metric
         if scaled.panicking:
-            reason = f"panic: {scaled.pods} pods for concurrency {panic:.1f} over {self.config.panic_window_s:g} s"
+            reason = f"panic: {scaled.pods} pods for {metric} {panic:.1f} over {self.config.panic_window_s:g} s"
         else:
-            reason = f"stable: {scaled.pods} pods for concurrency {stable:.1f} over {self.config.stable_window_s:g} s"
+            reason = f"stable: {scaled.pods} pods for {metric} {stable:.1f} over {self.config.stable_window_s:g} s"
         return Decision(scaled.pods, reason)
 
+    @property
+    def _is_scraped(self) -> bool:
+        """With the activator always in the path nobody scrapes pods, and silence means no load instead of no data."""
+        return self.config.target_burst_capacity != -1
+
     def _record(self, obs: Observation) -> None:
-        """Take in the seconds that are new, and the poke of a first request."""
+        """Take in the seconds that are new, and the first request of the running one."""
         for second in obs.seconds:
-            if second.index > self._recorded and 0 <= second.concurrency < inf:
+            if second.index > self._recorded:
                 self._recorded = second.index
-                self._report(second, obs.ready_pods)
-        if obs.waiting and obs.ready_pods + obs.starting_pods == 0 and self._stable.average(obs.now_s) == 0:
-            self._poked = floor(obs.now_s)
-            self._add(obs.now_s, 1.0)
+                self._arrived += second.arrivals
+                if 0 <= second.concurrency < inf:
+                    self._report(second, obs.ready_pods)
+        here = obs.arrived > self._arrived or (obs.waiting and obs.ready_pods + obs.starting_pods == 0)
+        if here and not self._counting:
+            self._count_first(floor(obs.now_s))
 
     def _report(self, second: Second, ready_pods: int) -> None:
-        """The first idle second is still reported without pods: the activator's last word."""
-        was_idle, self._idle = self._idle, second.concurrency == 0
-        if self._idle and was_idle and ready_pods == 0:
-            return
-        counted = 1.0 if second.index == self._poked else 0.0
-        self._add(second.index + 1, max(0.0, second.concurrency - counted))
+        """What activator and queue-proxies say when the second has ended."""
+        if not self._counting and second.arrivals:
+            self._count_first(second.index)
+        self._counting = self._counting or second.concurrency > 0
+        if self._counting or (ready_pods and self._is_scraped):
+            early = 1.0 if self._counted_early == second.index else 0.0
+            value = second.concurrency if self.config.metric == "concurrency" else float(second.arrivals)
+            self._add(second.index + 1, max(0.0, value - early))
+        self._counting = self._counting and second.concurrency > 0
+
+    def _count_first(self, index: int) -> None:
+        self._counting, self._counted_early = True, index
+        self._add(index, 1.0)
 
     def _average(self, buckets: TimedBuckets, now_s: float) -> float:
         return buckets.weighted_average(now_s) if self.config.weighted else buckets.average(now_s)
 
-    def _add(self, time_s: float, concurrency: float) -> None:
-        self._stable.record(time_s, concurrency)
-        self._panic.record(time_s, concurrency)
+    def _add(self, time_s: float, value: float) -> None:
+        self._stable.record(time_s, value)
+        self._panic.record(time_s, value)

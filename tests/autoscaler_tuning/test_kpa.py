@@ -185,8 +185,13 @@ def test_without_pods_nobody_reports_idle_seconds_so_a_first_burst_is_not_watere
     kpa = Kpa(ONE)
     idle = seconds(0, *([0.0] * 100))
     assert kpa.decide(Observation(100.0, 0, 0, seconds=idle)).reason == "no data: holding"
-    burst = kpa.decide(Observation(101.0, 0, 0, seconds=(*idle, Second(100, 20, 20.0))))
-    assert burst.pods == 20
+    burst = kpa.decide(Observation(101.0, 0, 0, seconds=(*idle, Second(100, 20, 20.0)), arrived=20))
+    assert burst.pods == 10  # 1 in the second of the first request, 19 reported in the next
+
+
+def test_where_no_pod_is_scraped_silence_is_no_load_instead_of_no_data() -> None:
+    kpa = Kpa(replace(ONE, target_burst_capacity=-1))
+    assert kpa.decide(Observation(100.0, 1, 0, seconds=seconds(0, *([0.0] * 100)))).pods == 0
 
 
 def test_the_first_idle_second_without_pods_is_still_reported() -> None:
@@ -194,23 +199,50 @@ def test_the_first_idle_second_without_pods_is_still_reported() -> None:
     assert kpa.decide(Observation(4.0, 0, 0, seconds=seconds(0, 8, 0, 0, 0))).pods == 4
 
 
-def test_a_poke_from_zero_counts_one_request_at_once() -> None:
+def test_a_first_request_counts_as_one_at_once() -> None:
     kpa = Kpa()
     quiet = seconds(0, *([0.0] * 10))
     assert kpa.decide(Observation(10.0, 0, 0, seconds=quiet)).pods == 0
-    assert kpa.decide(Observation(10.4, 0, 0, seconds=quiet, waiting=1)).pods == 2  # 1 at a target of 0.7
+    assert kpa.decide(Observation(10.4, 0, 0, seconds=quiet, arrived=1, waiting=1)).pods == 2  # 1 at a target of 0.7
 
 
-@pytest.mark.parametrize(("measured", "pods"), [(0.6, 1), (3.0, 2)], ids=["less than the poke", "more than it"])
-def test_what_a_poke_counted_is_taken_off_its_second(measured: float, pods: int) -> None:
+def test_so_does_a_short_request_at_rest_though_there_is_a_pod() -> None:
+    """Seen on a real Knative: one request of 0.1 s to one pod, and it starts a second."""
+    kpa = Kpa(KpaConfig(panic_threshold=100))
+    assert kpa.decide(Observation(2.0, 1, 0, seconds=(Second(1, 1, 0.1),), arrived=1)).pods == 1  # (1 + 0) over 2 s
+    assert Kpa().decide(Observation(1.9, 1, 0, seconds=seconds(0), arrived=1)).pods == 2
+
+
+def test_while_requests_come_every_second_none_is_a_first_one() -> None:
+    kpa = Kpa(replace(ONE, panic_threshold=1))
+    busy = tuple(Second(index, 1, 0.1) for index in range(20))
+    assert "concurrency 0.1 over 6 s" in kpa.decide(Observation(20.0, 1, 0, seconds=busy, arrived=20)).reason
+
+
+def test_after_an_idle_second_there_is_a_first_request_again() -> None:
+    kpa = Kpa(replace(ONE, panic_threshold=0.1 + 1))
+    now_and_then = tuple(Second(index, int(index % 4 == 0), 0.1 * (index % 4 == 0)) for index in range(60))
+    assert "concurrency 0.2 over 60 s" in kpa.decide(Observation(60.0, 1, 0, seconds=now_and_then, arrived=15)).reason
+
+
+@pytest.mark.parametrize(("measured", "pods"), [(0.6, 1), (3.0, 2)], ids=["less than it", "more than it"])
+def test_what_a_first_request_counted_is_taken_off_its_second(measured: float, pods: int) -> None:
     kpa = Kpa(ONE)
-    kpa.decide(Observation(10.4, 0, 0, waiting=1))
-    assert kpa.decide(Observation(12.0, 0, 1, seconds=(Second(10, 1, measured),), waiting=1)).pods == pods
+    kpa.decide(Observation(10.4, 0, 0, arrived=1, waiting=1))
+    seen = Observation(12.0, 0, 1, seconds=(Second(10, 1, measured),), arrived=1, waiting=1)
+    assert kpa.decide(seen).pods == pods
 
 
-def test_a_poke_is_counted_only_once() -> None:
+def test_a_first_request_is_counted_only_once() -> None:
     kpa = Kpa(ONE)
-    assert [kpa.decide(Observation(10.4, 0, 0, waiting=1)).pods for _ in range(3)] == [1, 1, 1]
+    assert [kpa.decide(Observation(10.4, 0, 0, arrived=1, waiting=1)).pods for _ in range(3)] == [1, 1, 1]
+
+
+def test_requests_per_second_can_be_what_counts() -> None:
+    kpa = Kpa(KpaConfig(target_value=140, total_value=200, metric="rps"))
+    busy = tuple(Second(index, 280, 9.0) for index in range(10))
+    decision = kpa.decide(Observation(10.0, 1, 0, seconds=busy, arrived=2800))
+    assert (decision.pods, decision.reason) == (2, "panic: 2 pods for rps 280.0 over 6 s")
 
 
 def test_newer_seconds_can_count_more() -> None:
