@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from autoscaler_tuning.commands.compare_live import add_live, live_runs
 from autoscaler_tuning.commands.flags import Flags, bounds, number, policies, seed, whole
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, compare
@@ -33,6 +34,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
     flags.add("--frontier-seeds", seed, 3, "seeds of each point of the frontiers; 0 leaves them out")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant bounds of each row: lp, milp, both with a comma, or none")
+    add_live(flags)
     flags.add("--json", Path, None, "write everything here")
     flags.add("--csv", Path, None, "write the rows here")
     flags.add("--html", Path, None, "write one page with plots here")
@@ -42,10 +44,17 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     workload = read_workload(args.workload)
+    live = args.target != "simulated"
+    if live:
+        workload = workload.part(args.from_s, args.seconds).scaled(args.scale)
     comparison = Comparison(workload.counts, world_of(args), args.min_pods, args.price_per_pod_hour, args.bounds)
     said = teller()
-    runs = compare(comparison, args.policies, args.seeds, said)
-    points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), said)
+    points: dict[str, list[Point]] = {}
+    if live:
+        runs = live_runs(args, comparison, said)
+    else:
+        runs = compare(comparison, args.policies, args.seeds, said)
+        points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), said)
     said("")
     report = _report(args, comparison, runs, points)
     print(report.about + "\n")
@@ -58,7 +67,7 @@ def _report(
     args: argparse.Namespace, comparison: Comparison, runs: Sequence[Run], points: Mapping[str, Sequence[Point]]
 ) -> Report:
     rows = tuple(run.row for run in runs)
-    about = about_simulated(args.workload.name, comparison, args.seeds)
+    about = _about(args, comparison)
     first = tuple(run for run in runs if run.row.seed == 0)
     return Report(
         about=about,
@@ -70,11 +79,18 @@ def _report(
     )
 
 
-def about_simulated(name: str, comparison: Comparison, seeds: int) -> str:
+def _about(args: argparse.Namespace, comparison: Comparison) -> str:
     """One sentence with all that a reader needs to run it again."""
     sim, counts = comparison.sim, comparison.counts
+    traffic = f"{args.workload.name}: {len(counts)} s, {sum(counts)} requests"
+    if args.target != "simulated":
+        return (
+            f"{traffic}, from second {args.from_s} at {args.scale:g} of its rates, {args.seeds} live runs a policy on "
+            f"{args.target} pods, from none to at most {sim.max_pods}, each request held for {sim.service_time_s:g} s; "
+            f"SLO {sim.slo_s:g} s. Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
+        )
     return (
-        f"{name}: {len(counts)} s, {sum(counts)} requests, simulated with {seeds} seeds; mean service time "
+        f"{traffic}, simulated with {args.seeds} seeds; mean service time "
         f"{sim.service_time_s:g} s, starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, "
         f"SLO {sim.slo_s:g} s, {sim.initial_pods} pods at first, {comparison.min_pods} to {sim.max_pods} pods, "
         f"{comparison.price_per_pod_hour:g} a pod-hour."

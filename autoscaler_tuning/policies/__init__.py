@@ -41,6 +41,7 @@ class PolicySpec:
     decides_zero: whether it says itself when no pod is needed; the others leave that to Knative's window and grace.
     longest_window_s: what a run must outlast before the policy has shown all that it does.
     zero_window_s, retention_s: Knative's stable window and retention period on the way to zero.
+    knobs: of KPA, which Knative runs itself where there is one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PolicySpec:
     max_pods: int | None = None
     zero_window_s: float = KNATIVE_WINDOW_S
     retention_s: float = 0.0
+    knobs: KpaKnobs | None = None
 
 
 def policy_named(text: str, slo_s: float = 0.5) -> PolicySpec:
@@ -151,6 +153,7 @@ def kpa_spec(name: str, knobs: KpaKnobs) -> PolicySpec:
         knobs.max_scale or None,
         knobs.window_s,
         knobs.scale_to_zero_pod_retention_period_s,
+        knobs,
     )
 
 

@@ -67,6 +67,11 @@ class KpaKnobs:
             target_burst_capacity=self.target_burst_capacity,
         )
 
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of all annotations there are here."""
+        return tuple(annotation_of(field.name) for field in fields(cls))
+
     def annotations(self) -> dict[str, str]:
         """By their names after the group; those at Knative's default are left out."""
         stock = KpaKnobs()
