@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler_tuning.results import Cost, FloatArray, PodCounts
-from autoscaler_tuning.simulator.servers import Servers
+from autoscaler_tuning.simulator.servers import Servers, Serving
 from autoscaler_tuning.simulator.world import SimConfig, cold_starts, service_times
 from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
 
@@ -16,7 +16,10 @@ SECONDS_KEPT = 120
 
 @dataclass(slots=True)
 class Pod:
-    """One pod's life; ready_s is known from the start, removed_s when it is told to stop, gone_s when it does."""
+    """One pod's life; ready_s is known from the start, removed_s when it is told to stop, gone_s when it does.
+
+    Requests reach it a little after it is ready.
+    """
 
     name: str
     started_s: float
@@ -31,7 +34,7 @@ class Cluster:
     def __init__(self, config: SimConfig, arrivals_s: FloatArray, rng: np.random.Generator) -> None:
         self._config = config
         self.service_s = service_times(config, rng, len(arrivals_s))
-        self._servers = Servers(arrivals_s, self.service_s, config)
+        self._servers = Servers(arrivals_s, self.service_s, config, rng.spawn(1)[0])
         self._cold_starts_s = cold_starts(config, rng)
         self._node_free_s = [0.0] * config.nodes
         self.pods: list[Pod] = []
@@ -40,8 +43,7 @@ class Cluster:
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._second_began = (0, 0.0)
         self._waiting: list[tuple[float, int]] = []
-        self._cpu_s: list[float] = []
-        self._cpu_counted = 0
+        self._work_s: list[float] = []
         for _ in range(config.initial_pods):
             self._add(Pod(f"pod-{len(self.pods)}", 0.0, 0.0))
 
@@ -78,6 +80,10 @@ class Cluster:
             self._alive.sort(key=lambda pod: (self.pods[pod].ready_s > now_s, self.pods[pod].started_s, pod))
             self._remove(self._alive[pods:], now_s)
             del self._alive[pods:]
+
+    def turn_direct(self, direct: bool, now_s: float) -> None:
+        """Whether requests go straight to the pods; a dispatcher's queue, which orders by deadline, stays."""
+        self._servers.turn_direct(direct, now_s)
 
     def end_second(self, index: int) -> None:
         """Keep what happened in the second [index, index + 1); to be called when the clock stands at its end."""
@@ -141,14 +147,15 @@ class Cluster:
         """When a pod started now takes requests: after those that its node starts before it."""
         node = min(range(len(self._node_free_s)), key=self._node_free_s.__getitem__)
         self._node_free_s[node] = max(now_s, self._node_free_s[node]) + self._config.start_serial_s
-        return self._node_free_s[node] + next(self._cold_starts_s) + self._config.readiness_delay_s
+        return self._node_free_s[node] + next(self._cold_starts_s)
 
     def _add(self, pod: Pod) -> None:
         number = len(self.pods)
         self.pods.append(pod)
-        self._cpu_s.append(0.0)
+        self._work_s.append(0.0)
         self._alive.append(number)
-        self._servers.add(number, pod.ready_s)
+        delay_s = self._config.readiness_delay_s if pod.ready_s > pod.started_s else 0.0
+        self._servers.add(number, pod.ready_s + delay_s)
 
     def _remove(self, pods: list[int], now_s: float) -> None:
         ends_s = self._servers.remove(set(pods), now_s)
@@ -158,15 +165,14 @@ class Cluster:
             pod.gone_s = max(now_s + self._config.termination_s, ends_s.get(number, 0.0))
         self._terminating += pods
 
-    def _samples(self, now_s: float, busy: list[tuple[float, int]]) -> tuple[PodSample, ...]:
+    def _samples(self, now_s: float, busy: list[Serving]) -> tuple[PodSample, ...]:
         """The pods there are, as the resource metrics pipeline shows them."""
         config, servers = self._config, self._servers
-        while self._cpu_counted < len(servers.pod_of) and servers.pod_of[self._cpu_counted] >= 0:
-            self._cpu_s[servers.pod_of[self._cpu_counted]] += self._cpu_of(servers.service_s[self._cpu_counted])
-            self._cpu_counted += 1
-        ahead_s = dict.fromkeys((number for _, number in busy), 0.0)
-        for end_s, number in busy:
-            ahead_s[number] += self._cpu_of(end_s - now_s)
+        for request in servers.newly_given():
+            self._work_s[servers.pod_of[request]] += servers.service_s[request]
+        ahead_s = dict.fromkeys((one.pod for one in busy), 0.0)
+        for one in busy:
+            ahead_s[one.pod] += min(one.end_s - now_s, one.work_s)
         samples = []
         for number in self._alive + self._terminating:
             pod = self.pods[number]
@@ -174,12 +180,11 @@ class Cluster:
             phase = (
                 PodPhase.TERMINATING if pod.removed_s is not None else PodPhase.READY if ready else PodPhase.STARTING
             )
-            cpu_s = config.cpu_per_start_s * ready + self._cpu_s[number] - ahead_s.get(number, 0.0)
+            cpu_s = config.cpu_per_start_s * ready + config.cpu_ratio * (
+                self._work_s[number] - ahead_s.get(number, 0.0)
+            )
             samples.append(PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, cpu_s))
         return tuple(samples)
-
-    def _cpu_of(self, service_s: float) -> float:
-        return self._config.cpu_per_request_s * service_s / self._config.service_time_s
 
 
 def _sorted(values: list[float]) -> FloatArray:

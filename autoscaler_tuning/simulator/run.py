@@ -1,5 +1,6 @@
 """Run one policy on one list of arrivals."""
 
+from collections import deque
 from collections.abc import Sequence
 from math import floor, inf
 
@@ -9,6 +10,7 @@ from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.results import FloatArray, Run, summarise
 from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError
+from autoscaler_tuning.types import Decision
 
 # Time after the last arrival in which the backlog may still be answered; what is left then is lost.
 DRAIN_S = 600.0
@@ -33,7 +35,7 @@ def simulate(
     ):
         raise SimulationError(f"arrivals must be finite, ascending and at least one: got {len(arrivals_s)}")
     rng = np.random.default_rng(seed)
-    loop = _ControlLoop(Cluster(config, arrivals_s, rng), policy, float(rng.uniform(0, policy.interval_s)))
+    loop = ControlLoop(Cluster(config, arrivals_s, rng), policy, config, float(rng.uniform(0, policy.interval_s)))
     end_s = floor(arrivals_s[-1]) + 1.0
     loop.run_until(end_s)
     end_s = loop.drain(end_s, end_s + DRAIN_S)
@@ -43,18 +45,21 @@ def simulate(
     return Run(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
-class _ControlLoop:
+class ControlLoop:
     """Stops the requests' clock where somebody looks: at each tick, at the end of each second, at a first request.
 
-    The first tick comes at first_tick_s, drawn by the caller: nobody's timers start with the traffic.
+    The first tick comes at first_tick_s, drawn by the caller: nobody's timers start with the traffic. A decision acts
+    actuation_s later.
     """
 
-    def __init__(self, cluster: Cluster, policy: Policy, first_tick_s: float) -> None:
+    def __init__(self, cluster: Cluster, policy: Policy, config: SimConfig, first_tick_s: float) -> None:
         self.cluster = cluster
         self._policy = policy
+        self._config = config
         self._first_tick_s = first_tick_s
         self._ticks = self._seconds = 0
         self._now_s = 0.0
+        self._decided: deque[tuple[float, Decision]] = deque()
 
     def run_until(self, end_s: float) -> None:
         """Everything that is due up to and including end_s."""
@@ -62,17 +67,20 @@ class _ControlLoop:
             second_s = self._seconds + 1.0
             tick_s = self._first_tick_s + self._ticks * self._policy.interval_s  # a multiple: no error adds up
             poke_s = self._poke_s()
-            now_s = min(second_s, tick_s, poke_s)
+            acts_s = self._decided[0][0] if self._decided else inf
+            now_s = min(second_s, tick_s, poke_s, acts_s)
             if now_s > end_s:
                 break
             self.cluster.advance(now_s)
             self._now_s = now_s
+            if now_s == acts_s:
+                self._act(self._decided.popleft()[1])
             if now_s == second_s:
                 self.cluster.end_second(self._seconds)
                 self._seconds += 1
             if now_s in (tick_s, poke_s):
                 self._ticks += now_s == tick_s
-                self.cluster.scale_to(self._policy.decide(self.cluster.observe(now_s)).pods, now_s)
+                self._decide()
         self.cluster.advance(end_s)
         self._now_s = end_s
 
@@ -84,9 +92,20 @@ class _ControlLoop:
         last_s = float(np.nanmax(self.cluster.done_s, initial=0.0))
         return end_s if self.cluster.unanswered else max(end_s, min(last_s, latest_s))
 
+    def _decide(self) -> None:
+        decision = self._policy.decide(self.cluster.observe(self._now_s))
+        if self._config.actuation_s:
+            self._decided.append((self._now_s + self._config.actuation_s, decision))
+        else:
+            self._act(decision)
+
+    def _act(self, decision: Decision) -> None:
+        self.cluster.scale_to(decision.pods, self._now_s)
+        self.cluster.turn_direct(decision.direct, self._now_s)
+
     def _poke_s(self) -> float:
         """As Knative's activator does: the first request at no pods asks for a decision at once."""
-        if self.cluster.wanted_pods:
+        if self.cluster.wanted_pods or self._decided:
             return inf
         first_s = self.cluster.next_arrival_s(self._now_s)
         return inf if first_s is None else first_s

@@ -2,7 +2,7 @@
 
 A request's end is known the moment it is given to a pod, so there is no event for it: the pods stand in a heap by the
 time at which they are free, and each request takes one step. Nobody needs to look in between, save the control loop,
-which says how far to go.
+which says how far to go. The queue is the activator's or the dispatcher's; turn_direct() takes it away.
 """
 
 from bisect import bisect_right
@@ -10,12 +10,24 @@ from collections import deque
 from heapq import heapify, heappush, heapreplace
 from itertools import accumulate
 from math import inf, nan
+from typing import NamedTuple
+
+import numpy as np
 
 from autoscaler_tuning.results import FloatArray
+from autoscaler_tuning.simulator.direct import PodQueues
 from autoscaler_tuning.simulator.world import SimConfig
 
 # One release in this many goes to the oldest expired request while others can still be in time.
 EXPIRED_SHARE = 10
+
+
+class Serving(NamedTuple):
+    """A request at a pod: when it ends, where, and the longest that its work may still take."""
+
+    end_s: float
+    pod: int
+    work_s: float
 
 
 class Servers:
@@ -25,7 +37,10 @@ class Servers:
     pod_of: the pod that serves a request.
     """
 
-    def __init__(self, arrivals_s: FloatArray, service_s: FloatArray, config: SimConfig) -> None:
+    def __init__(
+        self, arrivals_s: FloatArray, service_s: FloatArray, config: SimConfig, rng: np.random.Generator | None = None
+    ) -> None:
+        """rng: chooses the worker of the ingress that a request comes to."""
         self.arrivals_s: list[float] = arrivals_s.tolist()
         self.service_s: list[float] = service_s.tolist()
         self.done_s: list[float] = [nan] * len(self.arrivals_s)
@@ -36,38 +51,80 @@ class Servers:
         self._left_s = 0.0
         self._service_sum_s = 0.0
         self._arrived_sums_s: list[float] = [0.0, *accumulate(self.arrivals_s)]
-        self._draining: list[tuple[float, int]] = []
+        self._draining: list[Serving] = []
         self._ready_s: dict[int, float] = {}
         self._config = config
         self._queue: _ByDeadline | None = None
         if config.order == "deadline" or config.queue_limit is not None:
             self._queue = _ByDeadline(config)
+        self._pod_queues: PodQueues | None = None
+        self._direct_since_s = inf
+        self._rng = rng or np.random.default_rng(0)
+        self._workers: list[int] = []
         self._next = 0
+        self._told = 0
+        self._given: list[int] = []
         self._last_start_s = 0.0
 
     def add(self, pod: int, ready_s: float) -> None:
         """A pod that takes requests from ready_s on."""
         self._ready_s[pod] = ready_s
+        if self._pod_queues is not None:
+            self._pod_queues.add(pod, ready_s, [ready_s] * self._config.concurrency)
+            return
         for _ in range(self._config.concurrency):
             heappush(self.free, (ready_s, pod))
 
     def remove(self, pods: set[int], now_s: float) -> dict[int, float]:
         """Give these pods nothing more; returns when the last request of each that is busy ends, in seconds."""
-        ends_s: dict[int, float] = {}
+        if self._pod_queues is not None:
+            self._pod_queues.remove(pods)
         for free_s, pod in self.free:
             if pod in pods and free_s > max(now_s, self._ready_s[pod]):
-                self._draining.append((free_s, pod))
-                ends_s[pod] = max(free_s, ends_s.get(pod, 0.0))
+                self._draining.append(Serving(free_s, pod, inf))
         self.free = [slot for slot in self.free if slot[1] not in pods]
         heapify(self.free)
+        ends_s: dict[int, float] = {}
+        for end_s, pod, _ in self._draining:
+            if pod in pods and end_s > now_s:
+                ends_s[pod] = max(end_s, ends_s.get(pod, 0.0))
         return ends_s
+
+    def turn_direct(self, direct: bool, now_s: float) -> None:
+        """Whether requests from now on go to the pods themselves; those that wait go where a slot is free first."""
+        if direct == (self._pod_queues is not None) or self._queue is not None:
+            return
+        if self._pod_queues is not None:
+            self._leave_pod_queues(self._pod_queues)
+            return
+        self._pod_queues = PodQueues(self._config.concurrency, self._config.gateway_workers)
+        self._direct_since_s = now_s
+        self._workers = self._workers or self._drawn_workers()
+        slots: dict[int, list[float]] = {}
+        for free_s, pod in self.free:
+            slots.setdefault(pod, []).append(free_s)
+            if free_s > max(now_s, self._ready_s[pod]):
+                self._draining.append(Serving(free_s, pod, inf))
+        for pod, slots_s in slots.items():
+            self._pod_queues.add(pod, self._ready_s[pod], slots_s)
+        self.free = []
 
     def advance(self, until_s: float) -> None:
         """Give requests to pods up to and including until_s."""
-        if self._queue is None:
+        if self._pod_queues is not None:
+            self._advance_direct(until_s, self._pod_queues)
+        elif self._queue is None:
             self._advance_in_order(until_s)
         else:
             self._advance_by_deadline(until_s, self._queue)
+
+    def newly_given(self) -> list[int]:
+        """Requests that were given to a pod since the last call."""
+        if self._queue is not None:
+            given, self._given = self._given, []
+            return given
+        first, self._told = self._told, self._next
+        return [request for request in range(first, self._next) if self.pod_of[request] >= 0]
 
     def arrived(self, now_s: float) -> int:
         """Requests that came in up to now."""
@@ -77,17 +134,19 @@ class Servers:
         """Requests in the queue."""
         return self.arrived(now_s) - self.served - self.refused
 
-    def in_flight(self, now_s: float) -> list[tuple[float, int]]:
-        """(end, pod) of each request that a pod serves now."""
-        self._draining = [slot for slot in self._draining if slot[0] > now_s]
-        busy = [slot for slot in self.free if slot[0] > now_s and slot[0] > self._ready_s[slot[1]]]
+    def in_flight(self, now_s: float) -> list[Serving]:
+        """Each request that a pod serves, or has in its own queue, now."""
+        self._draining = [one for one in self._draining if one.end_s > now_s]
+        busy = [
+            Serving(free_s, pod, inf) for free_s, pod in self.free if free_s > now_s and free_s > self._ready_s[pod]
+        ]
         return busy + self._draining
 
     def request_seconds(self, now_s: float) -> float:
         """Integral of the requests in the system, waiting and in flight, up to now."""
         arrived, busy = self.arrived(now_s), self.in_flight(now_s)
         left = self.served + self.refused - len(busy)
-        left_sum_s = self._left_s - float(sum(end_s for end_s, _ in busy))
+        left_sum_s = self._left_s - float(sum(one.end_s for one in busy))
         return now_s * (arrived - left) - self._arrived_sums_s[arrived] + left_sum_s
 
     def mean_service_s(self) -> float | None:
@@ -130,6 +189,39 @@ class Servers:
         self._left_s += sum(done_s[first:request])
         self._service_sum_s += sum(service_s[first:request])
 
+    def _advance_direct(self, until_s: float, queues: PodQueues) -> None:
+        """Each request to the pod whose turn it is; while no pod is ready it waits for one, as in the activator."""
+        arrivals_s = self.arrivals_s
+        while self._next < len(arrivals_s) and arrivals_s[self._next] <= until_s:
+            request, came_s = self._next, arrivals_s[self._next]
+            sent_s = queues.first_ready_s(max(came_s, self._last_start_s), until_s)
+            if sent_s is None:
+                return
+            self._next, self._last_start_s = request + 1, sent_s
+            waited = sent_s > came_s or came_s < self._direct_since_s
+            pod = queues.freest_pod() if waited else queues.next_pod(self._workers[request])
+            end_s = queues.give(pod, sent_s, self.service_s[request], waited)
+            if end_s is None:
+                self.refused += 1
+                self._left_s += came_s
+                continue
+            self.pod_of[request], self.done_s[request] = pod, end_s
+            self._draining.append(Serving(end_s, pod, self.service_s[request]))
+            self.served += 1
+            self._left_s += end_s
+            self._service_sum_s += self.service_s[request]
+
+    def _drawn_workers(self) -> list[int]:
+        drawn: list[int] = self._rng.integers(0, self._config.gateway_workers, len(self.arrivals_s)).tolist()
+        return drawn
+
+    def _leave_pod_queues(self, queues: PodQueues) -> None:
+        """The slots stand in one heap again; the last request of each is counted there."""
+        self.free, self._pod_queues, self._direct_since_s = queues.slots(), None, inf
+        heapify(self.free)
+        lasts = set(self.free)
+        self._draining = [one for one in self._draining if (one.end_s, one.pod) not in lasts]
+
     def _advance_by_deadline(self, until_s: float, queue: "_ByDeadline") -> None:
         free, arrivals_s, service_s = self.free, self.arrivals_s, self.service_s
         count = len(arrivals_s)
@@ -148,6 +240,7 @@ class Servers:
             request = queue.pop(start_s, arrivals_s)
             end_s = start_s + service_s[request]
             self.pod_of[request] = free[0][1]
+            self._given.append(request)
             heapreplace(free, (end_s, free[0][1]))
             self.done_s[request] = end_s
             self._last_start_s = start_s

@@ -10,7 +10,12 @@ import numpy as np
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.types import Order
 
-MAY_BE_0 = ("service_cv", "start_serial_s", "readiness_delay_s", "termination_s")
+MAY_BE_0 = (
+    *("service_cv", "actuation_s", "start_serial_s", "readiness_delay_s", "termination_s"),
+    *("queue_proxy_cpu_per_request_s", "cpu_per_start_s"),
+)
+ABOVE_0 = ("service_time_s", "slo_s", "cpu_limit_cores")
+COUNTS = ("concurrency", "max_pods", "nodes", "queue_limit", "gateway_workers")
 
 
 class SimulationError(ValueError):
@@ -26,10 +31,14 @@ class SimConfig:
     service_samples_s, cold_start_samples_s: measured times; where given, draws come from these.
     cold_start_s: (least, most) of the uniform time from decision to ready.
     start_serial_s, nodes: what of a start a node does one after the other, so that many at once take longer.
+    actuation_s: from a decision to pods that are created or told to stop: patch, reconcile, ReplicaSet.
     readiness_delay_s: from ready to the first request that is sent there; the activator looks every 0.2 s.
     termination_s: how long a stopped pod lasts at least; Knative's queue-proxy waits 30 s before it goes.
     queue_limit: requests that may wait; more are refused and lost. None is no limit.
-    cpu_per_request_s, cpu_per_start_s: CPU time of pod and queue-proxy together, for policies that look at CPU.
+    gateway_workers: of the ingress, each with its own turn, where requests go straight to the pods.
+    cpu_per_request_s, queue_proxy_cpu_per_request_s, cpu_per_start_s: CPU time, for policies that look at CPU; a
+        request's grows with its service time. A request without it computes all the time, at the pod's limit.
+    cpu_limit_cores: no pod can use more.
     """
 
     service_time_s: float = 0.1
@@ -38,6 +47,7 @@ class SimConfig:
     service_samples_s: tuple[float, ...] = ()
     cold_start_s: tuple[float, float] = (2.0, 6.0)
     cold_start_samples_s: tuple[float, ...] = ()
+    actuation_s: float = 0.0
     start_serial_s: float = 0.0
     nodes: int = 1
     readiness_delay_s: float = 0.0
@@ -47,25 +57,46 @@ class SimConfig:
     initial_pods: int = 0
     max_pods: int = 40
     queue_limit: int | None = None
-    cpu_per_request_s: float = 0.1
+    gateway_workers: int = 2
+    cpu_per_request_s: float | None = None
+    queue_proxy_cpu_per_request_s: float = 0.0
     cpu_per_start_s: float = 0.5
+    cpu_limit_cores: float = 1.0
     order: Order = "fifo"
 
     def __post_init__(self) -> None:
-        for name, above in (("service_time_s", True), ("slo_s", True), *((name, False) for name in MAY_BE_0)):
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0 and (value > 0 or not above)):
-                raise SimulationError(f"{name} must be {'above' if above else 'at least'} 0 and finite, was {value}")
+        self._check_numbers()
         if not 0 <= self.cold_start_s[0] <= self.cold_start_s[1] < inf:
             raise SimulationError(f"cold_start_s must be 0 <= least <= most, was {self.cold_start_s}")
-        for name in ("concurrency", "max_pods", "nodes", "queue_limit"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise SimulationError(f"{name} must be at least 1, was {count}")
         if not 0 <= self.initial_pods <= self.max_pods:
             raise SimulationError(f"initial_pods must be from 0 to max_pods, {self.max_pods}, was {self.initial_pods}")
         if any(not 0 < sample_s < inf for sample_s in (*self.service_samples_s, *self.cold_start_samples_s)):
             raise SimulationError("measured times must be above 0 s and finite, got one that was not")
+        most_s = self.cpu_limit_cores * self.service_time_s / self.concurrency
+        if self.cpu_per_request_s is not None and not 0 <= self.cpu_per_request_s <= most_s:
+            raise SimulationError(
+                f"cpu_per_request_s must be from 0 to what the limit allows in a service time, {most_s:g} s, "
+                f"was {self.cpu_per_request_s}"
+            )
+
+    def _check_numbers(self) -> None:
+        for name in (*ABOVE_0, *MAY_BE_0):
+            value, above = getattr(self, name), name in ABOVE_0
+            if not (isfinite(value) and value >= 0 and (value > 0 or not above)):
+                raise SimulationError(f"{name} must be {'above' if above else 'at least'} 0 and finite, was {value}")
+        for name in COUNTS:
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise SimulationError(f"{name} must be at least 1, was {count}")
+
+    @property
+    def cpu_ratio(self) -> float:
+        """CPU seconds of pod and queue-proxy for each second of service."""
+        if self.cpu_per_request_s is None:
+            own = self.cpu_limit_cores / self.concurrency
+        else:
+            own = self.cpu_per_request_s / self.service_time_s
+        return own + self.queue_proxy_cpu_per_request_s / self.service_time_s
 
 
 def service_times(config: SimConfig, rng: np.random.Generator, size: int) -> FloatArray:

@@ -1,0 +1,129 @@
+"""Requests that go straight to pods: turns, queues of their own, and the way there and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler_tuning.policies.hpa import Hpa
+from autoscaler_tuning.policies.zero import ScaleToZero
+from autoscaler_tuning.simulator.run import simulate
+from autoscaler_tuning.simulator.servers import Servers
+from autoscaler_tuning.simulator.world import SimConfig
+
+WORLD = SimConfig(service_time_s=0.1, service_cv=0.0, gateway_workers=1)
+
+
+def direct(arrivals_s: list[float], pods: int, service_s: float = 0.1, world: SimConfig = WORLD) -> Servers:
+    """Pods that are ready from the start, and nobody in front of them."""
+    servers = Servers(np.array(arrivals_s), np.full(len(arrivals_s), service_s), world)
+    for pod in range(pods):
+        servers.add(pod, 0.0)
+    servers.turn_direct(True, 0.0)
+    return servers
+
+
+def test_pods_take_turns_though_one_is_busy_and_the_other_free() -> None:
+    servers = direct([1.0, 1.01, 1.02, 1.15], pods=2)
+    servers.advance(10)
+    assert servers.done_s == pytest.approx([1.1, 1.11, 1.2, 1.25])
+    assert servers.pod_of[0] == servers.pod_of[2] != servers.pod_of[1] == servers.pod_of[3]
+
+
+def test_each_worker_of_the_ingress_has_its_own_turn() -> None:
+    many = direct([float(second) for second in range(200)], 2, world=SimConfig(gateway_workers=4))
+    many.advance(1000)
+    repeats = sum(one == other for one, other in zip(many.pod_of, many.pod_of[1:], strict=False))
+    assert 60 <= repeats <= 140  # one worker alone would never repeat
+
+
+def test_a_queue_proxy_takes_ten_besides_the_one_that_is_served_and_refuses_more() -> None:
+    servers = direct([1.0] * 13, pods=1)
+    servers.advance(10)
+    assert (servers.served, servers.refused) == (11, 2)
+    assert np.isnan(servers.done_s[11:]).all()
+
+
+def test_by_then_served_requests_make_room() -> None:
+    servers = direct([1.0] * 11 + [1.1], pods=1)
+    servers.advance(10)
+    assert servers.refused == 0
+
+
+def test_a_pod_serves_as_many_at_a_time_as_its_concurrency() -> None:
+    servers = direct([1.0, 1.0, 1.0], pods=1, world=SimConfig(concurrency=2, service_cv=0.0, gateway_workers=1))
+    servers.advance(10)
+    assert servers.done_s == pytest.approx([1.1, 1.1, 1.2])
+
+
+def test_without_a_ready_pod_requests_wait_for_the_first_and_none_is_refused() -> None:
+    servers = Servers(np.full(30, 1.0), np.full(30, 0.1), WORLD)
+    servers.turn_direct(True, 0.0)
+    servers.advance(2.0)
+    assert servers.waiting(2.0) == 30
+    servers.add(0, 5.0)
+    servers.advance(4.9)
+    assert servers.waiting(4.9) == 30
+    servers.advance(20.0)
+    assert (servers.served, servers.refused) == (30, 0)
+    assert (min(servers.done_s), max(servers.done_s)) == pytest.approx((5.1, 8.0))
+
+
+def test_a_removed_pod_finishes_its_queue_and_gets_nothing_more() -> None:
+    servers = direct([1.0, 1.0, 1.0, 1.05], pods=1)
+    servers.advance(1.0)
+    assert servers.remove({0}, 1.0) == {0: pytest.approx(1.3)}
+    servers.advance(10)
+    assert servers.served == 3
+    assert servers.waiting(10) == 1
+
+
+def test_what_waits_when_the_activator_leaves_goes_where_a_slot_is_free_first() -> None:
+    servers = Servers(np.array([1.0, 1.0, 1.0, 1.06]), np.full(4, 0.1), WORLD)
+    servers.add(0, 0.0)
+    servers.advance(1.05)
+    servers.turn_direct(True, 1.05)
+    servers.advance(10)
+    assert servers.done_s == pytest.approx([1.1, 1.2, 1.3, 1.4])
+
+
+def test_what_pods_have_in_their_queues_when_the_activator_comes_they_keep() -> None:
+    servers = direct([1.0, 1.0, 1.01, 1.02], pods=2)
+    servers.advance(1.0)
+    servers.turn_direct(False, 1.0)
+    servers.advance(10)
+    assert sorted(servers.done_s) == pytest.approx([1.1, 1.1, 1.2, 1.2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 20), min_size=1, max_size=80),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.lists(st.tuples(st.floats(0.05, 25), st.booleans()), min_size=1, max_size=12),
+)
+def test_nothing_is_counted_twice_or_lost_whoever_stands_in_the_path(
+    times_s: list[float], pods: int, concurrency: int, turns: list[tuple[float, bool]]
+) -> None:
+    """Little's law without an average, at every moment at which the path may change."""
+    arrivals_s = np.sort(np.array(times_s))
+    servers = Servers(arrivals_s, np.full(len(times_s), 0.3), SimConfig(service_time_s=0.3, concurrency=concurrency))
+    for pod in range(pods):
+        servers.add(pod, 0.7 * pod)
+    for now_s, to_pods in sorted(turns):
+        servers.advance(now_s)
+        ends_s = np.array(servers.done_s)
+        refused = np.isnan(ends_s) & (np.arange(len(ends_s)) < len(ends_s) - servers.waiting(1e9))
+        ends_s[np.isnan(ends_s)] = np.inf
+        ends_s[refused] = arrivals_s[refused]
+        spent_s = np.clip(np.minimum(ends_s, now_s) - arrivals_s, 0, None)
+        assert servers.request_seconds(now_s) == pytest.approx(spent_s.sum(), abs=1e-6)
+        inside = np.sum((arrivals_s <= now_s) & (ends_s > now_s))
+        assert servers.waiting(now_s) + len(servers.in_flight(now_s)) == inside
+        servers.turn_direct(to_pods, now_s)
+
+
+def test_hpa_refuses_in_a_burst_what_a_shared_queue_would_have_kept() -> None:
+    arrivals_s = np.sort(np.random.default_rng(1).uniform(10, 20, 400))
+    row = simulate("hpa", ScaleToZero(Hpa()), arrivals_s, SimConfig(initial_pods=1, service_cv=0.0), 0).row
+    assert row.lost > 100
