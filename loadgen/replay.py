@@ -67,10 +67,7 @@ def run_replay(target: Target, plan: Plan, watcher: Watcher | None = None) -> Re
     Every planned request has a record, also those that a signal kept from being sent.
     """
     watcher = watcher or Silent()
-    records = [
-        Record(intended_s, plan.bodies[number % len(plan.bodies)].name)
-        for number, intended_s in enumerate(plan.times_s.tolist())
-    ]
+    records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
     jobs = list(enumerate(records))
     lead_s = LEAD_S if plan.processes == 1 else CREW_LEAD_S
     zero_s, started_unix_s = time.monotonic() + lead_s, time.time() + lead_s

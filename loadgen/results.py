@@ -23,13 +23,14 @@ class Failure(StrEnum):
 class Record:
     """One request; times in seconds from the schedule's zero, on a monotonic clock.
 
-    intended_s: when it was due. sent_s: when it was given to the kernel; first_byte_s, done_s: when the head and
-    the last byte of its answer came (with --protocol async: of the result). None: that never happened.
-    status 0: no answer. worker: lowest slot that was free, so the highest seen is the most under way at once.
+    intended_s: when it was due. sent_s: when it, or the connection it needed, was given to the kernel;
+    first_byte_s, done_s: when the head and the last byte of its answer came (with --protocol async: of the result).
+    None: that never happened. image: name of what was sent. status 0: no answer.
+    worker: lowest slot that was free, so the highest seen is the most under way at once.
     """
 
     intended_s: float
-    image: str
+    image: str = ""
     sent_s: float | None = None
     first_byte_s: float | None = None
     done_s: float | None = None
