@@ -15,6 +15,7 @@ class Failure(StrEnum):
     PROTOCOL = "protocol"  # what came is no HTTP, or not what the protocol promises
     STATUS = "status"  # a whole answer that says no
     REFUSED = "refused"  # a hook of the user's own did not accept the answer
+    LOCAL = "local"  # this machine had no more files, ports or memory: it was never sent
     INTERRUPTED = "interrupted"
 
 
@@ -22,13 +23,14 @@ class Failure(StrEnum):
 class Record:
     """One request; times in seconds from the schedule's zero, on a monotonic clock.
 
-    intended_s: when it was due. sent_s: when it was given to the kernel; first_byte_s, done_s: when the head and
-    the last byte of its answer came (with --protocol async: of the result). None: that never happened.
-    status 0: no answer. worker: lowest slot that was free, so the highest seen is the most under way at once.
+    intended_s: when it was due. sent_s: when it, or the connection it needed, was given to the kernel;
+    first_byte_s, done_s: when the head and the last byte of its answer came (with --protocol async: of the result).
+    None: that never happened. image: name of what was sent. status 0: no answer.
+    worker: lowest slot that was free, so the highest seen is the most under way at once.
     """
 
     intended_s: float
-    image: str
+    image: str = ""
     sent_s: float | None = None
     first_byte_s: float | None = None
     done_s: float | None = None
@@ -45,5 +47,5 @@ class Record:
 
     @property
     def good(self) -> bool:
-        """Answered whole, with 200, and by what the protocol calls an answer."""
-        return self.status == 200 and self.done_s is not None and not self.failure
+        """Answered whole, with a status from 200 to 299, and as the protocol promises."""
+        return 200 <= self.status < 300 and self.done_s is not None and not self.failure
