@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from autoscaler_tuning import conformance, stack
+from autoscaler_tuning import commands_validate, conformance, stack
 from autoscaler_tuning.compare import simulated_run
 from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.demo import DemoConfig, run_demo
 from autoscaler_tuning.policies import PolicySpec, UnknownPolicyError, policy_named
+from autoscaler_tuning.recorded import RecordedError
 from autoscaler_tuning.report import Section, html_page, rows_as_dicts, text_table
 from autoscaler_tuning.results import Row
 from autoscaler_tuning.serve import ServeConfig, serve
@@ -89,6 +90,7 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         commands.add_parser("demo", help="a photograph from zero, then three autoscalers, live and simulated"), env
     )
     _add_up(commands.add_parser("up", help="start dispatcher and controller on this machine"), env)
+    commands_validate.add_commands(commands)
     down = commands.add_parser("down", help="stop what `up` started")
     Flags(down, env).add("--log-dir", Path, Path(".run"), "where `up` left its state")
     down.set_defaults(run=_down)
@@ -276,7 +278,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
-    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, FileNotFoundError) as error:
+    except (
+        WorkloadError,
+        UnknownPolicyError,
+        SimulationError,
+        VectorsError,
+        RecordedError,
+        FileNotFoundError,
+    ) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except StackError as error:
