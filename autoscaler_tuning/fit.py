@@ -7,6 +7,7 @@ import numpy as np
 
 from autoscaler_tuning.recorded import RecordedError, RecordedRun
 from autoscaler_tuning.results import FloatArray
+from autoscaler_tuning.simulator.world import SimConfig
 
 # The activator looks every 0.2 s whether a new pod answers: half of it on average.
 READINESS_DELAY_S = 0.1
@@ -45,6 +46,7 @@ class Fit:
 def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None = None) -> Fit:
     """The world of one part of a run, whose autoscaler decides every interval_s, if that is known.
 
+    Where no pod was started in that part, all of the run tells of starts; where none was at all, SimConfig's default.
     Raises RecordedError if too little happened in it.
     """
     services_s = uncontended_s(run, from_s, to_s)
@@ -53,6 +55,8 @@ def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None =
             f"from {from_s:g} to {to_s:g} s {len(services_s)} requests found a free pod: too few to know service times"
         )
     created_s, ready_s = starts(run, from_s, to_s, interval_s)
+    if not len(created_s):
+        created_s, ready_s = starts(run, -np.inf, np.inf, interval_s)
     cold_start_s, serial_s = start_model(created_s, ready_s, _look_s(run))
     kept_s = services_s if len(services_s) <= QUANTILES else np.quantile(services_s, np.linspace(0, 1, QUANTILES))
     return Fit(
@@ -117,10 +121,10 @@ def start_model(created_s: FloatArray, ready_s: FloatArray, look_s: float) -> tu
 
     A start that begins while others are in their serial part waits for them; the rest is the same for all.
     Least squares, each batch of starts counting once, for what disturbs one of them disturbs all of its batch. What the
-    looks blur is taken off the spread. Raises RecordedError without a start.
+    looks blur is taken off the spread. Without a start, SimConfig's default.
     """
     if not len(created_s):
-        raise RecordedError("no pod was started in this part of the run: nothing to learn about cold starts")
+        return SimConfig().cold_start_s, 0.0
     weights = _batch_weights(created_s)
     best = (np.inf, 0.0, 0.0)
     for serial_s in SERIAL_STEPS_S:

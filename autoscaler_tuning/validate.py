@@ -176,6 +176,13 @@ def named_policy(run: RecordedRun) -> str:
     )
 
 
+def is_direct(run: RecordedRun) -> bool:
+    """Whether requests went to the pods without an activator or dispatcher in between; HPA's do."""
+    path = re.sub(r"(no|without)( an?)? \w+", "", run.about.get("path", ""))
+    shared = re.search("activator|dispatcher", path) is not None
+    return not shared and (bool(path) or named_policy(run).startswith("hpa"))
+
+
 def _interval_s(policy: str) -> float | None:
     """Between two decisions of the autoscaler, where that is known."""
     if policy == RECORDED:
@@ -242,8 +249,7 @@ class _Replay:
 
     def _policy(self, offset_s: float) -> Policy:
         if self._choices.policy == RECORDED:
-            path = self._run.about.get("path", "activator")
-            return AsRecorded(self._run, offset_s, direct=not re.search("activator|dispatcher", path))
+            return AsRecorded(self._run, offset_s, is_direct(self._run))
         if self._choices.policy == KPA:
             return Bounded(ScaleToZero(Kpa()), 0, self._max_pods)
         busy_cores = self._config.cpu_ratio * self._config.concurrency
@@ -261,6 +267,8 @@ def _part(run: RecordedRun, replays: tuple[Replayed, ...], span: tuple[str, floa
     name, from_s, to_s = span
     alive = run.ready_pods + run.starting_pods
     real = _figures(run, (run.done_s, run.ready_pods, alive), from_s, to_s, slo_s)
+    if not np.isfinite(real.p99_s):
+        raise RecordedError(f"no request was answered from {from_s:g} to {to_s:g} s")
     all_figures = [_figures(run, (one.done_s, one.ready_pods, one.alive_pods), from_s, to_s, slo_s) for one in replays]
     table = np.array(
         [[one.pod_seconds, one.p50_s, one.p99_s, one.late, one.mean_ready_pods] for one in all_figures], dtype=float
@@ -277,9 +285,7 @@ def _figures(
     done_s, ready, alive = what
     latency_s = (done_s - run.intended_s)[run.during(from_s, to_s)]
     good_s = latency_s[np.isfinite(latency_s)]
-    if not len(good_s):
-        raise RecordedError(f"no request was answered from {from_s:g} to {to_s:g} s")
-    p50_s, p99_s = np.percentile(good_s, [50, 99])
+    p50_s, p99_s = np.percentile(good_s, [50, 99]) if len(good_s) else (np.nan, np.nan)
     late = len(latency_s) - int(np.count_nonzero(good_s <= slo_s))
     pod_seconds = _integral(run.times_s, alive, from_s, to_s)
     mean_ready = _integral(run.times_s, ready, from_s, to_s) / (to_s - from_s)
