@@ -1,100 +1,188 @@
-"""Policies side by side on the same arrivals, simulated or live on this machine."""
+"""Policies side by side on the same arrivals: policies x seeds -> runs, with what no policy could undercut."""
 
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
-from pathlib import Path
+from itertools import groupby
+from math import inf, nan
+from typing import Literal
 
 import numpy as np
 
-from autoscaler_tuning.policies import PolicySpec
-from autoscaler_tuning.policies.base import Bounded
+from autoscaler_tuning.bound import BoundConfig, BoundError, lp_bound
+from autoscaler_tuning.bound_grid import GridBound
+from autoscaler_tuning.parallel import each
+from autoscaler_tuning.policies import PolicySpec, policy_named
+from autoscaler_tuning.policies.base import Bounded, Recorded
 from autoscaler_tuning.policies.zero import ScaleToZero
-from autoscaler_tuning.results import Cost, FloatArray, PodCounts, Run, summarise
+from autoscaler_tuning.reaction import reaction_s
+from autoscaler_tuning.results import FloatArray, Row, Run
 from autoscaler_tuning.simulator.run import simulate
-from autoscaler_tuning.simulator.world import SimConfig
-from autoscaler_tuning.stack import LocalStack, StackConfig, StackError, dies_with_parent, environment
+from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
+from loadgen.arrivals import arrival_times
+
+# A simulation keeps each request; more than these fill the memory of a small machine.
+MOST_REQUESTS = 5_000_000
+LP_TIME_LIMIT_S = 120.0
+GRID_S = 0.5
+# Work of one second over what all pods can do in it, beyond which the tables of the bound grow too large.
+MOST_OVERLOAD = 20.0
+
+BoundName = Literal["lp", "milp"]
 
 
 @dataclass(frozen=True, slots=True)
-class LiveConfig:
-    """One replay of part of a workload by the load generator.
+class Comparison:
+    """What all policies of one comparison share.
 
-    from_s, seconds: which part of the workload; scale: factor on its rates.
+    counts: requests per second. price_per_pod_hour: of ready and starting pods, in any currency.
+    min_pods: fewer no policy may keep. bounds: which of them the rows carry.
     """
 
-    workload: Path
-    images: Path
-    from_s: int
-    seconds: int
-    scale: float
+    counts: tuple[int, ...]
+    sim: SimConfig
+    min_pods: int = 0
+    price_per_pod_hour: float = 0.04
+    bounds: tuple[BoundName, ...] = ("lp", "milp")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_pods <= self.sim.max_pods:
+            raise SimulationError(f"min_pods must be from 0 to max_pods, {self.sim.max_pods}, was {self.min_pods}")
+        if not 0 <= self.price_per_pod_hour < inf:
+            raise SimulationError(f"price_per_pod_hour must be finite and at least 0, was {self.price_per_pod_hour}")
+        if not 1 <= sum(self.counts) <= MOST_REQUESTS:
+            raise SimulationError(f"a workload to simulate has 1 to {MOST_REQUESTS} requests, had {sum(self.counts)}")
+
+    def arrivals_s(self, seed: int) -> FloatArray:
+        """The same for every policy."""
+        return np.asarray(arrival_times(self.counts, "count", seed), dtype=float)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run of a comparison."""
+
+    comparison: Comparison
+    policy: str
     seed: int
-    stack: StackConfig
 
 
-def simulated_run(spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int) -> Run:
+def simulated_run(spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int, min_pods: int = 0) -> Run:
     """One policy in the simulator, with Knative's way to zero, which every policy pays for there."""
-    policy = Bounded(ScaleToZero(spec.make()), spec.min_pods, config.max_pods)
-    return simulate(spec.name, policy, arrivals_s, replace(config, order=spec.order), seed)
+    most = min(config.max_pods, spec.max_pods or config.max_pods)
+    least = min(most, max(spec.min_pods, min_pods))
+    zero = ScaleToZero(spec.make(), spec.zero_window_s, retention_s=spec.retention_s)
+    recorded = Recorded(Bounded(zero, least, most))
+    run = simulate(spec.name, recorded, arrivals_s, replace(config, order=spec.order), seed)
+    return replace(run, wishes=tuple(recorded.wishes))
 
 
-def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[Run, float]:
-    """One policy with real pods from zero; returns the run and its start as Unix time.
+def run_case(case: Case) -> Run:
+    """One policy and seed, without the bounds. Policies travel by name, for they hold functions."""
+    comparison, sim = case.comparison, case.comparison.sim
+    spec = policy_named(case.policy, sim.slo_s)
+    run = simulated_run(spec, comparison.arrivals_s(case.seed), sim, case.seed, comparison.min_pods)
+    return replace(run, row=_completed(run, case, comparison))
 
-    Raises StackError if the stack or the load generator cannot run at all; a run that the load generator calls
-    invalid comes back with that in its notes.
+
+def compare(comparison: Comparison, policies: Sequence[str], seeds: int, said: Callable[[str], None]) -> list[Run]:
+    """All runs, by policy and then seed, on all cores; the same whatever their number.
+
+    said: is told of the progress. Raises SimulationError or BoundError.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        record, result = Path(folder) / "record.jsonl", Path(folder) / "result.json"
-        stack = replace(config.stack, policy=spec.name, order=spec.order, record=record)
-        with LocalStack(stack) as running:
-            status = _replay(f"{running.url}/predict", config, result)
-        if status not in (0, 3):
-            raise StackError(f"the load generator ended with {status}")
-        notes = [f"INVALID: {line}" for line in _invalid_reasons(result)] if status == 3 else []
-        if config.seconds < spec.longest_window_s:
-            notes.append(f"{config.seconds} s is shorter than its {spec.longest_window_s:g} s window")
-        return read_run(spec.name, result, record, stack.slo_s, notes)
+    cases = [Case(comparison, policy, seed) for policy in policies for seed in range(seeds)]
+    runs: list[Run] = []
+    for case, run in zip(cases, each(run_case, cases), strict=True):
+        runs.append(run)
+        said(f"{case.policy}, seed {case.seed}")
+    if not comparison.bounds:
+        return runs
+    rows = dict(_bounded_rows(comparison, [run.row for run in runs], said))
+    return [replace(run, row=rows[(run.row.policy, run.row.seed)]) for run in runs]
 
 
-def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequence[str]) -> tuple[Run, float]:
-    """A Run from what the load generator and the controller wrote."""
-    document = json.loads(result.read_text())
-    started_unix_s = float(document["started_unix_s"])
-    columns = document["requests"]
-    intended_s = np.array(columns["intended_s"], dtype=float)
-    done_s = np.array(columns["done_s"], dtype=float)
-    done_s[np.array(columns["status"]) != 200] = np.nan
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
-    before = [line for line in lines if line["unix_s"] <= started_unix_s] or lines[:1]
-    first, last = before[-1], lines[-1]
-    cost = Cost(*(last[key] - first[key] for key in ("pod_seconds", "terminating_pod_seconds", "cold_starts")))
-    pods = tuple(
-        PodCounts(
-            line["unix_s"] - started_unix_s, line["ready"], line["starting"], line["terminating"], line["waiting"]
+class Bounds:
+    """The bounds at any late ratio on the same arrivals; what was solved is kept, for many rows have the same."""
+
+    def __init__(
+        self, arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, names: Sequence[BoundName]
+    ) -> None:
+        self._arrivals_s, self._service_s, self._config = arrivals_s, service_s, config
+        self._names = names if _is_tractable(arrivals_s, service_s, config) else ()
+        self._grid = GridBound(arrivals_s, service_s, config) if "milp" in self._names else None
+        self._lps: dict[tuple[float, int], float] = {}
+
+    def of(self, row: Row) -> Row:
+        """The row with its bounds."""
+        milp = self._grid.pod_seconds(row.late_ratio) if self._grid else nan
+        return replace(
+            row,
+            lp_bound_pod_seconds=self._lp(row) if "lp" in self._names else nan,
+            milp_bound_pod_seconds=milp,
+            ratio_to_bound=row.pod_seconds / milp if milp > 0 else nan,
         )
-        for line in lines
-        if line["unix_s"] >= first["unix_s"]
+
+    def _lp(self, row: Row) -> float:
+        """nan when HiGHS proves nothing in time."""
+        key = (row.late_ratio, row.lost)
+        if key not in self._lps:
+            config = replace(self._config, late_ratio=row.late_ratio, lost=row.lost)
+            try:
+                self._lps[key] = lp_bound(self._arrivals_s, self._service_s, config).pod_seconds
+            except BoundError:
+                self._lps[key] = nan
+        return self._lps[key]
+
+
+def bound_config(sim: SimConfig) -> BoundConfig:
+    """What a clairvoyant may rely on in this world: the shortest start, and slots that divide the SLO."""
+    return BoundConfig(
+        slo_s=sim.slo_s,
+        cold_start_s=sim.cold_start_s[0] if not sim.cold_start_samples_s else min(sim.cold_start_samples_s),
+        initial_pods=sim.initial_pods,
+        max_pods=sim.max_pods,
+        concurrency=sim.concurrency,
+        grid_s=sim.slo_s / max(1, round(sim.slo_s / GRID_S)),
+        time_limit_s=LP_TIME_LIMIT_S,
     )
-    row = summarise((name, "live"), intended_s, done_s, slo_s, cost, notes)
-    return Run(row, intended_s, done_s, pods), started_unix_s
 
 
-def _replay(url: str, config: LiveConfig, result: Path) -> int:
-    argv = [sys.executable, "-m", "loadgen", url, "--workload", str(config.workload), "--images", str(config.images)]
-    argv += ["--from-s", str(config.from_s), "--seconds", str(config.seconds), "--scale", str(config.scale)]
-    argv += ["--seed", str(config.seed), "--json", str(result), "--quiet"]
-    timeout_s = ceil(config.seconds) + 120
-    with subprocess.Popen(dies_with_parent(argv), env=environment(), stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait(timeout_s)
-        finally:
-            process.kill()
+def _completed(run: Run, case: Case, comparison: Comparison) -> Row:
+    row = run.row
+    return replace(
+        row,
+        seed=case.seed,
+        reaction_s=reaction_s(comparison.counts, run.wishes, comparison.sim.service_time_s),
+        cost_per_1000_in_slo=cost_per_1000_in_slo(row, comparison.price_per_pod_hour),
+    )
 
 
-def _invalid_reasons(result: Path) -> list[str]:
-    return list(json.loads(result.read_text())["summary"]["invalid"])
+def cost_per_1000_in_slo(row: Row, price_per_pod_hour: float) -> float:
+    """Price of the pod-seconds of a thousand answers in time; nan without one."""
+    in_slo = row.requests - row.late
+    return row.pod_seconds / 3600 * price_per_pod_hour / in_slo * 1000 if in_slo else nan
+
+
+def _bounded_rows(
+    comparison: Comparison, rows: Sequence[Row], said: Callable[[str], None]
+) -> Iterator[tuple[tuple[str, int], Row]]:
+    by_seed = sorted(rows, key=lambda row: row.seed)
+    batches = [(comparison, seed, tuple(group)) for seed, group in groupby(by_seed, key=lambda row: row.seed)]
+    for (_, seed, _), bounded in zip(batches, each(_bounds_of_seed, batches), strict=True):
+        said(f"bounds, seed {seed}")
+        for row in bounded:
+            yield (row.policy, row.seed), row
+
+
+def _bounds_of_seed(batch: tuple[Comparison, int, tuple[Row, ...]]) -> list[Row]:
+    comparison, seed, rows = batch
+    arrivals_s = comparison.arrivals_s(seed)
+    # the simulator's first draw from this seed: the very service times of the runs
+    service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
+    bounds = Bounds(arrivals_s, service_s, bound_config(comparison.sim), comparison.bounds)
+    return [bounds.of(row) for row in rows]
+
+
+def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:
+    """Whether the busiest second's work is within reason for these pods."""
+    work_s = np.bincount(arrivals_s.astype(int), weights=service_s)
+    return float(work_s.max()) <= MOST_OVERLOAD * config.max_pods * config.concurrency

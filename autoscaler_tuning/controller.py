@@ -42,6 +42,20 @@ class ControllerConfig:
     capacity_valid_s: float = 5.0
 
 
+class OnlyHeard:
+    """Any source of signals, for looking on: no capacity is announced."""
+
+    def __init__(self, inner: SignalSource) -> None:
+        self._inner = inner
+
+    def signals(self) -> Signals:
+        """Raises ScrapeError."""
+        return self._inner.signals()
+
+    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
+        """Nothing."""
+
+
 class Recorder:
     """One JSON line a second and one for each change of decision; what the report's plots are drawn from."""
 
@@ -60,6 +74,8 @@ class Metrics:
         self.wanted = Gauge("autoscaler_wanted_pods", "Pods that the policy wants", ["policy"], registry=registry)
         self.pods = Gauge("autoscaler_pods", "Pods by phase", ["phase"], registry=registry)
         self.decisions = Counter("autoscaler_decisions", "Decisions that changed the pods wanted", registry=registry)
+        about = "Figures behind the last decision"
+        self.figures = Gauge("autoscaler_figure", about, ["policy", "name"], registry=registry)
         self.failures = Counter("autoscaler_failed_ticks", "Ticks that failed, by step", ["step"], registry=registry)
 
 
@@ -196,12 +212,15 @@ class Controller:
         for phase, pods in counts.items():
             self._metrics.pods.labels(phase).set(pods)
         self._metrics.wanted.labels(self._policy_name).set(self._decision.pods)
+        for name, value in self._decision.record.items():
+            self._metrics.figures.labels(self._policy_name, name).set(value)
         self._recorder.write(
             {
                 "unix_s": unix_s,
                 **counts,
                 "wanted_pods": self._decision.pods,
                 "reason": self._decision.reason,
+                "figures": dict(self._decision.record),
                 "waiting": self._signals.waiting if self._signals else 0,
                 "pod_seconds": self._usage.pod_seconds,
                 "terminating_pod_seconds": self._usage.terminating_pod_seconds,

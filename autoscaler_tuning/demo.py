@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import requests
 
-from autoscaler_tuning.compare import LiveConfig, live_run, simulated_run
+from autoscaler_tuning.compare import simulated_run
+from autoscaler_tuning.live import LiveConfig, live_run
 from autoscaler_tuning.policies import PolicySpec
-from autoscaler_tuning.report import Section, html_page, text_table
+from autoscaler_tuning.report.page import html_page
+from autoscaler_tuning.report.plots import Section
+from autoscaler_tuning.report.table import text_table
 from autoscaler_tuning.results import Run
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.stack import LocalStack, StackConfig

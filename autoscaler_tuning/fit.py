@@ -43,13 +43,14 @@ class Fit:
         return {"service_time_s": mean_s} | {key: seen[key] for key in seen if key not in ("starts", "services")}
 
 
-def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None = None) -> Fit:
+def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None = None, direct: bool = False) -> Fit:
     """The world of one part of a run, whose autoscaler decides every interval_s, if that is known.
 
+    direct: requests went to the pods with no shared queue before them.
     Where no pod was started in that part, all of the run tells of starts; where none was at all, SimConfig's default.
     Raises RecordedError if too little happened in it.
     """
-    services_s = uncontended_s(run, from_s, to_s)
+    services_s = uncontended_s(run, from_s, to_s, direct)
     if len(services_s) < LEAST_SERVICES:
         raise RecordedError(
             f"from {from_s:g} to {to_s:g} s {len(services_s)} requests found a free pod: too few to know service times"
@@ -71,17 +72,17 @@ def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None =
     )
 
 
-def uncontended_s(run: RecordedRun, from_s: float, to_s: float) -> FloatArray:
+def uncontended_s(run: RecordedRun, from_s: float, to_s: float, direct: bool = False) -> FloatArray:
     """Time from send to answer of the requests that found fewer in the system than ready pods.
 
-    Where nobody looks which pod is free, one of these still may have met a busy one; so a path with a shared queue gives
-    the truer figures. A look at the pods counts until the next; the smaller of both is believed.
+    direct: that found none, for where nobody looks which pod is free they may have met the busy one. A look at the pods
+    counts until the next; the smaller of both is believed.
     """
     ends_s = np.sort(np.where(np.isnan(run.done_s), run.sent_s, run.done_s))
     order = np.arange(len(run.sent_s))
     ahead = order - np.searchsorted(ends_s, run.sent_s, side="right")
     look = np.clip(np.searchsorted(run.times_s, run.sent_s) - 1, 0, len(run.times_s) - 2)
-    ready = np.minimum(run.ready_pods[look], run.ready_pods[look + 1])
+    ready = np.ones(len(look)) if direct else np.minimum(run.ready_pods[look], run.ready_pods[look + 1])
     alone = run.during(from_s, to_s) & (ahead < ready) & np.isfinite(run.done_s)
     services_s: FloatArray = (run.done_s - run.sent_s)[alone]
     return services_s[services_s > 0]
@@ -113,7 +114,8 @@ def _since_s(run: RecordedRun, interval_s: float | None, from_s: float, to_s: fl
         return before_s
     acted_s = before_s + (phase_s - before_s) % interval_s + ACTUATION_S
     decided = np.diff(run.desired_pods) > 0
-    return np.where(decided & (acted_s < seen_s), acted_s, before_s)
+    since_s: FloatArray = np.where(decided & (acted_s < seen_s), acted_s, before_s)
+    return since_s
 
 
 def start_model(created_s: FloatArray, ready_s: FloatArray, look_s: float) -> tuple[tuple[float, float], float]:
@@ -170,8 +172,9 @@ def tick_phase_s(run: RecordedRun, interval_s: float, from_s: float, to_s: float
 def _batch_weights(created_s: FloatArray) -> FloatArray:
     """Of each start, adding up to 1 in all and to the same in each batch; a pause of BATCH_PAUSE_S ends a batch."""
     batch = np.cumsum(np.diff(created_s, prepend=created_s[0]) > BATCH_PAUSE_S)
-    weights: FloatArray = 1.0 / np.bincount(batch)[batch]
-    return weights / weights.sum()
+    each: FloatArray = 1.0 / np.bincount(batch)[batch]
+    weights: FloatArray = each / each.sum()
+    return weights
 
 
 def _through(created_s: FloatArray, serial_s: float) -> FloatArray:

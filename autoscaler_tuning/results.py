@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,12 @@ class Row:
     p50_s, p95_s, p99_s: latency of those answered well, from the intended send; nan if there were none.
     pod_seconds: integral of ready + starting pods; terminating ones stand in terminating_pod_seconds.
     cold_starts: pods started.
+    seed: of the arrivals, service times and starts; rows of one seed belong together.
+    reaction_s: mean time from a jump of the rate to the first decision for more pods (reaction.py), nan without one.
+    lp_bound_pod_seconds, milp_bound_pod_seconds: what no policy can undercut at this late_ratio; of the second, none
+        that changes its pods on a grid. nan where nobody asked, or nothing could be proved.
+    ratio_to_bound: pod_seconds over milp_bound_pod_seconds.
+    cost_per_1000_in_slo: price of the pod-seconds of a thousand answers in time; nan if there was none.
     notes: what a reader must know before comparing this row.
     """
 
@@ -33,7 +40,18 @@ class Row:
     pod_seconds: float
     terminating_pod_seconds: float
     cold_starts: int
+    seed: int = 0
+    reaction_s: float = nan
+    lp_bound_pod_seconds: float = nan
+    milp_bound_pod_seconds: float = nan
+    ratio_to_bound: float = nan
+    cost_per_1000_in_slo: float = nan
     notes: tuple[str, ...] = ()
+
+    @property
+    def late(self) -> int:
+        """Late answers."""
+        return round(self.late_ratio * self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +70,14 @@ class Run:
     """A row and what it was made of.
 
     intended_s, done_s: shape (requests,), from the start of the run; done_s is nan where no good answer came.
+    wishes: (time_s, pods) of each decision that changed the pods wanted.
     """
 
     row: Row
     intended_s: FloatArray
     done_s: FloatArray
     pods: tuple[PodCounts, ...]
+    wishes: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from autoscaler_tuning.controller import Controller, ControllerConfig, Metrics, Recorder
+from autoscaler_tuning.controller import Controller, ControllerConfig, Metrics, OnlyHeard, Recorder
 from autoscaler_tuning.policies import PolicySpec
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.scrape import Dispatchers
+from autoscaler_tuning.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.stack import ROOT
-from autoscaler_tuning.targets import KnativeTarget, LocalTarget, Target
+from autoscaler_tuning.targets import KnativeTarget, LocalTarget, OnlyWatched, Target
+from autoscaler_tuning.watch import WatchedController
 from knative.client import KnativeClient
 from knative.local import LocalPods, LocalPodSpec
 
@@ -27,7 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig:
-    """Settings of `autoscaler_tuning control`; for_s None means until a signal comes."""
+    """Settings of `autoscaler_tuning control`; for_s None means until a signal comes.
+
+    shadow: write nothing, only tell what the policy would have done. watch: the controller that scales meanwhile, where
+    target is local.
+    """
 
     target: str
     policy: PolicySpec
@@ -41,6 +47,9 @@ class ServeConfig:
     log_dir: Path
     namespace: str
     service: str
+    slo_s: float = 0.5
+    shadow: bool = False
+    watch: str = "http://127.0.0.1:8002"
 
 
 def serve(config: ServeConfig) -> None:
@@ -58,16 +67,18 @@ def serve(config: ServeConfig) -> None:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     target = make_target(config)
+    source = Dispatchers(config.dispatchers)
     controller = Controller(
         (config.policy.name, lambda: live_policy(config)),
-        Dispatchers(config.dispatchers),
-        target,
+        OnlyHeard(source) if config.shadow else source,
+        OnlyWatched(target) if config.shadow else target,
         ControllerConfig(),
         Metrics(registry),
         Recorder(config.record),
     )
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
-    log.info("%s scales %s pods for %s", config.policy.name, config.target, ", ".join(config.dispatchers))
+    does = "only watches" if config.shadow else "scales"
+    log.info("%s %s %s pods for %s", config.policy.name, does, config.target, ", ".join(config.dispatchers))
     try:
         while not stopping and time.monotonic() < end_s:
             controller.step(time.monotonic(), time.time())
@@ -77,15 +88,24 @@ def serve(config: ServeConfig) -> None:
 
 
 def live_policy(config: ServeConfig) -> Policy:
-    """The policy within its bounds; on this machine KPA brings Knative's way to zero along, for there is no Knative."""
-    policy = config.policy.make()
-    if config.target == "local" and not config.policy.decides_zero:
-        policy = ScaleToZero(policy)
-    return Bounded(policy, config.policy.min_pods, config.max_pods)
+    """The policy within its bounds, in its imagined service if it is a shadow.
+
+    Where there is no Knative, on this machine and in a shadow's service, KPA brings Knative's way to zero along.
+    """
+    spec = config.policy
+    policy = spec.make()
+    imagines_knative = config.shadow and config.target == "knative"
+    if imagines_knative or (config.target == "local" and not spec.decides_zero):
+        policy = ScaleToZero(policy, spec.zero_window_s, retention_s=spec.retention_s)
+    most = min(config.max_pods, spec.max_pods or config.max_pods)
+    bounded = Bounded(policy, min(most, spec.min_pods), most)
+    return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
 
 
 def make_target(config: ServeConfig) -> Target:
     """The pods of this machine, or the Service of a cluster."""
+    if config.target == "local" and config.shadow:
+        return WatchedController(config.watch, time.monotonic)
     if config.target == "knative":
         return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic, time.time)
     return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))

@@ -35,8 +35,22 @@ def port_holder(port: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class KnativeRoute:
+    """A Knative Service: where it is, and how it is reached; host names it at a gateway that url is the address of."""
+
+    namespace: str
+    service: str
+    url: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StackConfig:
-    """What `autoscaler_tuning control` and the dispatcher are started with; port 0 takes a free one."""
+    """What `autoscaler_tuning control` and the dispatcher are started with; port 0 takes a free one.
+
+    route: the Knative Service behind them; without one, pods are processes on this machine.
+    shadow: the policy only looks on, for Knative's own autoscaler is the one that scales.
+    """
 
     policy: str = "elastic"
     order: str = "deadline"
@@ -48,6 +62,8 @@ class StackConfig:
     record: Path | None = None
     dispatcher_port: int = 0
     tuner_port: int = 0
+    route: KnativeRoute | None = None
+    shadow: bool = False
 
 
 def free_port() -> int:
@@ -60,9 +76,17 @@ def free_port() -> int:
 def commands(config: StackConfig, dispatcher_port: int, tuner_port: int) -> dict[str, list[str]]:
     """The command lines of the two processes, by name."""
     url = f"http://127.0.0.1:{dispatcher_port}"
-    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(dispatcher_port), "--accept-backends"]
+    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(dispatcher_port)]
     dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
-    tuner = ["autoscaler_tuning", "control", "--target", "local", "--policy", config.policy, "--dispatcher", url]
+    tuner = ["autoscaler_tuning", "control", "--policy", config.policy, "--dispatcher", url]
+    if config.route:
+        dispatcher += ["--ml-service-url", config.route.url, "--ml-service-host", config.route.host]
+        tuner += ["--target", "knative", "--namespace", config.route.namespace, "--service", config.route.service]
+    else:
+        dispatcher.append("--accept-backends")
+        tuner += ["--target", "local"]
+    if config.shadow:
+        tuner.append("--shadow")
     tuner += ["--port", str(tuner_port), "--max-pods", str(config.max_pods), "--slo-s", str(config.slo_s)]
     tuner += ["--pad-service-s", str(config.pad_service_s), "--model-dir", str(config.model_dir)]
     tuner += ["--log-dir", str(config.log_dir)]
@@ -78,7 +102,9 @@ def dies_with_parent(argv: Sequence[str]) -> list[str]:
 
 def environment() -> dict[str, str]:
     """This process's, without what would set the ports and limits of its children behind their flags' back."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "KUBECONFIG") if name in os.environ
+    }
     return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
 

@@ -33,6 +33,22 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
+class OnlyWatched:
+    """Any target, for looking on: what is wanted of it is not done, and closing it stops nothing."""
+
+    def __init__(self, inner: Target) -> None:
+        self._inner = inner
+
+    def poll(self) -> TargetState:
+        return self._inner.poll()
+
+    def scale_to(self, pods: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class LocalTarget:
     """Pods as processes on this machine."""
 

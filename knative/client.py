@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, UnreachableError
 from knative.objects import (
+    AUTOSCALING_GROUP,
     REVISION_LABEL,
     REVISIONS,
     SERVICES,
@@ -68,6 +69,11 @@ class KnativeClient:
         changed = Revision.from_json(self.api.merge_patch(REVISIONS, revision, revision_patch(bounds)))
         log.info("%s: min-scale %d, max-scale %d", revision, bounds.min_pods, bounds.max_pods)
         return changed
+
+    def annotate(self, revision: str, annotations: Mapping[str, str | None]) -> None:
+        """Write autoscaling annotations, by the name after the group; None takes one away."""
+        named = {f"{AUTOSCALING_GROUP}/{name}": value for name, value in annotations.items()}
+        self.api.merge_patch(REVISIONS, revision, {"metadata": {"annotations": named}})
 
     def pods(self, revision: str) -> tuple[Pod, ...]:
         """Pods of a Revision, oldest first, terminating ones too."""

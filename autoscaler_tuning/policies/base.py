@@ -1,6 +1,6 @@
 """What every policy is, and the wrappers that bound any of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autoscaler_tuning.types import Decision, Observation
@@ -40,3 +40,21 @@ class Bounded:
     def decide(self, obs: Observation) -> Decision:
         wanted = self.inner.decide(obs)
         return replace(wanted, pods=min(self.max_pods, max(self.min_pods, wanted.pods)))
+
+
+@dataclass(slots=True)
+class Recorded:
+    """Keeps when any policy changed its mind: (now_s, pods) of each decision unlike the one before."""
+
+    inner: Policy
+    wishes: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def interval_s(self) -> float:
+        return self.inner.interval_s
+
+    def decide(self, obs: Observation) -> Decision:
+        wanted = self.inner.decide(obs)
+        if not self.wishes or self.wishes[-1][1] != wanted.pods:
+            self.wishes.append((obs.now_s, wanted.pods))
+        return wanted

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoscaler_tuning.cli import main, span
-from autoscaler_tuning.compare import read_run, simulated_run
+from autoscaler_tuning.cli import main
+from autoscaler_tuning.commands.flags import span
+from autoscaler_tuning.compare import simulated_run
+from autoscaler_tuning.live import read_run
 from autoscaler_tuning.policies import UnknownPolicyError, policy_named
 from autoscaler_tuning.simulator.world import SimConfig
 
@@ -39,8 +41,8 @@ def test_compare_writes_table_json_csv_and_page(tmp_path: Path, capsys: pytest.C
     files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "html")}
     flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
     assert main(["compare", "--workload", str(workload), "--policies", "kpa,elastic", "--seeds", "2", *flags]) == 0
-    rows = json.loads(files["json"].read_text())
-    assert [row["policy"] for row in rows] == ["kpa", "elastic", "kpa", "elastic"]
+    rows = json.loads(files["json"].read_text())["rows"]
+    assert [(row["policy"], row["seed"]) for row in rows] == [("kpa", 0), ("kpa", 1), ("elastic", 0), ("elastic", 1)]
     assert {row["requests"] for row in rows} == {150}
     assert len(list(csv.DictReader(files["csv"].open()))) == 4
     assert "<svg" in files["html"].read_text()

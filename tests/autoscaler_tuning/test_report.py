@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from autoscaler_tuning.report import HEADINGS, Section, html_page, rows_as_dicts, text_table
+from autoscaler_tuning.report.page import html_page
+from autoscaler_tuning.report.plots import Section
+from autoscaler_tuning.report.table import LIVE_HEADINGS, rows_as_dicts, text_table
 from autoscaler_tuning.results import Cost, PodCounts, Run, summarise
 
 INTENDED_S = np.array([0.0, 1.0, 2.0])
@@ -13,7 +15,7 @@ RUN = Run(ROW, INTENDED_S, DONE_S, (PodCounts(0.0, 1, 0, 0, 0), PodCounts(2.0, 1
 
 def test_the_table_has_a_line_a_row_and_its_notes_below() -> None:
     heading, _, row, note = text_table([ROW]).splitlines()
-    assert heading.split() == " ".join(HEADINGS).split()
+    assert heading.split() == " ".join(LIVE_HEADINGS).split()
     assert row.split() == ["kpa", "live", "3", "66.67", "1", "0.500", "0.860", "0.892", "12", "1", "2"]
     assert note.endswith("^ INVALID: it fell behind <badly>")
 

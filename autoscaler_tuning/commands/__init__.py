@@ -1,0 +1,1 @@
+"""The subcommands, one module each: add(parser, env) declares its flags and sets what runs."""

@@ -1,0 +1,92 @@
+"""`goals`: what elastic set out to reach, on one or more traces, each by itself."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from math import ceil
+from pathlib import Path
+
+from autoscaler_tuning.commands.flags import Flags, number, numbers, whole
+from autoscaler_tuning.commands.parts import part, traces_of
+from autoscaler_tuning.commands.world import add_world, teller, world_of
+from autoscaler_tuning.compare import Comparison, compare
+from autoscaler_tuning.goals import POLICIES, Goal, goals, unavoidable
+from autoscaler_tuning.policies.kpa import KpaConfig
+from autoscaler_tuning.reaction import jumps
+from autoscaler_tuning.report.table import Table, figure, plain, summary_table
+from autoscaler_tuning.simulator.world import SimConfig
+from autoscaler_tuning.summary import summaries
+from loadgen.workload import Workload
+
+HEADINGS = ("goal", "", "value", "95 %", "limit", "")
+
+
+def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
+    """Its flags."""
+    flags = Flags(parser, env)
+    parser.add_argument("--trace", nargs="+", type=Path, required=True, metavar="FILE", help="requests per second")
+    flags.add("--part", part, "last-third", "all, first-two-thirds, last-third or FROM:TO in seconds")
+    add_world(flags, numbers)
+    parser.set_defaults(service_time_s=numbers(env.get("SERVICE_TIME_S", "0.035,0.1")), initial_pods=None)
+    flags.add("--seeds", whole, 10, "how many seeds, from 0")
+    flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
+    flags.add("--json", Path, None, "write everything here")
+    flags.add("--markdown", Path, None, "write the tables here, for a page of the docs")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    said = teller()
+    found: dict[str, list[Goal]] = {}
+    pages: list[str] = []
+    for name, trace in traces_of(args.trace, args.part):
+        for service_time_s in args.service_time_s:
+            world = _started(args, trace, service_time_s)
+            comparison = Comparison(trace.counts, world, price_per_pod_hour=args.price_per_pod_hour, bounds=("milp",))
+            title = f"{name}, {trace.duration_s} s, {sum(trace.counts)} requests, service time {service_time_s:g} s"
+            found[title], tables = _judged(comparison, args.seeds, said)
+            said("")
+            print("\n\n".join([title, *(table.text() for table in tables)]) + "\n")
+            pages += [f"**{title}**\n", *(f"{table.markdown()}\n" for table in tables)]
+    if args.json:
+        document = {title: [asdict(goal) | {"met": goal.met} for goal in list_] for title, list_ in found.items()}
+        args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
+    if args.markdown:
+        args.markdown.write_text("\n".join(pages), encoding="utf-8")
+    missed = [goal for list_ in found.values() for goal in list_ if goal.must and not goal.met]
+    musts = sum(goal.must for list_ in found.values() for goal in list_)
+    print(f"{musts - len(missed)} of {musts} musts met")
+    return 1 if missed else 0
+
+
+def _started(args: argparse.Namespace, trace: Workload, service_time_s: float) -> SimConfig:
+    """A part of a trace begins in the middle of things: unless --initial-pods says otherwise, with the pods that stock
+    KPA keeps for the rate of its first ten seconds. To begin with one would count the same late answers against all.
+    """
+    world = world_of(args, service_time_s)
+    if args.initial_pods is not None:
+        return world
+    rate_rps = sum(trace.counts[:10]) / len(trace.counts[:10])
+    pods = max(1, ceil(rate_rps * service_time_s / KpaConfig().target_value))
+    return replace(world, initial_pods=min(args.max_pods, pods))
+
+
+def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
+    rows = [run.row for run in compare(comparison, POLICIES, seeds, said)]
+    by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
+    listed = goals(by_policy, unavoidable(comparison), bool(jumps(comparison.counts)))
+    return listed, [summary_table(summaries(rows)), goals_table(listed)]
+
+
+def goals_table(listed: Sequence[Goal]) -> Table:
+    """A line a goal."""
+    return Table(HEADINGS, tuple(map(_cells, listed)))
+
+
+def _cells(goal: Goal) -> tuple[str, ...]:
+    value = goal.value
+    verdict = ("met" if goal.met else "MISSED" if goal.must else "missed") + ("" if goal.sure else ", not sure")
+    kind = "must" if goal.must else "reach for"
+    interval = f"{figure(value.low, 4)}–{figure(value.high, 4)}"
+    return (goal.text, kind, figure(value.value, 4), interval, f"{goal.limit:g}", verdict)

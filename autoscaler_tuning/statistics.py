@@ -1,0 +1,52 @@
+"""How sure a figure is that was taken over a few seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, nan
+
+import numpy as np
+from scipy.stats import t
+
+from autoscaler_tuning.results import FloatArray
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its 95 % confidence interval; an interval of nan says that it cannot be told."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_of(values: Sequence[float]) -> Estimate:
+    """Mean over seeds, with Student's interval."""
+    sample = np.asarray(values, dtype=float)
+    mean = float(sample.mean())
+    if len(sample) < 2 or not np.isfinite(sample).all():
+        return Estimate(mean, nan, nan)
+    half = float(t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample)))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """Sum of ours over sum of theirs, seed by seed on the same arrivals; interval by bootstrap over the seeds.
+
+    0 over 0 is 1: neither is better. Anything over 0 is infinite.
+    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, the percentile interval.
+    """
+    pairs = np.column_stack([ours, theirs]).astype(float)
+    value = float(_ratios(pairs.sum(axis=0)[None])[0])
+    if len(pairs) < 2:
+        return Estimate(value, nan, nan)
+    drawn = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
+    ratios = np.sort(_ratios(pairs[drawn].sum(axis=1)))
+    return Estimate(value, float(ratios[int(0.025 * RESAMPLES)]), float(ratios[int(0.975 * RESAMPLES) - 1]))
+
+
+def _ratios(sums: FloatArray) -> FloatArray:
+    ours, theirs = sums[:, 0], sums[:, 1]
+    nothing = np.where(ours > 0, inf, 1.0)
+    return np.where(theirs > 0, ours / np.where(theirs > 0, theirs, 1.0), nothing)

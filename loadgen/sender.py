@@ -1,0 +1,132 @@
+"""Open loop: every request is sent at its time, whatever became of those before."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.arrivals import Times
+from loadgen.protocols import Body
+from loadgen.results import Record
+from loadgen.transport import Clock, Reader, Target, Transport
+
+# A burst must not keep the loop from answers: after so many sends it gets a turn.
+SENDS_A_TURN = 50
+
+Job = tuple[int, Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent when: bodies in turn at times_s (ascending, from the run's zero, shape (requests,)).
+
+    processes: senders, each with every so-manyth request. read: takes answers in place of the protocol's own way.
+    """
+
+    times_s: Times
+    bodies: Sequence[Body]
+    processes: int = 1
+    read: Reader | None = None
+
+
+async def send_jobs(
+    target: Target, plan: Plan, jobs: Sequence[Job], zero_s: float, stop: asyncio.Event, on_done: Callable[[Job], None]
+) -> None:
+    """Send some of a plan's jobs; zero_s: the run's zero on the monotonic clock, which all processes share."""
+
+    def clock() -> float:
+        return time.monotonic() - zero_s
+
+    async with Transport(target, clock, plan.read) as transport:
+        with _no_collections():
+            await _Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
+
+
+class _Sender:
+    """Keeps the schedule, and knows what is under way."""
+
+    def __init__(
+        self, transport: Transport, bodies: Sequence[Body], clock: Clock, on_done: Callable[[Job], None]
+    ) -> None:
+        self._transport, self._bodies, self._clock, self._on_done = transport, bodies, clock, on_done
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._something_ended = asyncio.Event()
+
+    async def send(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
+        """Send each job, (its number in the plan, its record), when it is due; bodies take turns.
+
+        jobs: ascending by intended_s. Returns when all are answered; when stop is set, cuts off what is under way.
+        Raises what the making of a body or on_done raises, and sends no more.
+        """
+        try:
+            await _unless(stop, self._send(jobs))
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._broken:
+            raise self._broken
+
+    async def _send(self, jobs: Sequence[Job]) -> None:
+        for sent, job in enumerate(jobs, start=1):
+            if sent % SENDS_A_TURN == 0:
+                await asyncio.sleep(0)
+            # uvloop's timers have whole milliseconds and may come early: what is left is waited for turn by turn
+            while (delay_s := job[1].intended_s - self._clock()) > 0:
+                await asyncio.sleep(delay_s)
+            if self._broken:
+                return
+            task = asyncio.create_task(self._one(job))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        while self._under_way and not self._broken:
+            self._something_ended.clear()
+            await self._something_ended.wait()
+
+    async def _one(self, job: Job) -> None:
+        number, record = job
+        body = self._bodies[number % len(self._bodies)]
+        record.image = body.name
+        try:
+            await self._transport.send(body, record)
+        finally:
+            self._on_done(job)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._broken = error
+        self._something_ended.set()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; a stop cancels it. Raises what the work raises."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.gather(working, stopped, return_exceptions=True)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """No garbage collection while requests are due: one over the records of a long run takes tens of milliseconds.
+
+    What is sent and answered leaves no cycles behind, so memory does not grow for want of it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
