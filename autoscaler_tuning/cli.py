@@ -5,15 +5,21 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune
+from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune, validate
 from autoscaler_tuning.commands.flags import PROGRAM
 from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.policies import UnknownPolicyError
+from autoscaler_tuning.recorded import RecordedError
 from autoscaler_tuning.simulator.world import SimulationError
 from autoscaler_tuning.stack import StackError
 from autoscaler_tuning.tune import TuneError
 from knative.errors import KnativeError
 from loadgen.workload import WorkloadError
+
+BAD_INPUT = (
+    *(WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, RecordedError),
+    FileNotFoundError,
+)
 
 Add = Callable[[argparse.ArgumentParser, Mapping[str, str]], None]
 
@@ -22,6 +28,8 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("compare", "policies side by side on one workload, simulated or live", compare.add),
     ("tune", "find KPA's own knobs for a trace and a price of lateness", tune.add),
     ("goals", "what elastic set out to reach on a trace: met or missed", goals.add),
+    ("validate", "simulate a recorded run beside the real one; exits 1 beyond tolerance", validate.add),
+    ("fit", "start and service times of a recorded run, as settings of the simulator", validate.add_fit),
     ("control", "scale live pods, or only look on", control.add),
     ("demo", "a photograph from zero, then three autoscalers, live and simulated", demo.add),
     ("up", "start dispatcher and controller on this machine", stack.add_up),
@@ -43,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
-    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, FileNotFoundError) as error:
+    except BAD_INPUT as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except StackError as error:

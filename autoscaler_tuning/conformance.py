@@ -8,16 +8,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from autoscaler_tuning.policies.hpa import (
-    Behavior,
-    HpaConfig,
-    HpaPod,
-    NoMetricsError,
-    ScalingPolicy,
-    ScalingRules,
-    Stabiliser,
-    recommend,
-)
+from autoscaler_tuning.policies.hpa_rules import HpaConfig, HpaPod, NoMetricsError, recommend
+from autoscaler_tuning.policies.hpa_stabiliser import Behavior, ScalingPolicy, ScalingRules, Stabiliser
 from autoscaler_tuning.policies.kpa import KpaConfig, KpaScaler
 from autoscaler_tuning.windows import TimedBuckets
 
@@ -70,6 +62,7 @@ def check_recommendation(case: Case) -> str | None:
     config = HpaConfig(
         target_utilization_percent=case["target_utilization_percent"],
         cpu_request_milli=case["cpu_request_milli"],
+        sidecar_request_milli=0,
         tolerance=case["tolerance"],
         cpu_initialization_period_s=case["cpu_initialization_period_s"],
         initial_readiness_delay_s=case["initial_readiness_delay_s"],

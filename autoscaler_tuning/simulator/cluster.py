@@ -43,7 +43,6 @@ class Cluster:
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._second_began = (0, 0.0)
         self._waiting: list[tuple[float, int]] = []
-        self._work_s: list[float] = []
         for _ in range(config.initial_pods):
             self._add(Pod(f"pod-{len(self.pods)}", 0.0, 0.0))
 
@@ -128,6 +127,29 @@ class Cluster:
         """Pods and queue at each second and at the end, for the plots."""
         times_s = np.array([time_s for time_s, _ in self._waiting] + [end_s])
         waiting = [waiting for _, waiting in self._waiting] + [self._servers.waiting(end_s)]
+        columns = zip(times_s, *self.pods_at(times_s), waiting, strict=True)
+        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
+
+    def check(self, end_s: float) -> None:
+        """Conservation and Little's law, as sums, up to end_s; raises RuntimeError where they are broken.
+
+        Every request that came was served, refused, or is still here; and the integral of the requests in the system is
+        the sum of the times that each spent in it.
+        """
+        servers = self._servers
+        came = servers.arrived(end_s)
+        arrivals_s, done_s = np.array(servers.arrivals_s[:came]), np.array(servers.done_s[:came])
+        given, refused = np.isfinite(done_s), servers.refused
+        waiting = servers.waiting(end_s)
+        if waiting < 0 or came != int(given.sum()) + refused + waiting:
+            raise RuntimeError(f"{came} requests came, {given.sum()} served, {refused} refused, {waiting} wait")
+        spent_s = float(np.sum(np.minimum(done_s[given], end_s) - arrivals_s[given]))
+        left_s = servers.request_seconds(end_s) - spent_s  # of those that still wait
+        if not -1e-6 * max(1.0, spent_s) <= left_s <= waiting * end_s + 1e-6 * max(1.0, spent_s):
+            raise RuntimeError(f"requests spent {spent_s} s, the integral says {spent_s + left_s} s, {waiting} wait")
+
+    def pods_at(self, times_s: FloatArray) -> tuple[NDArray[np.intp], ...]:
+        """Ready, starting and terminating pods at each of these moments, each of shape (moments,)."""
         started_s, ready_s = (_sorted([getattr(p, name) for p in self.pods]) for name in ("started_s", "ready_s"))
         removed = [pod for pod in self.pods if pod.removed_s is not None]
         removed_s, gone_s = (_sorted([getattr(p, name) for p in removed]) for name in ("removed_s", "gone_s"))
@@ -139,9 +161,7 @@ class Cluster:
 
         alive = so_far(started_s) - so_far(removed_s)
         ready = so_far(ready_s) - so_far(never_ready_s) - (so_far(removed_s) - so_far(stopped_starting_s))
-        terminating = so_far(removed_s) - so_far(gone_s)
-        columns = zip(times_s, ready, alive - ready, terminating, waiting, strict=True)
-        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
+        return ready, alive - ready, so_far(removed_s) - so_far(gone_s)
 
     def _ready_s(self, now_s: float) -> float:
         """When a pod started now takes requests: after those that its node starts before it."""
@@ -152,7 +172,6 @@ class Cluster:
     def _add(self, pod: Pod) -> None:
         number = len(self.pods)
         self.pods.append(pod)
-        self._work_s.append(0.0)
         self._alive.append(number)
         delay_s = self._config.readiness_delay_s if pod.ready_s > pod.started_s else 0.0
         self._servers.add(number, pod.ready_s + delay_s)
@@ -167,9 +186,7 @@ class Cluster:
 
     def _samples(self, now_s: float, busy: list[Serving]) -> tuple[PodSample, ...]:
         """The pods there are, as the resource metrics pipeline shows them."""
-        config, servers = self._config, self._servers
-        for request in servers.newly_given():
-            self._work_s[servers.pod_of[request]] += servers.service_s[request]
+        config, servers, cpu_ratio = self._config, self._servers, self._config.cpu_ratio
         ahead_s = dict.fromkeys((one.pod for one in busy), 0.0)
         for one in busy:
             ahead_s[one.pod] += min(one.end_s - now_s, one.work_s)
@@ -180,9 +197,8 @@ class Cluster:
             phase = (
                 PodPhase.TERMINATING if pod.removed_s is not None else PodPhase.READY if ready else PodPhase.STARTING
             )
-            cpu_s = config.cpu_per_start_s * ready + config.cpu_ratio * (
-                self._work_s[number] - ahead_s.get(number, 0.0)
-            )
+            worked_s = servers.work_s[number] - ahead_s.get(number, 0.0)
+            cpu_s = config.cpu_per_start_s * ready + cpu_ratio * worked_s
             samples.append(PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, cpu_s))
         return tuple(samples)
 
