@@ -15,7 +15,7 @@ from math import exp, inf, log
 
 import numpy as np
 
-from autoscaler_tuning.compare import Case, Comparison, run_case
+from autoscaler_tuning.compare import Case, Comparison, begun, run_case
 from autoscaler_tuning.parallel import each
 from autoscaler_tuning.policies.knobs import KpaKnobs
 from autoscaler_tuning.results import Row
@@ -67,11 +67,17 @@ class Effort:
 class HeldBack:
     """One run on a block that the knobs were not found on, beside stock KPA's; costs as `cost` has them."""
 
+    label: str
     block: int
     stock: Row
     tuned: Row
     stock_cost: float
     tuned_cost: float
+
+    @property
+    def ratio(self) -> float:
+        """Tuned over stock."""
+        return max(1e-9, self.tuned_cost) / max(1e-9, self.stock_cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said:
     all_names = tuple(GRID)
     choices = [tuple(name for name in all_names if name not in POD_COUNTS), all_names]
     tried = [(_held_back(traffic, late_price, effort, names, said), names) for names in choices]
-    held_back, names = min(tried, key=lambda pair: sum(run.tuned_cost for run in pair[0]))
+    held_back, names = min(tried, key=lambda pair: sum(log(run.ratio) for run in pair[0]))
     search = Search(traffic, late_price, effort, said)
     knobs = search.best(names)
     return Tuned(
@@ -204,8 +210,8 @@ def _judged(
     cases = [Case(part, name, seed) for part, seed in pairs for name in ("kpa", policy_of(knobs))]
     rows = [run.row for run in each(run_case, cases)]
     return [
-        HeldBack(block, stock, tuned, cost(stock, late_price), cost(tuned, late_price))
-        for stock, tuned in zip(rows[::2], rows[1::2], strict=True)
+        HeldBack(part.label, block, stock, tuned, cost(stock, late_price), cost(tuned, late_price))
+        for (part, _), stock, tuned in zip(pairs, rows[::2], rows[1::2], strict=True)
     ]
 
 
@@ -218,7 +224,7 @@ def _blocks(comparison: Comparison, blocks: int, first: int, end: int) -> list[C
             f"{len(comparison.counts)} s"
         )
     counts = comparison.counts[round(first * length) : round(end * length)]
-    return [replace(comparison, counts=counts)] if sum(counts) else []
+    return [begun(replace(comparison, counts=counts))] if sum(counts) else []
 
 
 def _scaled(comparison: Comparison, scales: Sequence[float]) -> list[Comparison]:

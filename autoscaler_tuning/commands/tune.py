@@ -18,7 +18,7 @@ from autoscaler_tuning.statistics import Estimate
 from autoscaler_tuning.tune import Effort, HeldBack, Tuned, policy_of, tune
 from knative.objects import AUTOSCALING_GROUP
 
-HEADINGS = ("block", "seed", "late stock", "late tuned", "pod-s stock", "pod-s tuned", "cost ×")
+HEADINGS = ("held back", "block", "seed", "late stock", "late tuned", "pod-s stock", "pod-s tuned", "cost ×")
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -41,8 +41,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     traces = traces_of(args.trace, args.part)
     traffic = [
-        Comparison(trace.counts, world_of(args, service_time_s), bounds=())
-        for _, trace in traces
+        Comparison(trace.counts, world_of(args, service_time_s), bounds=(), label=f"{name} at {service_time_s:g} s")
+        for name, trace in traces
         for service_time_s in args.service_time_s
     ]
     said = teller()
@@ -100,10 +100,9 @@ def _held_back(runs: Sequence[HeldBack]) -> Table:
 
 
 def _cells(run: HeldBack) -> tuple[str, ...]:
-    ratio = run.tuned_cost / run.stock_cost if run.stock_cost else 1.0
     late = (str(run.stock.late), str(run.tuned.late))
     costs = (figure(run.stock.pod_seconds), figure(run.tuned.pod_seconds))
-    return (str(run.block), str(run.stock.seed), *late, *costs, figure(ratio, 3))
+    return (run.label, str(run.block), str(run.stock.seed), *late, *costs, figure(run.ratio, 3))
 
 
 def _told(estimate: Estimate) -> str:
