@@ -26,6 +26,7 @@ class ScenarioConfig:
     likeness: float = 3.5
     needed: int = 20
     surprise: float = 0.0
+    factor: float = 2.0
 
     def __post_init__(self) -> None:
         if not (self.steps >= 1 and self.needed >= 1 and 0 < self.memory_s < float("inf")):
@@ -45,7 +46,7 @@ class Scenarios:
         self._config = config
         self._times_s = interval_s * np.arange(1, config.steps + 1)
         rows = max(1, round(config.memory_s / interval_s))
-        self._paths = np.zeros((rows, config.steps))
+        self._paths = np.zeros((config.steps, rows))
         self._levels = np.zeros(rows)
         self._kept = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
@@ -57,7 +58,7 @@ class Scenarios:
             first, level = self._pending[0]
             row = self._kept % len(self._levels)
             came = np.array([count for count, _ in self._pending][1:]) - first
-            self._paths[row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
+            self._paths[:, row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
             self._levels[row] = level
             self._kept += 1
 
@@ -66,21 +67,21 @@ class Scenarios:
         self._pending.clear()
 
     def draw(self, expected: FloatArray, level_rps: float) -> tuple[FloatArray, FloatArray]:
-        """Cumulative arrivals after each tick, shape (scenarios, ticks), and the scenarios' weights, which sum to 1.
+        """Cumulative arrivals after each tick, shape (ticks, scenarios), and the scenarios' weights, which sum to 1.
 
         expected: cumulative arrivals that are forecast, shape (ticks,), at most config.steps ticks.
         """
         steps, kept = len(expected), min(self._kept, len(self._levels))
         if kept < self._config.needed:
-            errors = np.outer(PRIOR, np.sqrt(expected))
+            errors = np.outer(np.sqrt(expected), PRIOR)
             weights = np.full(len(PRIOR), 1 / len(PRIOR))
         else:
-            errors = np.sqrt(max(1.0, level_rps)) * self._paths[:kept, :steps]
+            errors = np.sqrt(max(1.0, level_rps)) * self._paths[:steps, :kept]
             ratios = np.log((self._levels[:kept] + 1) / (level_rps + 1))
             weights = np.exp(-self._config.likeness * np.abs(ratios))
             weights /= weights.sum()
-        paths = np.maximum(0.0, expected + errors)
+        paths = np.maximum(0.0, expected[:, None] + errors)
         if self._config.surprise:
-            paths = np.vstack([paths, 2 * expected])
+            paths = np.column_stack([paths, self._config.factor * expected])
             weights = np.append(weights * (1 - self._config.surprise), self._config.surprise)
         return paths, weights

@@ -164,9 +164,9 @@ class Elastic:
 def _late(paths: FloatArray, weights: FloatArray, served: FloatArray) -> float:
     """Mean number of late answers: of each scenario, the most by which arrivals run ahead of what can be in time.
 
-    paths: cumulative arrivals, shape (scenarios, ticks); served: answers in time up to each tick, shape (ticks,).
+    paths: cumulative arrivals, shape (ticks, scenarios); served: answers in time up to each tick, shape (ticks,).
     """
-    return float(weights @ np.maximum(0.0, (paths - served).max(axis=1)))
+    return float(np.maximum(0.0, (paths - served[:, None]).max(axis=0)) @ weights)
 
 
 def _downhill(cost: Callable[[int], float], first: int, others: Iterable[int]) -> int:
