@@ -5,16 +5,27 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from autoscaler_tuning import commands_validate
 from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune
 from autoscaler_tuning.commands.flags import PROGRAM
 from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.policies import UnknownPolicyError
+from autoscaler_tuning.recorded import RecordedError
 from autoscaler_tuning.simulator.world import SimulationError
 from autoscaler_tuning.stack import StackError
 from autoscaler_tuning.tune import TuneError
 from knative.errors import KnativeError
 from loadgen.workload import WorkloadError
 
+BAD_INPUT = (
+    WorkloadError,
+    UnknownPolicyError,
+    SimulationError,
+    VectorsError,
+    RecordedError,
+    TuneError,
+    FileNotFoundError,
+)
 Add = Callable[[argparse.ArgumentParser, Mapping[str, str]], None]
 
 COMMANDS: tuple[tuple[str, str, Add], ...] = (
@@ -35,6 +46,7 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, about, add in COMMANDS:
         add(commands.add_parser(name, help=about), env)
+    commands_validate.add_commands(commands)
     return parser
 
 
@@ -43,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
-    except (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, FileNotFoundError) as error:
+    except BAD_INPUT as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except StackError as error:

@@ -70,6 +70,7 @@ def check_recommendation(case: Case) -> str | None:
     config = HpaConfig(
         target_utilization_percent=case["target_utilization_percent"],
         cpu_request_milli=case["cpu_request_milli"],
+        sidecar_request_milli=0,
         tolerance=case["tolerance"],
         cpu_initialization_period_s=case["cpu_initialization_period_s"],
         initial_readiness_delay_s=case["initial_readiness_delay_s"],

@@ -12,7 +12,12 @@ from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 # More than any machine has: a counter that leaps must not become an endless number.
 MOST_MILLI = 1e9
-MAY_BE_0 = {"tolerance", "cpu_initialization_period_s", "initial_readiness_delay_s", "downscale_stabilization_s"}
+# A tick may come a rounding error before its time.
+SLACK_S = 1e-6
+MAY_BE_0 = {
+    *("tolerance", "tolerance_up", "tolerance_down", "sidecar_request_milli"),
+    *("cpu_initialization_period_s", "initial_readiness_delay_s", "downscale_stabilization_s"),
+}
 
 
 class NoMetricsError(Exception):
@@ -38,11 +43,20 @@ class HpaPod:
 
 @dataclass(frozen=True, slots=True)
 class HpaConfig:
-    """The controller's defaults, and a pod's CPU request."""
+    """The controller's defaults, and a pod's CPU request.
+
+    sidecar_request_milli: what Knative's queue-proxy requests beside it; utilization is of the pod's whole request.
+    tolerance_up, tolerance_down: where they differ from tolerance (behavior.scaleUp.tolerance, scaleDown.tolerance).
+    metrics_resolution_s: time between two looks of the metrics pipeline at a pod; usage is the mean in between, and at
+        a sync half of it old.
+    """
 
     target_utilization_percent: int = 70
     cpu_request_milli: int = 200
+    sidecar_request_milli: int = 25
     tolerance: float = 0.1
+    tolerance_up: float | None = None
+    tolerance_down: float | None = None
     cpu_initialization_period_s: float = 300.0
     initial_readiness_delay_s: float = 30.0
     downscale_stabilization_s: float = 300.0
@@ -54,10 +68,15 @@ class HpaConfig:
     def __post_init__(self) -> None:
         for name in (setting.name for setting in fields(self)):
             value, least = getattr(self, name), 0 if name in MAY_BE_0 else 1
-            if not least <= value < inf:
+            if value is not None and not least <= value < inf:
                 raise ValueError(f"{name} must be finite and at least {least}, was {value}")
         if self.max_pods < self.min_pods:
             raise ValueError(f"max_pods must be at least min_pods, {self.min_pods}, was {self.max_pods}")
+
+    @property
+    def request_milli(self) -> int:
+        """Of all containers of a pod."""
+        return self.cpu_request_milli + self.sidecar_request_milli
 
 
 def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
@@ -76,7 +95,7 @@ def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
     if not add_unready and not missing:
         return current if _within(ratio, config) else ceil(ratio * len(usages))
     if ratio < 1:
-        fallback = config.cpu_request_milli * max(100, config.target_utilization_percent) // 100
+        fallback = config.request_milli * max(100, config.target_utilization_percent) // 100
         usages += [fallback] * len(missing)
     elif ratio > 1:
         usages += [0] * len(missing)
@@ -97,12 +116,14 @@ def _careful(ratio: float, new_ratio: float, count: int, current: int, config: H
 
 def _ratio(usages_milli: Sequence[int], config: HpaConfig) -> float:
     """Of the utilization, in whole per cent, to its target."""
-    utilization = 100 * sum(usages_milli) // (len(usages_milli) * config.cpu_request_milli)
+    utilization = 100 * sum(usages_milli) // (len(usages_milli) * config.request_milli)
     return utilization / config.target_utilization_percent
 
 
 def _within(ratio: float, config: HpaConfig) -> bool:
-    return 1 - config.tolerance <= ratio <= 1 + config.tolerance
+    up = config.tolerance if config.tolerance_up is None else config.tolerance_up
+    down = config.tolerance if config.tolerance_down is None else config.tolerance_down
+    return 1 - down <= ratio <= 1 + up
 
 
 def _is_unready(pod: HpaPod, config: HpaConfig) -> bool:
@@ -160,7 +181,9 @@ class Stabiliser:
             self._seen.append((now_s, current))
 
     def desired(self, now_s: float, current: int, recommended: int) -> int:
-        """The pods to set now."""
+        """The pods to set now; a target at no pods is left alone, as its owner wants it."""
+        if current == 0 and self.config.min_pods:
+            return 0
         if current > self.config.max_pods:
             return self.config.max_pods
         if current < self.config.min_pods:
@@ -244,21 +267,36 @@ class _Metric:
 
 
 class Hpa:
-    """The policy `hpaN`: N % of the CPU request, on metrics that are up to one resolution old; at least one pod."""
+    """The policy `hpaN`: N % of the CPU request, on metrics that are half a resolution old; at least one pod.
+
+    The controller syncs and the pipeline measures on clocks of their own; here the pipeline is half a resolution late.
+    """
 
     def __init__(self, config: HpaConfig | None = None) -> None:
         self.config = config or HpaConfig()
         self._stabiliser = Stabiliser(self.config)
         self._metrics: dict[str, _Metric] = {}
-        self._sampled_s = float("-inf")
+        self._sync_s: float | None = None
+        self._sample_s = 0.0
+        self._wanted: Decision | None = None
 
     @property
     def interval_s(self) -> float:
-        return self.config.sync_s
+        return min(self.config.sync_s, self.config.metrics_resolution_s) / 2
 
     def decide(self, obs: Observation) -> Decision:
-        """Decide one sync; without metrics, keep what there is."""
-        self._sample(obs)
+        """Sync or measure, whichever is due; without metrics, keep what there is."""
+        if self._sync_s is None:
+            self._sync_s, self._sample_s = obs.now_s, obs.now_s + self.config.metrics_resolution_s / 2
+        if obs.now_s >= self._sample_s - SLACK_S:
+            self._sample_s = _next(self._sample_s, self.config.metrics_resolution_s, obs.now_s)
+            self._sample(obs)
+        if obs.now_s >= self._sync_s - SLACK_S or self._wanted is None:
+            self._sync_s = _next(self._sync_s, self.config.sync_s, obs.now_s)
+            self._wanted = self._sync(obs)
+        return self._wanted
+
+    def _sync(self, obs: Observation) -> Decision:
         current = obs.ready_pods + obs.starting_pods
         if not obs.fresh:
             return Decision(max(self.config.min_pods, current), "no data: holding")
@@ -268,15 +306,12 @@ class Hpa:
             recommended = recommend(pods, current, self.config)
         except NoMetricsError as error:
             return Decision(max(self.config.min_pods, current), f"no metrics: holding ({error})")
-        wanted = self._stabiliser.desired(obs.now_s, current, recommended)
+        wanted = max(self.config.min_pods, self._stabiliser.desired(obs.now_s, current, recommended))
         target = self.config.target_utilization_percent
         return Decision(wanted, f"cpu: {recommended} pods recommended for {target} %, {wanted} after stabilisation")
 
     def _sample(self, obs: Observation) -> None:
         """The metrics pipeline: usage over the interval between its last two looks at each pod."""
-        if obs.now_s - self._sampled_s < self.config.metrics_resolution_s:
-            return
-        self._sampled_s = obs.now_s
         measured = [(pod.name, pod.cpu_seconds) for pod in obs.pods if pod.cpu_seconds is not None]
         self._metrics = {name: self._measure(name, cpu, obs.now_s) for name, cpu in measured if isfinite(cpu)}
 
@@ -300,3 +335,8 @@ class Hpa:
             metric_age_s=now_s - metric.time_s if metric else 0.0,
             metric_window_s=metric.window_s if metric else 0.0,
         )
+
+
+def _next(due_s: float, every_s: float, now_s: float) -> float:
+    """The next time after now on a clock that was due at due_s; what was slept through is left out."""
+    return due_s + every_s * max(1, ceil((now_s + SLACK_S - due_s) / every_s))

@@ -128,6 +128,11 @@ class Cluster:
         """Pods and queue at each second and at the end, for the plots."""
         times_s = np.array([time_s for time_s, _ in self._waiting] + [end_s])
         waiting = [waiting for _, waiting in self._waiting] + [self._servers.waiting(end_s)]
+        columns = zip(times_s, *self.pods_at(times_s), waiting, strict=True)
+        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
+
+    def pods_at(self, times_s: FloatArray) -> tuple[NDArray[np.intp], ...]:
+        """Ready, starting and terminating pods at each of these moments, each of shape (moments,)."""
         started_s, ready_s = (_sorted([getattr(p, name) for p in self.pods]) for name in ("started_s", "ready_s"))
         removed = [pod for pod in self.pods if pod.removed_s is not None]
         removed_s, gone_s = (_sorted([getattr(p, name) for p in removed]) for name in ("removed_s", "gone_s"))
@@ -139,9 +144,7 @@ class Cluster:
 
         alive = so_far(started_s) - so_far(removed_s)
         ready = so_far(ready_s) - so_far(never_ready_s) - (so_far(removed_s) - so_far(stopped_starting_s))
-        terminating = so_far(removed_s) - so_far(gone_s)
-        columns = zip(times_s, ready, alive - ready, terminating, waiting, strict=True)
-        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
+        return ready, alive - ready, so_far(removed_s) - so_far(gone_s)
 
     def _ready_s(self, now_s: float) -> float:
         """When a pod started now takes requests: after those that its node starts before it."""

@@ -18,9 +18,9 @@ from autoscaler_tuning.policies.hpa import (
     Stabiliser,
     recommend,
 )
-from autoscaler_tuning.types import Observation, PodPhase, PodSample
+from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
-CONFIG = HpaConfig(target_utilization_percent=50, cpu_request_milli=100)
+CONFIG = HpaConfig(sidecar_request_milli=0, target_utilization_percent=50, cpu_request_milli=100)
 READY = HpaPod("Running", True, 5000, 4990, metric_age_s=5, metric_window_s=30)
 
 
@@ -234,41 +234,81 @@ def pod(cpu_seconds: float | None, phase: PodPhase = PodPhase.READY) -> PodSampl
     return PodSample("a", phase, 0.0, 0.1, cpu_seconds)
 
 
-def test_the_policy_reads_cpu_from_the_metrics_pipeline() -> None:
-    hpa = Hpa(HpaConfig(target_utilization_percent=50, cpu_request_milli=200))
-    decided = [hpa.decide(Observation(400.0 + 15 * tick, 1, 0, pods=(pod(3.0 * tick),))).pods for tick in range(4)]
-    assert decided == [1, 2, 2, 2]  # 200 milli of 200 is 100 %: twice the target
+HALF = HpaConfig(target_utilization_percent=50, cpu_request_milli=200, sidecar_request_milli=0)
 
 
-def test_it_is_asked_every_fifteen_seconds_and_reads_metrics_no_oftener() -> None:
-    hpa = Hpa(HpaConfig(target_utilization_percent=50, cpu_request_milli=200))
-    assert hpa.interval_s == 15
+def ticks(hpa: Hpa, *cpu_seconds: float) -> list[Decision]:
+    """Decisions every half resolution from 400 s on, of one pod that has used so much."""
+    return [
+        hpa.decide(Observation(400.0 + hpa.interval_s * tick, 1, 0, pods=(pod(cpu),)))
+        for tick, cpu in enumerate(cpu_seconds)
+    ]
+
+
+def test_the_pipeline_measures_every_fifteen_seconds_half_way_between_two_syncs() -> None:
+    """Looks at 7.5 and 22.5 s, syncs at 0, 15 and 30 s: 200 milli of 200 are twice the target."""
+    assert [decision.pods for decision in ticks(Hpa(HALF), 0, 1.5, 3, 4.5, 6, 7.5)] == [1, 1, 1, 1, 2, 2]
+
+
+def test_what_a_pod_does_after_the_last_look_is_not_seen_at_a_sync() -> None:
+    assert ticks(Hpa(HALF), 0, 0, 0, 1.5, 99)[-1].pods == 1  # 100 milli of 200 between the looks: on target
+
+
+def test_a_faster_pipeline_shows_it_sooner() -> None:
+    hpa = Hpa(replace(HALF, metrics_resolution_s=5))
+    assert hpa.interval_s == 2.5
+    assert [decision.pods for decision in ticks(hpa, *(0.5 * tick for tick in range(7)))] == [1] * 6 + [2]
+
+
+def test_ticks_that_were_slept_through_are_left_out() -> None:
+    hpa = Hpa(HALF)
     hpa.decide(Observation(400.0, 1, 0, pods=(pod(0.0),)))
-    assert "no metrics" in hpa.decide(Observation(410.0, 1, 0, pods=(pod(9.0),))).reason
-    assert hpa.decide(Observation(415.0, 1, 0, pods=(pod(1.5),))).pods == 1  # 100 milli of 200: on target
+    late = [hpa.decide(Observation(400.0 + after_s, 1, 0, pods=(pod(0.2 * after_s),))) for after_s in (50, 60, 75)]
+    assert ["no metrics" in decision.reason for decision in late] == [True, True, False]
 
 
 def test_a_pod_that_began_again_has_used_nothing() -> None:
-    hpa = Hpa()
-    decided = [hpa.decide(Observation(400.0 + 15 * tick, 1, 0, pods=(pod(cpu),))) for tick, cpu in enumerate((9, 1))]
-    assert decided[1].reason == "cpu: 0 pods recommended for 70 %, 1 after stabilisation"
+    assert ticks(Hpa(), 9, 9, 9, 1, 1)[-1].reason == "cpu: 0 pods recommended for 70 %, 1 after stabilisation"
+
+
+def test_the_queue_proxys_request_counts_too() -> None:
+    usage = [replace(READY, cpu_usage_milli=150)]
+    assert recommend(usage, 1, replace(CONFIG, sidecar_request_milli=0)) == 3
+    assert recommend(usage, 1, replace(CONFIG, sidecar_request_milli=50)) == 2
+
+
+@pytest.mark.parametrize(("usage", "pods"), [(59, 1), (61, 2), (46, 1), (41, 1)])
+def test_each_direction_can_have_a_tolerance_of_its_own(usage: int, pods: int) -> None:
+    config = replace(CONFIG, tolerance_up=0.2, tolerance_down=0.05)
+    assert recommend([replace(READY, cpu_usage_milli=usage)] * 1, 1, config) == pods
+
+
+def test_a_smaller_tolerance_lets_it_fall_sooner() -> None:
+    usage = [replace(READY, cpu_usage_milli=46)] * 20
+    assert recommend(usage, 20, CONFIG) == 20
+    assert recommend(usage, 20, replace(CONFIG, tolerance_down=0.05)) == 19
+
+
+def test_a_target_at_no_pods_is_left_alone() -> None:
+    assert Stabiliser(HpaConfig(min_pods=2)).desired(0.0, 0, 5) == 0
 
 
 def test_pods_that_start_count_and_pods_that_end_do_not() -> None:
-    hpa = Hpa(HpaConfig(target_utilization_percent=50, cpu_request_milli=200))
+    starting, ending = PodSample("b", PodPhase.STARTING, 410.0), PodSample("c", PodPhase.TERMINATING, 0.0, 0.1, 99.0)
 
-    def at(tick: int, *others: PodSample) -> int:
-        return hpa.decide(Observation(400.0 + 15 * tick, 1, 1, pods=(pod(3.0 * tick), *others))).pods
+    def after_two_looks(*others: PodSample) -> int:
+        hpa = Hpa(HALF)
+        looks = [Observation(400.0 + 7.5 * tick, 1, 1, pods=(pod(1.5 * tick), *others)) for tick in range(5)]
+        return [hpa.decide(look).pods for look in looks][-1]
 
-    at(0)
-    assert at(1, PodSample("b", PodPhase.STARTING, 410.0)) == 2  # 100 % over two pods is the target
-    assert at(2, PodSample("c", PodPhase.TERMINATING, 0.0, 0.1, 99.0)) == 2
+    assert after_two_looks(starting) == 2  # 100 % over two pods is the target
+    assert after_two_looks(ending) == 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.none() | st.floats(), st.integers(0, 9)), max_size=30))
-def test_it_never_returns_nonsense(ticks: list[tuple[float, float | None, int]]) -> None:
+def test_it_never_returns_nonsense(looks: list[tuple[float, float | None, int]]) -> None:
     hpa, now_s = Hpa(HpaConfig(max_pods=40)), 0.0
-    for elapsed_s, cpu_seconds, ready in ticks:
+    for elapsed_s, cpu_seconds, ready in looks:
         now_s += elapsed_s
         decision = hpa.decide(Observation(now_s, ready, 0, pods=(pod(cpu_seconds),)))
         assert isinstance(decision.pods, int)
