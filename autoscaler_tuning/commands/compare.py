@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoscaler_tuning.commands.compare_live import add_live, live_runs
-from autoscaler_tuning.commands.flags import Flags, bounds, number, policies, seed, whole
+from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, whole
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, compare
 from autoscaler_tuning.frontier import Point, frontiers
@@ -35,10 +35,10 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--frontier-seeds", seed, 3, "seeds of each point of the frontiers; 0 leaves them out")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant bounds of each row: lp, milp, both with a comma, or none")
     add_live(flags)
-    flags.add("--json", Path, None, "write everything here")
-    flags.add("--csv", Path, None, "write the rows here")
-    flags.add("--html", Path, None, "write one page with plots here")
-    flags.add("--markdown", Path, None, "write the tables here, for a page of the docs")
+    flags.add("--json", out, None, "write everything here")
+    flags.add("--csv", out, None, "write the rows here")
+    flags.add("--html", out, None, "write one page with plots here")
+    flags.add("--markdown", out, None, "write the tables here, for a page of the docs")
     parser.set_defaults(run=_run)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, whole
+from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
 from autoscaler_tuning.commands.parts import part, traces_of
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, begun, compare
@@ -27,8 +27,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     parser.set_defaults(service_time_s=numbers(env.get("SERVICE_TIME_S", "0.035,0.1")), initial_pods=None)
     flags.add("--seeds", whole, 10, "how many seeds, from 0")
     flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
-    flags.add("--json", Path, None, "write everything here")
-    flags.add("--markdown", Path, None, "write the tables here, for a page of the docs")
+    flags.add("--json", out, None, "write everything here")
+    flags.add("--markdown", out, None, "write the tables here, for a page of the docs")
     parser.set_defaults(run=_run)
 
 

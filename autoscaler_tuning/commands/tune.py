@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, whole
+from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
 from autoscaler_tuning.commands.parts import part, traces_of
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--blocks", whole, effort.blocks, "blocks in time; all but the first are held back once")
     flags.add("--scales", numbers, ",".join(f"{scale:g}" for scale in effort.scales), "factors on the rates to try at")
     flags.add("--service", str, "resnet18", "name of the Knative Service, for the kn line")
-    flags.add("--json", Path, None, "write everything here")
+    flags.add("--json", out, None, "write everything here")
     parser.set_defaults(run=_run)
 
 
