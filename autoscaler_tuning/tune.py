@@ -85,12 +85,16 @@ class Tuned:
     """The knobs found on everything, and how those found on earlier blocks did on the next.
 
     ratio: of the found knobs' cost to stock KPA's, where they were found: too good to be true.
+    typical_without_pods, typical_with_pods: geometric mean of that ratio on the blocks held back, where min-scale and
+        max-scale were left alone, and where they were searched too; the less of the two was taken.
     held_back_ratio, late, pod_seconds: the same on the blocks held back: the cost, and its two parts. A little too good
         as well, as far as these blocks said whether to bound the pods.
     """
 
     knobs: KpaKnobs
     ratio: float
+    typical_without_pods: float
+    typical_with_pods: float
     held_back: tuple[HeldBack, ...]
     held_back_ratio: Estimate
     late: Estimate
@@ -172,17 +176,23 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said:
     all_names = tuple(GRID)
     choices = [tuple(name for name in all_names if name not in POD_COUNTS), all_names]
     tried = [(_held_back(traffic, late_price, effort, names, said), names) for names in choices]
-    held_back, names = min(tried, key=lambda pair: sum(log(run.ratio) for run in pair[0]))
-    search = Search(traffic, late_price, effort, said)
+    held_back, names = min(tried, key=lambda pair: _typical(pair[0]))
+    search = Search([begun(comparison) for comparison in traffic], late_price, effort, said)
     knobs = search.best(names)
     return Tuned(
         knobs,
         search.ratio(knobs),
+        _typical(tried[0][0]),
+        _typical(tried[1][0]),
         tuple(held_back),
         paired_ratio([run.tuned_cost for run in held_back], [run.stock_cost for run in held_back]),
         paired_ratio([run.tuned.late for run in held_back], [run.stock.late for run in held_back]),
         paired_ratio([run.tuned.pod_seconds for run in held_back], [run.stock.pod_seconds for run in held_back]),
     )
+
+
+def _typical(runs: Sequence[HeldBack]) -> float:
+    return exp(sum(log(run.ratio) for run in runs) / len(runs))
 
 
 def _held_back(

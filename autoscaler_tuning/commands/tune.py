@@ -57,6 +57,8 @@ def _run(args: argparse.Namespace) -> int:
 def _lines(tuned: Tuned, service: str) -> list[str]:
     return [
         f"best: {policy_of(tuned.knobs)}, {tuned.ratio:.3f} of stock KPA's cost where it was found",
+        f"held back, {tuned.typical_without_pods:.3f} with min-scale and max-scale left alone, "
+        f"{tuned.typical_with_pods:.3f} with them (geometric means)",
         "",
         _held_back(tuned.held_back).text(),
         "",

@@ -160,9 +160,9 @@ def test_a_frontier_goes_along_the_main_knob_and_keeps_the_other_settings() -> N
 def test_a_setting_beaten_on_both_figures_is_not_on_the_frontier() -> None:
     points = [
         Point("p", "k", value, late, cost, efficient=False)
-        for value, late, cost in ((1, 0.1, 10.0), (2, 0.1, 12.0), (3, 0.0, 20.0))
+        for value, late, cost in ((1, 0.1, 10.0), (2, 0.1, 12.0), (3, 0.0, 20.0), (4, 0.2, 10.0))
     ]
-    assert [point.efficient for point in marked(points)] == [True, False, True]
+    assert [point.efficient for point in marked(points)] == [True, False, True, False]
 
 
 def test_frontiers_are_means_over_their_seeds() -> None:

@@ -25,7 +25,7 @@ def silent(_: str) -> None: ...
 
 
 def found(ratio: Estimate) -> Tuned:
-    return Tuned(STOCK, 0.5, (), ratio, ratio, ratio)
+    return Tuned(STOCK, 0.5, 0.9, 1.0, (), ratio, ratio, ratio)
 
 
 def test_what_it_finds_costs_no_more_than_stock_where_it_was_found_and_comes_out_the_same_again() -> None:
