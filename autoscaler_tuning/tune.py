@@ -200,12 +200,20 @@ def _held_back(
 ) -> list[HeldBack]:
     """Each block but the first, judged with the knobs found on those before it."""
     found: list[HeldBack] = []
-    for block in range(1, effort.blocks):
-        before = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, 0, block)]
-        after = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, block, block + 1)]
+    for block, before, after in folds(traffic, effort.blocks):
+        knobs = Search(before, late_price, effort, said).best(names)
+        found += _judged(after, knobs, (block, effort.seeds), late_price)
+    return found
+
+
+def folds(traffic: Sequence[Comparison], blocks: int) -> list[tuple[int, list[Comparison], list[Comparison]]]:
+    """(block, the traffic before it, the traffic in it) of each block but the first. Raises TuneError."""
+    found = []
+    for block in range(1, blocks):
+        before = [part for comparison in traffic for part in _blocks(comparison, blocks, 0, block)]
+        after = [part for comparison in traffic for part in _blocks(comparison, blocks, block, block + 1)]
         if before and after:
-            knobs = Search(before, late_price, effort, said).best(names)
-            found += _judged(after, knobs, (block, effort.seeds), late_price)
+            found.append((block, before, after))
     if not found:
         raise TuneError("every block but one is without requests: nothing can be held back")
     return found

@@ -10,7 +10,7 @@ from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
 from autoscaler_tuning.commands.parts import part, traces_of
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, begun, compare
-from autoscaler_tuning.goals import POLICIES, Goal, goals, unavoidable
+from autoscaler_tuning.goals import POLICIES, Goal, goals, missed_musts, unavoidable
 from autoscaler_tuning.reaction import jumps
 from autoscaler_tuning.report.table import Table, figure, plain, summary_table
 from autoscaler_tuning.summary import summaries
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
     if args.markdown:
         args.markdown.write_text("\n".join(pages), encoding="utf-8")
-    missed = [goal for list_ in found.values() for goal in list_ if goal.must and not goal.met]
+    missed = missed_musts([goal for list_ in found.values() for goal in list_])
     musts = sum(goal.must for list_ in found.values() for goal in list_)
     print(f"{musts - len(missed)} of {musts} musts met")
     return 1 if missed else 0

@@ -143,10 +143,10 @@ def test_means_are_over_seeds_and_lost_is_a_sum() -> None:
 
 
 def test_pairs_are_of_the_same_seed_whatever_their_order() -> None:
-    rows = [row("a", 1, 5, 50.0), row("a", 0, 10, 100.0), row("b", 0, 20, 200.0), row("b", 1, 10, 100.0)]
+    rows = [row("a", 1, 5, 50.0), row("a", 0, 10, 40.0), row("b", 0, 20, 90.0), row("b", 1, 4, 45.0)]
     (pair,) = paired(rows, "a")
-    assert (pair.ours, pair.theirs, pair.fewer_late, pair.cheaper, pair.seeds) == ("a", "b", 2, 2, 2)
-    assert (pair.late.low, pair.late.high, pair.pod_seconds.low) == (0.5, 0.5, 0.5)
+    assert (pair.ours, pair.theirs, pair.fewer_late, pair.cheaper, pair.seeds) == ("a", "b", 1, 1, 2)
+    assert (pair.late.value, pair.pod_seconds.value) == (15 / 24, 90 / 135)
 
 
 def test_a_frontier_goes_along_the_main_knob_and_keeps_the_other_settings() -> None:

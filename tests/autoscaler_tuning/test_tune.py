@@ -11,7 +11,7 @@ from autoscaler_tuning.compare import Case, Comparison, run_case
 from autoscaler_tuning.policies.knobs import KpaKnobs
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.statistics import Estimate
-from autoscaler_tuning.tune import GRID, POD_COUNTS, STOCK, Effort, Search, Tuned, TuneError, policy_of, tune
+from autoscaler_tuning.tune import GRID, POD_COUNTS, STOCK, Effort, Search, Tuned, TuneError, folds, policy_of, tune
 from loadgen.workload import WorkloadError
 
 SIM = SimConfig(initial_pods=1, cold_start_s=(2.0, 2.0), max_pods=20)
@@ -47,6 +47,14 @@ def test_each_block_but_the_first_is_held_back_once() -> None:
     assert all(run.stock.policy == "kpa" and run.stock.requests == 1200 for run in tuned.held_back)
     assert all(run.tuned_cost == run.tuned.pod_seconds + 25 * run.tuned.late for run in tuned.held_back)
     assert all(run.stock.seed >= 1000 for run in tuned.held_back)  # none that the search used
+
+
+def test_what_is_judged_comes_after_all_that_was_searched() -> None:
+    rising = replace(STEPS, counts=tuple(range(1, 121)))
+    cut = [(block, before[0].counts, after[0].counts) for block, before, after in folds([rising], 4)]
+    assert cut == [
+        (block, tuple(range(1, 30 * block + 1)), tuple(range(30 * block + 1, 30 * block + 31))) for block in (1, 2, 3)
+    ]
 
 
 def test_a_cheap_late_answer_asks_for_fewer_pods_than_a_dear_one() -> None:
