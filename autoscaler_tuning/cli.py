@@ -5,8 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from autoscaler_tuning import commands_validate
-from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune
+from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune, validate
 from autoscaler_tuning.commands.flags import PROGRAM
 from autoscaler_tuning.conformance import VectorsError
 from autoscaler_tuning.policies import UnknownPolicyError
@@ -18,14 +17,10 @@ from knative.errors import KnativeError
 from loadgen.workload import WorkloadError
 
 BAD_INPUT = (
-    WorkloadError,
-    UnknownPolicyError,
-    SimulationError,
-    VectorsError,
-    RecordedError,
-    TuneError,
+    *(WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, RecordedError),
     FileNotFoundError,
 )
+
 Add = Callable[[argparse.ArgumentParser, Mapping[str, str]], None]
 
 COMMANDS: tuple[tuple[str, str, Add], ...] = (
@@ -33,6 +28,8 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("compare", "policies side by side on one workload, simulated or live", compare.add),
     ("tune", "find KPA's own knobs for a trace and a price of lateness", tune.add),
     ("goals", "what elastic set out to reach on a trace: met or missed", goals.add),
+    ("validate", "simulate a recorded run beside the real one; exits 1 beyond tolerance", validate.add),
+    ("fit", "start and service times of a recorded run, as settings of the simulator", validate.add_fit),
     ("control", "scale live pods, or only look on", control.add),
     ("demo", "a photograph from zero, then three autoscalers, live and simulated", demo.add),
     ("up", "start dispatcher and controller on this machine", stack.add_up),
@@ -46,7 +43,6 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, about, add in COMMANDS:
         add(commands.add_parser(name, help=about), env)
-    commands_validate.add_commands(commands)
     return parser
 
 

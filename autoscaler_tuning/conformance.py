@@ -8,16 +8,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from autoscaler_tuning.policies.hpa import (
-    Behavior,
-    HpaConfig,
-    HpaPod,
-    NoMetricsError,
-    ScalingPolicy,
-    ScalingRules,
-    Stabiliser,
-    recommend,
-)
+from autoscaler_tuning.policies.hpa_rules import HpaConfig, HpaPod, NoMetricsError, recommend
+from autoscaler_tuning.policies.hpa_stabiliser import Behavior, ScalingPolicy, ScalingRules, Stabiliser
 from autoscaler_tuning.policies.kpa import KpaConfig, KpaScaler
 from autoscaler_tuning.windows import TimedBuckets
 

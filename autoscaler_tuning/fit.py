@@ -7,6 +7,7 @@ import numpy as np
 
 from autoscaler_tuning.recorded import RecordedError, RecordedRun
 from autoscaler_tuning.results import FloatArray
+from autoscaler_tuning.simulator.world import SimConfig
 
 # The activator looks every 0.2 s whether a new pod answers: half of it on average.
 READINESS_DELAY_S = 0.1
@@ -42,17 +43,21 @@ class Fit:
         return {"service_time_s": mean_s} | {key: seen[key] for key in seen if key not in ("starts", "services")}
 
 
-def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None = None) -> Fit:
+def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None = None, direct: bool = False) -> Fit:
     """The world of one part of a run, whose autoscaler decides every interval_s, if that is known.
 
+    direct: requests went to the pods with no shared queue before them.
+    Where no pod was started in that part, all of the run tells of starts; where none was at all, SimConfig's default.
     Raises RecordedError if too little happened in it.
     """
-    services_s = uncontended_s(run, from_s, to_s)
+    services_s = uncontended_s(run, from_s, to_s, direct)
     if len(services_s) < LEAST_SERVICES:
         raise RecordedError(
             f"from {from_s:g} to {to_s:g} s {len(services_s)} requests found a free pod: too few to know service times"
         )
     created_s, ready_s = starts(run, from_s, to_s, interval_s)
+    if not len(created_s):
+        created_s, ready_s = starts(run, -np.inf, np.inf, interval_s)
     cold_start_s, serial_s = start_model(created_s, ready_s, _look_s(run))
     kept_s = services_s if len(services_s) <= QUANTILES else np.quantile(services_s, np.linspace(0, 1, QUANTILES))
     return Fit(
@@ -67,17 +72,17 @@ def fit(run: RecordedRun, from_s: float, to_s: float, interval_s: float | None =
     )
 
 
-def uncontended_s(run: RecordedRun, from_s: float, to_s: float) -> FloatArray:
+def uncontended_s(run: RecordedRun, from_s: float, to_s: float, direct: bool = False) -> FloatArray:
     """Time from send to answer of the requests that found fewer in the system than ready pods.
 
-    Where nobody looks which pod is free, one of these still may have met a busy one; so a path with a shared queue gives
-    the truer figures. A look at the pods counts until the next; the smaller of both is believed.
+    direct: that found none, for where nobody looks which pod is free they may have met the busy one. A look at the pods
+    counts until the next; the smaller of both is believed.
     """
     ends_s = np.sort(np.where(np.isnan(run.done_s), run.sent_s, run.done_s))
     order = np.arange(len(run.sent_s))
     ahead = order - np.searchsorted(ends_s, run.sent_s, side="right")
     look = np.clip(np.searchsorted(run.times_s, run.sent_s) - 1, 0, len(run.times_s) - 2)
-    ready = np.minimum(run.ready_pods[look], run.ready_pods[look + 1])
+    ready = np.ones(len(look)) if direct else np.minimum(run.ready_pods[look], run.ready_pods[look + 1])
     alone = run.during(from_s, to_s) & (ahead < ready) & np.isfinite(run.done_s)
     services_s: FloatArray = (run.done_s - run.sent_s)[alone]
     return services_s[services_s > 0]
@@ -109,7 +114,8 @@ def _since_s(run: RecordedRun, interval_s: float | None, from_s: float, to_s: fl
         return before_s
     acted_s = before_s + (phase_s - before_s) % interval_s + ACTUATION_S
     decided = np.diff(run.desired_pods) > 0
-    return np.where(decided & (acted_s < seen_s), acted_s, before_s)
+    since_s: FloatArray = np.where(decided & (acted_s < seen_s), acted_s, before_s)
+    return since_s
 
 
 def start_model(created_s: FloatArray, ready_s: FloatArray, look_s: float) -> tuple[tuple[float, float], float]:
@@ -117,10 +123,10 @@ def start_model(created_s: FloatArray, ready_s: FloatArray, look_s: float) -> tu
 
     A start that begins while others are in their serial part waits for them; the rest is the same for all.
     Least squares, each batch of starts counting once, for what disturbs one of them disturbs all of its batch. What the
-    looks blur is taken off the spread. Raises RecordedError without a start.
+    looks blur is taken off the spread. Without a start, SimConfig's default.
     """
     if not len(created_s):
-        raise RecordedError("no pod was started in this part of the run: nothing to learn about cold starts")
+        return SimConfig().cold_start_s, 0.0
     weights = _batch_weights(created_s)
     best = (np.inf, 0.0, 0.0)
     for serial_s in SERIAL_STEPS_S:
@@ -166,8 +172,9 @@ def tick_phase_s(run: RecordedRun, interval_s: float, from_s: float, to_s: float
 def _batch_weights(created_s: FloatArray) -> FloatArray:
     """Of each start, adding up to 1 in all and to the same in each batch; a pause of BATCH_PAUSE_S ends a batch."""
     batch = np.cumsum(np.diff(created_s, prepend=created_s[0]) > BATCH_PAUSE_S)
-    weights: FloatArray = 1.0 / np.bincount(batch)[batch]
-    return weights / weights.sum()
+    each: FloatArray = 1.0 / np.bincount(batch)[batch]
+    weights: FloatArray = each / each.sum()
+    return weights
 
 
 def _through(created_s: FloatArray, serial_s: float) -> FloatArray:

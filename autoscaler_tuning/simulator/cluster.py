@@ -131,6 +131,24 @@ class Cluster:
         columns = zip(times_s, *self.pods_at(times_s), waiting, strict=True)
         return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
 
+    def check(self, end_s: float) -> None:
+        """Conservation and Little's law, as sums, up to end_s; raises RuntimeError where they are broken.
+
+        Every request that came was served, refused, or is still here; and the integral of the requests in the system is
+        the sum of the times that each spent in it.
+        """
+        servers = self._servers
+        came = servers.arrived(end_s)
+        arrivals_s, done_s = np.array(servers.arrivals_s[:came]), np.array(servers.done_s[:came])
+        given, refused = np.isfinite(done_s), servers.refused
+        waiting = servers.waiting(end_s)
+        if waiting < 0 or came != int(given.sum()) + refused + waiting:
+            raise RuntimeError(f"{came} requests came, {given.sum()} served, {refused} refused, {waiting} wait")
+        spent_s = float(np.sum(np.minimum(done_s[given], end_s) - arrivals_s[given]))
+        left_s = servers.request_seconds(end_s) - spent_s  # of those that still wait
+        if not -1e-6 * max(1.0, spent_s) <= left_s <= waiting * end_s + 1e-6 * max(1.0, spent_s):
+            raise RuntimeError(f"requests spent {spent_s} s, the integral says {spent_s + left_s} s, {waiting} wait")
+
     def pods_at(self, times_s: FloatArray) -> tuple[NDArray[np.intp], ...]:
         """Ready, starting and terminating pods at each of these moments, each of shape (moments,)."""
         started_s, ready_s = (_sorted([getattr(p, name) for p in self.pods]) for name in ("started_s", "ready_s"))

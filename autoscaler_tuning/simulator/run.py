@@ -39,6 +39,7 @@ def simulate(
     end_s = floor(arrivals_s[-1]) + 1.0
     loop.run_until(end_s)
     end_s = loop.drain(end_s, end_s + DRAIN_S)
+    loop.cluster.check(loop.now_s)
     done_s = loop.cluster.done_s
     done_s[done_s > end_s] = np.nan
     row = summarise((name, "simulated"), arrivals_s, done_s, config.slo_s, loop.cluster.cost(end_s), notes)
@@ -58,7 +59,7 @@ class ControlLoop:
         self._config = config
         self._first_tick_s = first_tick_s
         self._ticks = self._seconds = 0
-        self._now_s = 0.0
+        self.now_s = 0.0
         self._decided: deque[tuple[float, Decision]] = deque()
 
     def run_until(self, end_s: float) -> None:
@@ -72,7 +73,7 @@ class ControlLoop:
             if now_s > end_s:
                 break
             self.cluster.advance(now_s)
-            self._now_s = now_s
+            self.now_s = now_s
             if now_s == acts_s:
                 self._act(self._decided.popleft()[1])
             if now_s == second_s:
@@ -82,7 +83,7 @@ class ControlLoop:
                 self._ticks += now_s == tick_s
                 self._decide()
         self.cluster.advance(end_s)
-        self._now_s = end_s
+        self.now_s = end_s
 
     def drain(self, end_s: float, latest_s: float) -> float:
         """Go on second by second until all are answered; returns when that was, or latest_s."""
@@ -93,19 +94,19 @@ class ControlLoop:
         return end_s if self.cluster.unanswered else max(end_s, min(last_s, latest_s))
 
     def _decide(self) -> None:
-        decision = self._policy.decide(self.cluster.observe(self._now_s))
+        decision = self._policy.decide(self.cluster.observe(self.now_s))
         if self._config.actuation_s:
-            self._decided.append((self._now_s + self._config.actuation_s, decision))
+            self._decided.append((self.now_s + self._config.actuation_s, decision))
         else:
             self._act(decision)
 
     def _act(self, decision: Decision) -> None:
-        self.cluster.scale_to(decision.pods, self._now_s)
-        self.cluster.turn_direct(decision.direct, self._now_s)
+        self.cluster.scale_to(decision.pods, self.now_s)
+        self.cluster.turn_direct(decision.direct, self.now_s)
 
     def _poke_s(self) -> float:
         """As Knative's activator does: the first request at no pods asks for a decision at once."""
         if self.cluster.wanted_pods or self._decided:
             return inf
-        first_s = self.cluster.next_arrival_s(self._now_s)
+        first_s = self.cluster.next_arrival_s(self.now_s)
         return inf if first_s is None else first_s

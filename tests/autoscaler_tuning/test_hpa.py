@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler_tuning.policies.hpa import (
-    Behavior,
-    Hpa,
-    HpaConfig,
-    HpaPod,
-    NoMetricsError,
-    ScalingPolicy,
-    ScalingRules,
-    Stabiliser,
-    recommend,
-)
+from autoscaler_tuning.policies.hpa import Hpa
+from autoscaler_tuning.policies.hpa_rules import HpaConfig, HpaPod, NoMetricsError, recommend
+from autoscaler_tuning.policies.hpa_stabiliser import Behavior, ScalingPolicy, ScalingRules, Stabiliser
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 CONFIG = HpaConfig(sidecar_request_milli=0, target_utilization_percent=50, cpu_request_milli=100)
@@ -264,7 +256,7 @@ def test_ticks_that_were_slept_through_are_left_out() -> None:
     hpa = Hpa(HALF)
     hpa.decide(Observation(400.0, 1, 0, pods=(pod(0.0),)))
     late = [hpa.decide(Observation(400.0 + after_s, 1, 0, pods=(pod(0.2 * after_s),))) for after_s in (50, 60, 75)]
-    assert ["no metrics" in decision.reason for decision in late] == [True, True, False]
+    assert ["no metrics" in decision.reason for decision in late] == [True, False, False]
 
 
 def test_a_pod_that_began_again_has_used_nothing() -> None:
