@@ -89,7 +89,8 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
     if args.target != "simulated":
         return (
             f"{traffic}, {args.seeds} live runs a policy on {args.target} pods, from none to at most {sim.max_pods}, "
-            f"each request held for {sim.service_time_s:g} s; SLO {sim.slo_s:g} s. Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
+            f"each request held for {sim.service_time_s:g} s; SLO {sim.slo_s:g} s. "
+            f"Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
         )
     return (
         f"{traffic}, simulated with {args.seeds} seeds; mean service time "
