@@ -134,6 +134,25 @@ def test_nothing_is_counted_twice_or_lost_whoever_stands_in_the_path(
         servers.turn_direct(to_pods, now_s)
 
 
+def test_each_pod_tells_the_requests_it_has_waiting_ones_included() -> None:
+    servers = direct([1.5, 1.5, 1.5, 1.95], pods=2)
+    servers.advance(3.0)
+    assert servers.concurrency_by_pod(1.0, 2.0) == pytest.approx((0.1 + 0.05, 0.1 + 0.2))
+    assert servers.concurrency_by_pod(2.0, 3.0) == pytest.approx((0.05, 0.0))
+    servers.turn_direct(False, 3.0)
+    assert servers.concurrency_by_pod(3.0, 4.0) == ()
+
+
+def test_what_pods_tell_adds_up_to_what_the_service_holds() -> None:
+    arrivals_s = np.sort(np.random.default_rng(3).uniform(0, 20, 300))
+    servers = direct(arrivals_s.tolist(), pods=3)
+    for second in range(1, 22):
+        before = servers.request_seconds(second - 1.0)
+        servers.advance(float(second))
+        told = sum(servers.concurrency_by_pod(second - 1.0, float(second)))
+        assert told == pytest.approx(servers.request_seconds(float(second)) - before, abs=1e-6)
+
+
 def test_hpa_refuses_in_a_burst_what_a_shared_queue_would_have_kept() -> None:
     arrivals_s = np.sort(np.random.default_rng(1).uniform(10, 20, 400))
     row = simulate("hpa", ScaleToZero(Hpa()), arrivals_s, SimConfig(initial_pods=1, service_cv=0.0), 0).row
