@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
-.PHONY: help setup lock test test-unit cluster-test lint bench demo up down clean
+.PHONY: help setup lock test test-unit cluster-test lint bench comparison demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -48,6 +48,8 @@ cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started f
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
+comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
+	scripts/comparison
 lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import inf, nan
+from math import ceil, inf, nan
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from autoscaler_tuning.bound_grid import GridBound
 from autoscaler_tuning.parallel import each
 from autoscaler_tuning.policies import PolicySpec, policy_named
 from autoscaler_tuning.policies.base import Bounded, Recorded
+from autoscaler_tuning.policies.kpa import KpaConfig
 from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.reaction import reaction_s
 from autoscaler_tuning.results import FloatArray, Row, Run
@@ -35,7 +36,7 @@ class Comparison:
     """What all policies of one comparison share.
 
     counts: requests per second. price_per_pod_hour: of ready and starting pods, in any currency.
-    min_pods: fewer no policy may keep. bounds: which of them the rows carry.
+    min_pods: fewer no policy may keep. bounds: which of them the rows carry. label: the traffic's name in tables.
     """
 
     counts: tuple[int, ...]
@@ -43,6 +44,7 @@ class Comparison:
     min_pods: int = 0
     price_per_pod_hour: float = 0.04
     bounds: tuple[BoundName, ...] = ("lp", "milp")
+    label: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pods <= self.sim.max_pods:
@@ -55,6 +57,16 @@ class Comparison:
     def arrivals_s(self, seed: int) -> FloatArray:
         """The same for every policy."""
         return np.asarray(arrival_times(self.counts, "count", seed), dtype=float)
+
+
+def begun(comparison: Comparison) -> Comparison:
+    """The same from the middle of things, as a part of a trace needs it: with the pods stock KPA keeps for the rate
+    of its first ten seconds. To begin with one pod would count the same late answers against every policy.
+    """
+    first = comparison.counts[:10]
+    needed = sum(first) / len(first) * comparison.sim.service_time_s / KpaConfig().target_value
+    pods = min(comparison.sim.max_pods, max(1, ceil(needed)))
+    return replace(comparison, sim=replace(comparison.sim, initial_pods=pods))
 
 
 @dataclass(frozen=True, slots=True)

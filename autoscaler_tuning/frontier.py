@@ -47,8 +47,8 @@ def sweep_of(policy: str) -> list[tuple[str, str, float]]:
 def frontiers(
     comparison: Comparison, policies: Sequence[str], seeds: int, said: Callable[[str], None]
 ) -> dict[str, list[Point]]:
-    """The points of each policy that has a main knob, in the knob's order."""
-    tried = [(policy, *step) for policy in policies for step in sweep_of(policy)]
+    """The points of each policy that has a main knob, in the knob's order; none without seeds."""
+    tried = [(policy, *step) for policy in policies for step in sweep_of(policy)] if seeds else []
     for _, name, _, _ in tried:
         policy_named(name)  # a wrong setting is told before anything runs
     cases = [Case(comparison, name, seed) for _, name, _, _ in tried for seed in range(seeds)]
@@ -56,7 +56,7 @@ def frontiers(
     for case, run in zip(cases, each(run_case, cases), strict=True):
         said(f"{case.policy}, seed {case.seed}")
         figures.append((run.row.late_ratio, run.row.pod_seconds))
-    means = [_mean(figures[first : first + seeds]) for first in range(0, len(figures), seeds)]
+    means = [_mean(figures[first : first + seeds]) for first in range(0, len(figures), max(1, seeds))]
     found: dict[str, list[Point]] = {}
     for (policy, _, knob, value), (late, cost) in zip(tried, means, strict=True):
         found.setdefault(policy, []).append(Point(policy, knob, value, late, cost, efficient=False))

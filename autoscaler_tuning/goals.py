@@ -66,6 +66,11 @@ def goals(rows: Mapping[str, Sequence[Row]], unavoidable_ratio: float, has_jump:
     ]
 
 
+def missed_musts(listed: Sequence[Goal]) -> list[Goal]:
+    """Those whose miss is a failure."""
+    return [goal for goal in listed if goal.must and not goal.met]
+
+
 def unavoidable(comparison: Comparison) -> float:
     """Share of late answers that no policy avoids which does not foresee the jumps of the rate, over all requests.
 

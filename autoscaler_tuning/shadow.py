@@ -194,6 +194,7 @@ class Shadow:
             self._stepped_s, self._arrived = obs.now_s, obs.arrived
             if not len(self._pods):
                 self._pods.scale_to(obs.ready_pods + obs.starting_pods, obs.now_s, 0.0)
+            self._close_seconds(obs)
             return
         steps = floor((obs.now_s - self._stepped_s) / STEP_S + 1e-9)
         if steps < 1:

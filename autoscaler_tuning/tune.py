@@ -15,7 +15,7 @@ from math import exp, inf, log
 
 import numpy as np
 
-from autoscaler_tuning.compare import Case, Comparison, run_case
+from autoscaler_tuning.compare import Case, Comparison, begun, run_case
 from autoscaler_tuning.parallel import each
 from autoscaler_tuning.policies.knobs import KpaKnobs
 from autoscaler_tuning.results import Row
@@ -67,11 +67,17 @@ class Effort:
 class HeldBack:
     """One run on a block that the knobs were not found on, beside stock KPA's; costs as `cost` has them."""
 
+    label: str
     block: int
     stock: Row
     tuned: Row
     stock_cost: float
     tuned_cost: float
+
+    @property
+    def ratio(self) -> float:
+        """Tuned over stock."""
+        return max(1e-9, self.tuned_cost) / max(1e-9, self.stock_cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +85,16 @@ class Tuned:
     """The knobs found on everything, and how those found on earlier blocks did on the next.
 
     ratio: of the found knobs' cost to stock KPA's, where they were found: too good to be true.
+    typical_without_pods, typical_with_pods: geometric mean of that ratio on the blocks held back, where min-scale and
+        max-scale were left alone, and where they were searched too; the less of the two was taken.
     held_back_ratio, late, pod_seconds: the same on the blocks held back: the cost, and its two parts. A little too good
         as well, as far as these blocks said whether to bound the pods.
     """
 
     knobs: KpaKnobs
     ratio: float
+    typical_without_pods: float
+    typical_with_pods: float
     held_back: tuple[HeldBack, ...]
     held_back_ratio: Estimate
     late: Estimate
@@ -166,12 +176,14 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said:
     all_names = tuple(GRID)
     choices = [tuple(name for name in all_names if name not in POD_COUNTS), all_names]
     tried = [(_held_back(traffic, late_price, effort, names, said), names) for names in choices]
-    held_back, names = min(tried, key=lambda pair: sum(run.tuned_cost for run in pair[0]))
-    search = Search(traffic, late_price, effort, said)
+    held_back, names = min(tried, key=lambda pair: _typical(pair[0]))
+    search = Search([begun(comparison) for comparison in traffic], late_price, effort, said)
     knobs = search.best(names)
     return Tuned(
         knobs,
         search.ratio(knobs),
+        _typical(tried[0][0]),
+        _typical(tried[1][0]),
         tuple(held_back),
         paired_ratio([run.tuned_cost for run in held_back], [run.stock_cost for run in held_back]),
         paired_ratio([run.tuned.late for run in held_back], [run.stock.late for run in held_back]),
@@ -179,17 +191,29 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, said:
     )
 
 
+def _typical(runs: Sequence[HeldBack]) -> float:
+    return exp(sum(log(run.ratio) for run in runs) / len(runs))
+
+
 def _held_back(
     traffic: Sequence[Comparison], late_price: float, effort: Effort, names: Sequence[str], said: Said
 ) -> list[HeldBack]:
     """Each block but the first, judged with the knobs found on those before it."""
     found: list[HeldBack] = []
-    for block in range(1, effort.blocks):
-        before = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, 0, block)]
-        after = [part for comparison in traffic for part in _blocks(comparison, effort.blocks, block, block + 1)]
+    for block, before, after in folds(traffic, effort.blocks):
+        knobs = Search(before, late_price, effort, said).best(names)
+        found += _judged(after, knobs, (block, effort.seeds), late_price)
+    return found
+
+
+def folds(traffic: Sequence[Comparison], blocks: int) -> list[tuple[int, list[Comparison], list[Comparison]]]:
+    """(block, the traffic before it, the traffic in it) of each block but the first. Raises TuneError."""
+    found = []
+    for block in range(1, blocks):
+        before = [part for comparison in traffic for part in _blocks(comparison, blocks, 0, block)]
+        after = [part for comparison in traffic for part in _blocks(comparison, blocks, block, block + 1)]
         if before and after:
-            knobs = Search(before, late_price, effort, said).best(names)
-            found += _judged(after, knobs, (block, effort.seeds), late_price)
+            found.append((block, before, after))
     if not found:
         raise TuneError("every block but one is without requests: nothing can be held back")
     return found
@@ -204,8 +228,8 @@ def _judged(
     cases = [Case(part, name, seed) for part, seed in pairs for name in ("kpa", policy_of(knobs))]
     rows = [run.row for run in each(run_case, cases)]
     return [
-        HeldBack(block, stock, tuned, cost(stock, late_price), cost(tuned, late_price))
-        for stock, tuned in zip(rows[::2], rows[1::2], strict=True)
+        HeldBack(part.label, block, stock, tuned, cost(stock, late_price), cost(tuned, late_price))
+        for (part, _), stock, tuned in zip(pairs, rows[::2], rows[1::2], strict=True)
     ]
 
 
@@ -218,7 +242,7 @@ def _blocks(comparison: Comparison, blocks: int, first: int, end: int) -> list[C
             f"{len(comparison.counts)} s"
         )
     counts = comparison.counts[round(first * length) : round(end * length)]
-    return [replace(comparison, counts=counts)] if sum(counts) else []
+    return [begun(replace(comparison, counts=counts))] if sum(counts) else []
 
 
 def _scaled(comparison: Comparison, scales: Sequence[float]) -> list[Comparison]:

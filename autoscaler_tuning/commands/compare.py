@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoscaler_tuning.commands.compare_live import add_live, live_runs
-from autoscaler_tuning.commands.flags import Flags, bounds, number, policies, seed, whole
+from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, whole
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison, compare
 from autoscaler_tuning.frontier import Point, frontiers
@@ -25,7 +25,10 @@ DEFAULT_POLICIES = "kpa,kpa-tuned,kpa-tuned@deadline,hpa70,peak,elastic"
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Its flags."""
     flags = Flags(parser, env)
-    flags.add("--workload", Path, Path("workload.txt"), "requests per second")
+    flags.add("--workload", Path, Path("workload.txt"), "requests per second, or a family such as mmpp:seed=3")
+    flags.add("--from-s", seed, 0, "second of the workload to begin with")
+    flags.add("--seconds", whole, None, "how many seconds of it; all unless said")
+    flags.add("--scale", number, 1.0, "factor on its rates")
     flags.add("--policies", policies, DEFAULT_POLICIES, "names separated by commas, as NAME[setting=value,...]@ORDER")
     parser.add_argument("--target", choices=("simulated", "local", "knative"), default=env.get("TARGET", "simulated"))
     add_world(flags)
@@ -35,18 +38,16 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--frontier-seeds", seed, 3, "seeds of each point of the frontiers; 0 leaves them out")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant bounds of each row: lp, milp, both with a comma, or none")
     add_live(flags)
-    flags.add("--json", Path, None, "write everything here")
-    flags.add("--csv", Path, None, "write the rows here")
-    flags.add("--html", Path, None, "write one page with plots here")
-    flags.add("--markdown", Path, None, "write the tables here, for a page of the docs")
+    flags.add("--json", out, None, "write everything here")
+    flags.add("--csv", out, None, "write the rows here")
+    flags.add("--html", out, None, "write one page with plots here")
+    flags.add("--markdown", out, None, "write the tables here, for a page of the docs")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    workload = read_workload(args.workload)
+    workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale)
     live = args.target != "simulated"
-    if live:
-        workload = workload.part(args.from_s, args.seconds).scaled(args.scale)
     comparison = Comparison(workload.counts, world_of(args), args.min_pods, args.price_per_pod_hour, args.bounds)
     said = teller()
     points: dict[str, list[Point]] = {}
@@ -82,12 +83,14 @@ def _report(
 def _about(args: argparse.Namespace, comparison: Comparison) -> str:
     """One sentence with all that a reader needs to run it again."""
     sim, counts = comparison.sim, comparison.counts
-    traffic = f"{args.workload.name}: {len(counts)} s, {sum(counts)} requests"
+    traffic = f"{args.workload.name}: {len(counts)} s from second {args.from_s} on, {sum(counts)} requests"
+    if args.scale != 1:
+        traffic += f" at {args.scale:g} of its rates"
     if args.target != "simulated":
         return (
-            f"{traffic}, from second {args.from_s} at {args.scale:g} of its rates, {args.seeds} live runs a policy on "
-            f"{args.target} pods, from none to at most {sim.max_pods}, each request held for {sim.service_time_s:g} s; "
-            f"SLO {sim.slo_s:g} s. Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
+            f"{traffic}, {args.seeds} live runs a policy on {args.target} pods, from none to at most {sim.max_pods}, "
+            f"each request held for {sim.service_time_s:g} s; SLO {sim.slo_s:g} s. "
+            f"Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
         )
     return (
         f"{traffic}, simulated with {args.seeds} seeds; mean service time "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoscaler_tuning.commands.flags import Flags, number, seed, whole
+from autoscaler_tuning.commands.flags import Flags
 from autoscaler_tuning.compare import Bounds, Comparison, bound_config, cost_per_1000_in_slo
 from autoscaler_tuning.live import LiveConfig, live_run
 from autoscaler_tuning.policies import policy_named
@@ -19,9 +19,6 @@ from autoscaler_tuning.stack import KnativeRoute, StackConfig, StackError
 def add_live(flags: Flags) -> None:
     """Flags that only live runs look at."""
     flags.add("--images", Path, Path("samples"), "live: photographs to send")
-    flags.add("--from-s", seed, 0, "live: second of the workload to begin with")
-    flags.add("--seconds", whole, None, "live: how many seconds of it; all unless said")
-    flags.add("--scale", number, 1.0, "live: factor on its rates")
     flags.add("--model-dir", Path, Path("model"), "local: what function.export wrote")
     flags.add("--log-dir", Path, Path(".run"), "live: logs of the processes")
     flags.add("--namespace", str, "default", "knative: of the Service")

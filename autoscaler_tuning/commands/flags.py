@@ -63,6 +63,14 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def out(text: str) -> Path:
+    """A file to write, in a folder that is there: to be told before a long run, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file in a folder that exists, was {text!r}")
+    return path
+
+
 def bounds(text: str) -> tuple[BoundName, ...]:
     """`lp`, `milp`, `lp,milp` or `none`."""
     known: dict[str, BoundName] = {"lp": "lp", "milp": "milp"}

@@ -3,21 +3,17 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from math import ceil
+from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, whole
+from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
 from autoscaler_tuning.commands.parts import part, traces_of
 from autoscaler_tuning.commands.world import add_world, teller, world_of
-from autoscaler_tuning.compare import Comparison, compare
-from autoscaler_tuning.goals import POLICIES, Goal, goals, unavoidable
-from autoscaler_tuning.policies.kpa import KpaConfig
+from autoscaler_tuning.compare import Comparison, begun, compare
+from autoscaler_tuning.goals import POLICIES, Goal, goals, missed_musts, unavoidable
 from autoscaler_tuning.reaction import jumps
 from autoscaler_tuning.report.table import Table, figure, plain, summary_table
-from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.summary import summaries
-from loadgen.workload import Workload
 
 HEADINGS = ("goal", "", "value", "95 %", "limit", "")
 
@@ -31,8 +27,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     parser.set_defaults(service_time_s=numbers(env.get("SERVICE_TIME_S", "0.035,0.1")), initial_pods=None)
     flags.add("--seeds", whole, 10, "how many seeds, from 0")
     flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
-    flags.add("--json", Path, None, "write everything here")
-    flags.add("--markdown", Path, None, "write the tables here, for a page of the docs")
+    flags.add("--json", out, None, "write everything here")
+    flags.add("--markdown", out, None, "write the tables here, for a page of the docs")
     parser.set_defaults(run=_run)
 
 
@@ -42,8 +38,9 @@ def _run(args: argparse.Namespace) -> int:
     pages: list[str] = []
     for name, trace in traces_of(args.trace, args.part):
         for service_time_s in args.service_time_s:
-            world = _started(args, trace, service_time_s)
+            world = world_of(args, service_time_s)
             comparison = Comparison(trace.counts, world, price_per_pod_hour=args.price_per_pod_hour, bounds=("milp",))
+            comparison = begun(comparison) if args.initial_pods is None else comparison
             title = f"{name}, {trace.duration_s} s, {sum(trace.counts)} requests, service time {service_time_s:g} s"
             found[title], tables = _judged(comparison, args.seeds, said)
             said("")
@@ -54,22 +51,10 @@ def _run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
     if args.markdown:
         args.markdown.write_text("\n".join(pages), encoding="utf-8")
-    missed = [goal for list_ in found.values() for goal in list_ if goal.must and not goal.met]
+    missed = missed_musts([goal for list_ in found.values() for goal in list_])
     musts = sum(goal.must for list_ in found.values() for goal in list_)
     print(f"{musts - len(missed)} of {musts} musts met")
     return 1 if missed else 0
-
-
-def _started(args: argparse.Namespace, trace: Workload, service_time_s: float) -> SimConfig:
-    """A part of a trace begins in the middle of things: unless --initial-pods says otherwise, with the pods that stock
-    KPA keeps for the rate of its first ten seconds. To begin with one would count the same late answers against all.
-    """
-    world = world_of(args, service_time_s)
-    if args.initial_pods is not None:
-        return world
-    rate_rps = sum(trace.counts[:10]) / len(trace.counts[:10])
-    pods = max(1, ceil(rate_rps * service_time_s / KpaConfig().target_value))
-    return replace(world, initial_pods=min(args.max_pods, pods))
 
 
 def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, whole
+from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
 from autoscaler_tuning.commands.parts import part, traces_of
 from autoscaler_tuning.commands.world import add_world, teller, world_of
 from autoscaler_tuning.compare import Comparison
@@ -18,7 +18,7 @@ from autoscaler_tuning.statistics import Estimate
 from autoscaler_tuning.tune import Effort, HeldBack, Tuned, policy_of, tune
 from knative.objects import AUTOSCALING_GROUP
 
-HEADINGS = ("block", "seed", "late stock", "late tuned", "pod-s stock", "pod-s tuned", "cost ×")
+HEADINGS = ("held back", "block", "seed", "late stock", "late tuned", "pod-s stock", "pod-s tuned", "cost ×")
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -34,15 +34,15 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--blocks", whole, effort.blocks, "blocks in time; all but the first are held back once")
     flags.add("--scales", numbers, ",".join(f"{scale:g}" for scale in effort.scales), "factors on the rates to try at")
     flags.add("--service", str, "resnet18", "name of the Knative Service, for the kn line")
-    flags.add("--json", Path, None, "write everything here")
+    flags.add("--json", out, None, "write everything here")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     traces = traces_of(args.trace, args.part)
     traffic = [
-        Comparison(trace.counts, world_of(args, service_time_s), bounds=())
-        for _, trace in traces
+        Comparison(trace.counts, world_of(args, service_time_s), bounds=(), label=f"{name} at {service_time_s:g} s")
+        for name, trace in traces
         for service_time_s in args.service_time_s
     ]
     said = teller()
@@ -57,6 +57,8 @@ def _run(args: argparse.Namespace) -> int:
 def _lines(tuned: Tuned, service: str) -> list[str]:
     return [
         f"best: {policy_of(tuned.knobs)}, {tuned.ratio:.3f} of stock KPA's cost where it was found",
+        f"held back, {tuned.typical_without_pods:.3f} with min-scale and max-scale left alone, "
+        f"{tuned.typical_with_pods:.3f} with them (geometric means)",
         "",
         _held_back(tuned.held_back).text(),
         "",
@@ -100,10 +102,9 @@ def _held_back(runs: Sequence[HeldBack]) -> Table:
 
 
 def _cells(run: HeldBack) -> tuple[str, ...]:
-    ratio = run.tuned_cost / run.stock_cost if run.stock_cost else 1.0
     late = (str(run.stock.late), str(run.tuned.late))
     costs = (figure(run.stock.pod_seconds), figure(run.tuned.pod_seconds))
-    return (str(run.block), str(run.stock.seed), *late, *costs, figure(ratio, 3))
+    return (run.label, str(run.block), str(run.stock.seed), *late, *costs, figure(run.ratio, 3))
 
 
 def _told(estimate: Estimate) -> str:

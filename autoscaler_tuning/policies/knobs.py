@@ -87,4 +87,4 @@ def annotation_of(field_name: str) -> str:
 
 
 # Found by `tune` (docs/comparison.md has the command and what it printed); the policy `kpa-tuned`.
-KPA_TUNED = KpaKnobs(window_s=6.0)
+KPA_TUNED = KpaKnobs(window_s=6.0, panic_window_percentage=17.0, min_scale=4)

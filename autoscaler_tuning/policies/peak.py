@@ -53,5 +53,6 @@ class Peak:
             return Decision(0, "idle: nobody asks")
         peak_rps = max((second.arrivals for second in obs.seconds[-self.config.window_s :]), default=0)
         service_time_s = obs.service_time_s or self.config.first_service_time_s
-        pods = max(1, ceil(peak_rps * service_time_s / self.config.utilization))
+        needed = peak_rps * service_time_s / self.config.utilization
+        pods = max(1, ceil(needed - 1e-9))  # a rounding error is no pod
         return Decision(pods, f"peak: {pods} pods for {peak_rps}/s, the busiest of {self.config.window_s} s")

@@ -11,24 +11,8 @@ from autoscaler_tuning.cli import main
 from autoscaler_tuning.commands.flags import span
 from autoscaler_tuning.compare import simulated_run
 from autoscaler_tuning.live import read_run
-from autoscaler_tuning.policies import UnknownPolicyError, policy_named
+from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.simulator.world import SimConfig
-
-
-def test_a_policy_brings_its_order_and_least_pods_along() -> None:
-    assert [(policy_named(name).order, policy_named(name).min_pods) for name in ("kpa", "hpa", "hpa50", "elastic")] == [
-        ("fifo", 0),
-        ("fifo", 1),
-        ("fifo", 1),
-        ("deadline", 0),
-    ]
-    assert policy_named("kpa@deadline").order == "deadline"
-
-
-@pytest.mark.parametrize("name", ["vpa", "hpa0", "hpax", "kpa@lifo", "", "elastic@"])
-def test_an_unknown_policy_is_refused(name: str) -> None:
-    with pytest.raises(UnknownPolicyError):
-        policy_named(name)
 
 
 def test_a_span_is_one_number_or_two() -> None:
@@ -49,6 +33,64 @@ def test_compare_writes_table_json_csv_and_page(tmp_path: Path, capsys: pytest.C
     assert "pod-s" in capsys.readouterr().out
 
 
+def test_every_promised_figure_is_in_every_row_and_json_has_no_nan(tmp_path: Path) -> None:
+    (tmp_path / "w.txt").write_text("5 " * 15 + "30 " * 15)
+    out = tmp_path / "out.json"
+    argv = ["compare", "--workload", str(tmp_path / "w.txt"), "--policies", "kpa,peak", "--seeds", "1"]
+    assert main([*argv, "--frontier-seeds", "1", "--json", str(out)]) == 0
+    document = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    promised = (
+        *("policy", "seed", "target", "requests", "late_ratio", "lost", "p50_s", "p95_s", "p99_s", "pod_seconds"),
+        *("terminating_pod_seconds", "cold_starts", "reaction_s", "lp_bound_pod_seconds", "milp_bound_pod_seconds"),
+        *("ratio_to_bound", "cost_per_1000_in_slo"),
+    )
+    for row in document["rows"]:
+        assert all(row[name] is not None for name in promised)
+    assert [pair["theirs"] for pair in document["paired"]] == ["kpa"]
+    assert {len(points) for points in document["frontiers"].values()} == {8, 6}
+
+
+def test_the_same_command_writes_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "w.txt").write_text("5 " * 20)
+    argv = ["compare", "--workload", str(tmp_path / "w.txt"), "--policies", "kpa,elastic", "--seeds", "2"]
+    written = []
+    for run in ("a", "b"):
+        files = [tmp_path / f"{run}.{name}" for name in ("json", "csv", "html", "markdown")]
+        flags = [word for path in files for word in (f"--{path.suffix[1:]}", str(path))]
+        assert main([*argv, "--frontier-seeds", "0", *flags]) == 0
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1]
+
+
+def test_tune_prints_annotations_and_the_kn_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "w.txt").write_text(("5 " * 20 + "25 " * 20) * 3)
+    argv = ["tune", "--trace", str(tmp_path / "w.txt"), "--settings", "4", "--seeds", "1", "--blocks", "2"]
+    assert main([*argv, "--scales", "1", "--json", str(tmp_path / "t.json"), "--service", "mine"]) == 0
+    printed = capsys.readouterr().out
+    assert "kn service update mine" in printed
+    assert "of stock KPA's" in printed
+    assert json.loads((tmp_path / "t.json").read_text())["held_back"][0]["block"] == 1
+
+
+def test_goals_ends_with_1_when_a_must_is_missed_and_0_when_all_are_met(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "still.txt").write_text("9 " * 90)
+    argv = ["goals", "--trace", str(tmp_path / "still.txt"), "--seeds", "2", "--service-time-s", "0.1", "--part", "all"]
+    # one pod from the beginning, and no traffic that needs another: KPA can be no dearer than the one pod, so 0.8 is missed
+    assert main([*argv, "--max-pods", "1", "--markdown", str(tmp_path / "g.md")]) == 1
+    assert "MISSED" in capsys.readouterr().out
+    assert "| pod-seconds over stock KPA's | must |" in (tmp_path / "g.md").read_text()
+
+
+def test_a_million_a_second_is_too_much_to_simulate_at_length_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.txt").write_text("1000000 " * 10)
+    assert main(["compare", "--workload", str(tmp_path / "w.txt")]) == 2
+    assert "1 to 5000000 requests, had 10000000" in capsys.readouterr().err
+
+
 def test_zero_pods_cost_every_policy_knatives_window() -> None:
     arrivals_s = np.array([0.5, 300.0])
     run = simulated_run(policy_named("elastic"), arrivals_s, SimConfig(cold_start_s=(1.0, 1.0)), seed=0)
@@ -64,6 +106,9 @@ def test_zero_pods_cost_every_policy_knatives_window() -> None:
         ("1", ["--service-time-s", "0"]),
         ("1", ["--cold-start-s", "6-2"]),
         ("1", ["--initial-pods", "50"]),
+        ("0 0 0", []),
+        ("1", ["--min-pods", "41"]),
+        ("1", ["--target", "knative"]),
     ],
 )
 def test_bad_input_ends_with_2_and_one_line(
@@ -74,7 +119,18 @@ def test_bad_input_ends_with_2_and_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("flags", [["--policies", "vpa"], ["--seeds", "0"], ["--slo-s", "nan"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--policies", "vpa"],
+        ["--policies", "kpa,kpa"],
+        ["--seeds", "0"],
+        ["--slo-s", "nan"],
+        ["--bounds", "best"],
+        ["--json", "/nowhere/at/all.json"],
+        ["--html", "/tmp"],
+    ],
+)
 def test_wrong_flags_end_with_2(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", *flags])
