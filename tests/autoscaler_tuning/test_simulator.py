@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.elastic import Elastic
+from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.queueing import erlang_c
 from autoscaler_tuning.results import FloatArray, Run
 from autoscaler_tuning.simulator.run import simulate
@@ -221,6 +223,16 @@ def test_a_hundred_thousand_requests_in_a_second_are_served_or_lost_in_the_drain
     row = simulate("crowd", Always(40), arrivals_s, SimConfig(initial_pods=40, order=order), 0).row
     assert row.lost == 0
     assert row.late_ratio > 0.99
+
+
+@pytest.mark.parametrize("arrivals_s", [[0.0], [0.5], [0.0, 3600.0], [7.0] * 50, [0.0, 0.0, 900.0]], ids=str)
+@pytest.mark.parametrize("policy", ["kpa", "hpa", "elastic"])
+def test_silence_gaps_and_a_single_second_are_traces_too(arrivals_s: list[float], policy: str) -> None:
+    spec = policy_named(policy)
+    run = simulate(policy, ScaleToZero(spec.make()), np.array(arrivals_s), SimConfig(order=spec.order), 0)
+    assert run.row.requests == len(arrivals_s)
+    assert run.row.lost <= 40  # hpa's queue-proxies refuse some of fifty at once
+    assert run.row.pod_seconds > 0
 
 
 def test_a_decision_acts_when_it_has_reached_the_pods() -> None:
