@@ -58,9 +58,10 @@ class PodQueues:
         self._turns[worker] = (self._turns[worker] + 1) % len(self.ready)
         return self.ready[self._turns[worker]]
 
-    def freest_pod(self) -> int:
-        """The ready pod with the earliest free slot: where an activator sends, which does look."""
-        return min(self.ready, key=lambda pod: self._slots[pod][0])
+    def freest_pod(self) -> tuple[int, float]:
+        """The ready pod with the earliest free slot, where an activator sends, which does look; and when it is free."""
+        pod = min(self.ready, key=lambda one: self._slots[one][0])
+        return pod, self._slots[pod][0]
 
     def give(self, pod: int, now_s: float, service_s: float, held: bool) -> float | None:
         """When the pod ends a request that comes now; None if its queue is full.

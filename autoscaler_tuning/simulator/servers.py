@@ -188,16 +188,19 @@ class Servers:
         self._service_sum_s += sum(service_s[first:request])
 
     def _advance_direct(self, until_s: float, queues: PodQueues) -> None:
-        """Each request to the pod whose turn it is; while no pod is ready it waits for one, as in the activator."""
+        """Each request to the pod whose turn it is; while no pod is ready they wait, and then for a slot, in order."""
         arrivals_s = self.arrivals_s
         while self._next < len(arrivals_s) and arrivals_s[self._next] <= until_s:
             request, came_s = self._next, arrivals_s[self._next]
             sent_s = queues.first_ready_s(max(came_s, self._last_start_s), until_s)
             if sent_s is None:
                 return
-            self._next, self._last_start_s = request + 1, sent_s
             waited = sent_s > came_s or came_s < self._direct_since_s
-            pod = queues.freest_pod() if waited else queues.next_pod(self._workers[request])
+            pod, free_s = queues.freest_pod() if waited else (queues.next_pod(self._workers[request]), 0.0)
+            sent_s = max(sent_s, free_s)
+            if sent_s > until_s:
+                return
+            self._next, self._last_start_s = request + 1, sent_s
             end_s = queues.give(pod, sent_s, self.service_s[request], waited)
             if end_s is None:
                 self.refused += 1
