@@ -90,7 +90,9 @@ class Cluster:
         arrived_before, request_seconds_before = self._second_began
         arrived, request_seconds = self._servers.arrived(end_s), self._servers.request_seconds(end_s)
         concurrency = max(0.0, request_seconds - request_seconds_before)
-        self._seconds.append(Second(index, arrived - arrived_before, concurrency if concurrency > 1e-6 else 0.0))
+        by_pod = self._servers.concurrency_by_pod(float(index), end_s)
+        concurrency = concurrency if concurrency > 1e-6 else 0.0
+        self._seconds.append(Second(index, arrived - arrived_before, concurrency, by_pod))
         self._second_began = arrived, request_seconds
         self._waiting.append((end_s, self._servers.waiting(end_s)))
 

@@ -95,6 +95,8 @@ class ControlLoop:
 
     def _decide(self) -> None:
         decision = self._policy.decide(self.cluster.observe(self.now_s))
+        if not (isinstance(decision.pods, int) and decision.pods >= 0):
+            raise SimulationError(f"pods wanted must be whole and at least 0, was {decision.pods} ({decision.reason})")
         if self._config.actuation_s:
             self._decided.append((self.now_s + self._config.actuation_s, decision))
         else:

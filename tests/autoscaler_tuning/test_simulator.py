@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.elastic import Elastic
+from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.queueing import erlang_c
 from autoscaler_tuning.results import FloatArray, Run
 from autoscaler_tuning.simulator.run import simulate
@@ -203,6 +205,68 @@ def test_pods_that_start_together_wait_for_their_node() -> None:
     assert [counts.ready_pods for counts in run.pods[:5]] == [0, 0, 1, 3, 4]
 
 
+@pytest.mark.parametrize("pods", [-1, 2.5, float("nan")])
+def test_a_policy_that_wants_nonsense_is_stopped(pods: float) -> None:
+    with pytest.raises(SimulationError, match="pods wanted must be whole and at least 0, was"):
+        simulate("nonsense", Always(pods), np.array([1.0]), SimConfig(), 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arrivals_s", [[], [1.0, float("nan")], [float("inf")], [2.0, 1.0], [-1.0]], ids=str)
+def test_impossible_arrivals_are_refused(arrivals_s: list[float]) -> None:
+    with pytest.raises(SimulationError, match="arrivals must be finite, ascending and at least one: got"):
+        simulate("kpa", Always(1), np.array(arrivals_s), SimConfig(), 0)
+
+
+@pytest.mark.parametrize("order", ["fifo", "deadline"])
+def test_a_hundred_thousand_requests_in_a_second_are_served_or_lost_in_the_drain(order: Order) -> None:
+    arrivals_s = np.sort(np.random.default_rng(1).uniform(0, 1, 100_000))
+    row = simulate("crowd", Always(40), arrivals_s, SimConfig(initial_pods=40, order=order), 0).row
+    assert row.lost == 0
+    assert row.late_ratio > 0.99
+
+
+@pytest.mark.parametrize("arrivals_s", [[0.0], [0.5], [0.0, 3600.0], [7.0] * 50, [0.0, 0.0, 900.0]], ids=str)
+@pytest.mark.parametrize("policy", ["kpa", "hpa", "elastic"])
+def test_silence_gaps_and_a_single_second_are_traces_too(arrivals_s: list[float], policy: str) -> None:
+    spec = policy_named(policy)
+    run = simulate(policy, ScaleToZero(spec.make()), np.array(arrivals_s), SimConfig(order=spec.order), 0)
+    assert run.row.requests == len(arrivals_s)
+    assert run.row.lost <= 40  # hpa's queue-proxies refuse some of fifty at once
+    assert run.row.pod_seconds > 0
+
+
+def test_a_decision_acts_when_it_has_reached_the_pods() -> None:
+    config = SimConfig(cold_start_s=(1.0, 1.0), actuation_s=3.0)
+    run = simulate("late", Always(2, interval_s=0.001), np.array([9.5]), config, 0)
+    assert [(one.starting_pods, one.ready_pods) for one in run.pods[2:5]] == [(0, 0), (2, 0), (0, 2)]
+
+
+def test_a_pod_is_ready_before_requests_reach_it() -> None:
+    config = SimConfig(cold_start_s=(1.0, 1.0), readiness_delay_s=0.5, service_cv=0.0)
+    run = simulate("one", Always(1, interval_s=0.001), np.array([0.0]), config, 0)
+    assert run.pods[1].ready_pods == 1
+    assert run.done_s[0] == pytest.approx(1.6, abs=0.01)
+
+
+def test_a_request_uses_cpu_while_it_is_served_and_the_queue_proxy_its_share() -> None:
+    @dataclass
+    class Watches:
+        interval_s: float = 0.5
+        cpu: tuple[float, ...] = ()
+
+        def decide(self, obs: Observation) -> Decision:
+            self.cpu = (*self.cpu, obs.pods[0].cpu_seconds or 0.0)
+            return Decision(1, "")
+
+    world: dict[str, float] = {"service_time_s": 1.0, "service_cv": 0.0, "cpu_per_start_s": 0.0}
+    shares = {"cpu_per_request_s": 0.5, "queue_proxy_cpu_per_request_s": 0.1}
+    for cpu, used_s in (({}, 1.0), (shares, 0.6)):
+        watch = Watches()
+        simulate("watch", watch, np.array([2.0, 9.5]), SimConfig(initial_pods=1, **world, **cpu), 0)  # type: ignore[arg-type]
+        assert (watch.cpu[3], watch.cpu[8]) == pytest.approx((0.0, used_s), abs=1e-9)
+        assert 0 < min(one for one in watch.cpu if one > 0) <= used_s / 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -210,6 +274,13 @@ def test_pods_that_start_together_wait_for_their_node() -> None:
         {"slo_s": float("nan")},
         {"cold_start_s": (3.0, 2.0)},
         {"concurrency": 0},
+        {"gateway_workers": 0},
+        {"actuation_s": -1.0},
+        {"cpu_limit_cores": 0.0},
+        {"cpu_per_request_s": 0.2},
+        {"cpu_per_request_s": float("nan")},
+        {"concurrency": 4, "cpu_per_request_s": 0.05},
+        {"service_samples_s": (0.1, float("inf"))},
         {"initial_pods": 9, "max_pods": 8},
     ],
 )
