@@ -46,7 +46,7 @@ test-unit: $(STAMP)  ## the tests without processes and sockets
 	$(BIN)/python -m pytest -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started for them
 	$(BIN)/python -m pytest -m cluster tests/cluster
-bench: $(STAMP)  ## measure speed; prints tables and writes bench.json
+bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
 comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
 	scripts/comparison
@@ -56,4 +56,4 @@ lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove what the other targets made
-	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json
+	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-simulator.json

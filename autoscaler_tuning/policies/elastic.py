@@ -77,6 +77,8 @@ class Elastic:
         if not obs.fresh:
             self._scenarios.interrupt()
             return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
+        if self._updated_s == -inf:  # what is found running was wanted by somebody
+            self._held.append((obs.now_s, obs.ready_pods + obs.starting_pods))
         self._learn(obs)
         if self._busy_s is None:
             return Decision(0, "idle: no request yet")

@@ -43,7 +43,6 @@ class Cluster:
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._second_began = (0, 0.0)
         self._waiting: list[tuple[float, int]] = []
-        self._work_s: list[float] = []
         for _ in range(config.initial_pods):
             self._add(Pod(f"pod-{len(self.pods)}", 0.0, 0.0))
 
@@ -173,7 +172,6 @@ class Cluster:
     def _add(self, pod: Pod) -> None:
         number = len(self.pods)
         self.pods.append(pod)
-        self._work_s.append(0.0)
         self._alive.append(number)
         delay_s = self._config.readiness_delay_s if pod.ready_s > pod.started_s else 0.0
         self._servers.add(number, pod.ready_s + delay_s)
@@ -188,9 +186,7 @@ class Cluster:
 
     def _samples(self, now_s: float, busy: list[Serving]) -> tuple[PodSample, ...]:
         """The pods there are, as the resource metrics pipeline shows them."""
-        config, servers = self._config, self._servers
-        for request in servers.newly_given():
-            self._work_s[servers.pod_of[request]] += servers.service_s[request]
+        config, servers, cpu_ratio = self._config, self._servers, self._config.cpu_ratio
         ahead_s = dict.fromkeys((one.pod for one in busy), 0.0)
         for one in busy:
             ahead_s[one.pod] += min(one.end_s - now_s, one.work_s)
@@ -201,9 +197,8 @@ class Cluster:
             phase = (
                 PodPhase.TERMINATING if pod.removed_s is not None else PodPhase.READY if ready else PodPhase.STARTING
             )
-            cpu_s = config.cpu_per_start_s * ready + config.cpu_ratio * (
-                self._work_s[number] - ahead_s.get(number, 0.0)
-            )
+            worked_s = servers.work_s[number] - ahead_s.get(number, 0.0)
+            cpu_s = config.cpu_per_start_s * ready + cpu_ratio * worked_s
             samples.append(PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, cpu_s))
         return tuple(samples)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.hpa import Hpa
 from autoscaler_tuning.policies.zero import ScaleToZero
+from autoscaler_tuning.simulator.direct import PodQueues
 from autoscaler_tuning.simulator.run import simulate
 from autoscaler_tuning.simulator.servers import Servers
 from autoscaler_tuning.simulator.world import SimConfig
@@ -27,14 +28,24 @@ def test_pods_take_turns_though_one_is_busy_and_the_other_free() -> None:
     servers = direct([1.0, 1.01, 1.02, 1.15], pods=2)
     servers.advance(10)
     assert servers.done_s == pytest.approx([1.1, 1.11, 1.2, 1.25])
-    assert servers.pod_of[0] == servers.pod_of[2] != servers.pod_of[1] == servers.pod_of[3]
+    assert servers.work_s == pytest.approx([0.2, 0.2])
 
 
 def test_each_worker_of_the_ingress_has_its_own_turn() -> None:
-    many = direct([float(second) for second in range(200)], 2, world=SimConfig(gateway_workers=4))
-    many.advance(1000)
-    repeats = sum(one == other for one, other in zip(many.pod_of, many.pod_of[1:], strict=False))
-    assert 60 <= repeats <= 140  # one worker alone would never repeat
+    queues = PodQueues(concurrency=1, workers=2)
+    for pod in range(3):
+        queues.add(pod, 0.0, [0.0])
+    queues.first_ready_s(0.0, 1.0)
+    assert [queues.next_pod(worker) for worker in (0, 0, 1, 0, 1)] == [1, 2, 1, 0, 2]
+
+
+def test_which_worker_a_request_comes_to_is_chance() -> None:
+    arrivals_s = [float(second) for second in range(400)]
+    one, four = (direct(arrivals_s, 2, world=SimConfig(gateway_workers=workers)) for workers in (1, 4))
+    for servers in (one, four):
+        servers.advance(1000)
+    assert one.work_s[0] == pytest.approx(one.work_s[1])
+    assert four.work_s[0] != pytest.approx(four.work_s[1], rel=1e-6)
 
 
 def test_a_queue_proxy_takes_ten_besides_the_one_that_is_served_and_refuses_more() -> None:
