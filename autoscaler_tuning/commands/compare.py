@@ -76,7 +76,7 @@ def _report(
         summaries=tuple(summaries(rows)),
         paired=tuple(paired(rows, ours_of(args.policies))),
         frontiers=points,
-        course=Section("Seed 0 over time", about, args.slo_s, first),
+        course=Section("Seed 0 over time", "The first run of each policy.", args.slo_s, first),
     )
 
 

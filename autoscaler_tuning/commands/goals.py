@@ -72,6 +72,8 @@ def goals_table(listed: Sequence[Goal]) -> Table:
 def _cells(goal: Goal) -> tuple[str, ...]:
     value = goal.value
     verdict = ("met" if goal.met else "MISSED" if goal.must else "missed") + ("" if goal.sure else ", not sure")
+    if goal.floor > goal.limit:
+        verdict += f": nobody could, the bound is at {figure(goal.floor, 3)}"
     kind = "must" if goal.must else "reach for"
     interval = f"{figure(value.low, 4)}–{figure(value.high, 4)}"
     return (goal.text, kind, figure(value.value, 4), interval, f"{goal.limit:g}", verdict)

@@ -21,7 +21,11 @@ KNATIVE_WINDOW_S = 60.0
 ABLATIONS = {
     "elastic-nohold": "elastic[hold_s=0]",
     "elastic-nohedge": "elastic[hedge=1]",
+    "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
+    "elastic-notrend": "elastic[forecast.trend_gain=0]",
+    "elastic-nosurprise": "elastic[scenarios.surprise=0]",
     "elastic-nolikeness": "elastic[scenarios.likeness=0]",
+    "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
 }
 
 Config = TypeVar("Config")

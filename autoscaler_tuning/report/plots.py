@@ -95,7 +95,7 @@ def frontier_plot(lines: Sequence[Summary], frontiers: Mapping[str, Sequence[Poi
     axes.yaxis.set_major_formatter("{x:g}")
     _style(axes, "late answers, %")
     axes.set_xlabel("pod-seconds (dots on a curve: its main knob; large: as compared)", color=INK)
-    axes.legend(loc="upper right", frameon=False, labelcolor=INK)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=4)
     return _svg(figure)
 
 

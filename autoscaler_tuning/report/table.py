@@ -28,6 +28,8 @@ SUMMARY_HEADINGS = (
     *("LP bound", "MILP bound", "× bound", "per 1000"),
 )
 PAIRED_HEADINGS = ("against", "late ×", "95 %", "in seeds", "pod-s ×", "95 %", "in seeds")
+# A cell without a figure.
+NONE = "–"
 FRONTIER_HEADINGS = ("policy", "knob", "value", "late %", "pod-s", "")
 
 
@@ -48,6 +50,13 @@ class Table:
             out.append(line)
             out += [f"{'':{widths[0]}}  ^ {note}" for note in (self.notes[index] if self.notes else ())]
         return "\n".join(out)
+
+    def without_empty_columns(self) -> "Table":
+        """The same without the columns in which no line has a figure."""
+        columns = [(head, *cells) for head, *cells in zip(self.headings, *self.lines, strict=True)]
+        kept = [column for column in columns if set(column[1:]) != {NONE}]
+        headings, *lines = zip(*kept, strict=True)
+        return Table(headings, tuple(lines), self.notes)
 
     def markdown(self) -> str:
         """For a page of the documentation."""
@@ -81,7 +90,8 @@ def row_cells(row: Row) -> tuple[str, ...]:
 
 def summary_table(lines: Sequence[Summary]) -> Table:
     """A line a policy."""
-    return Table(SUMMARY_HEADINGS, tuple(map(_summary_cells, lines)), tuple(line.notes for line in lines))
+    table = Table(SUMMARY_HEADINGS, tuple(map(_summary_cells, lines)), tuple(line.notes for line in lines))
+    return table.without_empty_columns()
 
 
 def _summary_cells(line: Summary) -> tuple[str, ...]:
@@ -121,7 +131,7 @@ def _frontier_cells(policy: str, point: Point) -> tuple[str, ...]:
 def figure(value: float, digits: int = 0) -> str:
     """A number for a cell; a dash where there is none."""
     if isnan(value):
-        return "–"
+        return NONE
     return f"{value:.{digits}f}" if isfinite(value) else "∞"
 
 
@@ -131,7 +141,7 @@ def _half(estimate: Estimate) -> float:
 
 def _interval(estimate: Estimate, digits: int) -> str:
     if isnan(estimate.low):
-        return "–"
+        return NONE
     return f"{figure(estimate.low, digits)}–{figure(estimate.high, digits)}"
 
 

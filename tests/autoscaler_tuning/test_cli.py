@@ -95,7 +95,7 @@ def test_zero_pods_cost_every_policy_knatives_window() -> None:
     arrivals_s = np.array([0.5, 300.0])
     run = simulated_run(policy_named("elastic"), arrivals_s, SimConfig(cold_start_s=(1.0, 1.0)), seed=0)
     last_alive_s = max(c.time_s for c in run.pods if c.ready_pods + c.starting_pods and c.time_s < 299)
-    assert 60 <= last_alive_s <= 66
+    assert 60 <= last_alive_s <= 75  # and what the policy itself still holds it for
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ def rows(figures: Mapping[str, tuple[int, float]], lost: int = 0, ratio: float =
         done_s[:late] = 1.0
         done_s[:lost] = np.nan
         row = summarise((policy, "simulated"), np.zeros(REQUESTS), done_s, 0.5, Cost(pod_seconds, 0.0, 1))
-        made[policy] = [replace(row, seed=seed, ratio_to_bound=ratio) for seed in range(3)]
+        made[policy] = [
+            replace(row, seed=seed, ratio_to_bound=ratio, milp_bound_pod_seconds=row.pod_seconds / ratio)
+            for seed in range(3)
+        ]
     return made
 
 
@@ -95,6 +98,13 @@ def test_a_jump_that_nobody_foresaw_makes_some_late_whatever_one_does() -> None:
     # 60/s for 4 s, of which the 1 pod of before serves 10 a second; a tenth of a second either way is the arrivals'
     assert unavoidable(step) * sum(step.counts) == pytest.approx(200, abs=15)
     assert unavoidable(Comparison((10,) * 60, step.sim, bounds=())) == 0
+
+
+def test_a_limit_that_even_the_bound_does_not_reach_is_missed_and_said_to_be_out_of_reach() -> None:
+    listed = goals(rows({**GOOD, "kpa": (200, 610.0)}, ratio=1.1), 0.0, has_jump=False)
+    (goal,) = missed_musts(listed)
+    assert goal.floor == pytest.approx(600 / 1.1 / 610)
+    assert goals_table([goal]).lines[0][-1] == "MISSED: nobody could, the bound is at 0.894"
 
 
 def test_a_value_whose_interval_crosses_the_limit_is_not_sure() -> None:

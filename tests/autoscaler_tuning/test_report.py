@@ -1,11 +1,15 @@
 """The report: a table in text and a page that needs nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from autoscaler_tuning.report.page import html_page
+from autoscaler_tuning.frontier import Point
+from autoscaler_tuning.report.page import Report, comparison_page, html_page
 from autoscaler_tuning.report.plots import Section
-from autoscaler_tuning.report.table import LIVE_HEADINGS, rows_as_dicts, text_table
+from autoscaler_tuning.report.table import LIVE_HEADINGS, Table, plain, rows_as_dicts, summary_table, text_table
 from autoscaler_tuning.results import Cost, PodCounts, Run, summarise
+from autoscaler_tuning.summary import paired, summaries
 
 INTENDED_S = np.array([0.0, 1.0, 2.0])
 DONE_S = np.array([0.1, np.nan, 2.9])
@@ -33,3 +37,45 @@ def test_the_page_holds_its_plots_and_follows_a_dark_system() -> None:
 def test_rows_become_plain_data() -> None:
     (row,) = rows_as_dicts([ROW])
     assert (row["policy"], row["lost"], row["pod_seconds"]) == ("kpa", 1, 12.4)
+
+
+def comparison(bounds: bool = True) -> Report:
+    late = replace(ROW, policy="elastic", target="simulated", notes=(), late_ratio=0.0, milp_bound_pod_seconds=10.0)
+    rows = (late if bounds else replace(late, milp_bound_pod_seconds=np.nan), replace(ROW, policy="a <b>"))
+    points = [Point("elastic", "late_price", 25.0, 0.0, 12.0, efficient=True)]
+    course = Section("Seed 0", "about", 0.5, (RUN,))
+    return Report(
+        "one <two>", rows, tuple(summaries(rows)), tuple(paired(rows, "elastic")), {"elastic": points}, course
+    )
+
+
+def test_the_comparison_has_means_pairs_frontiers_the_course_and_each_row_in_one_page() -> None:
+    page = comparison_page("Title", comparison())
+    assert page.count("<svg") == 2
+    for heading in ("Late answers over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
+        assert heading in page
+    assert "one &lt;two&gt;" in page
+    assert "a &lt;b&gt;" in page
+    for link in ("src=", "<script", "<link", "@import"):
+        assert link not in page
+
+
+def test_a_page_without_bounds_draws_none() -> None:
+    assert "clairvoyant bound" not in comparison_page("Title", comparison(bounds=False))
+
+
+def test_a_column_without_any_figure_is_left_out_and_one_with_a_gap_is_not() -> None:
+    table = summary_table(comparison().summaries)
+    assert "LP bound" not in table.headings
+    assert "MILP bound" in table.headings
+    assert table.lines[1][table.headings.index("MILP bound")] == "–"
+    assert len({len(table.headings), *map(len, table.lines)}) == 1
+
+
+def test_a_table_is_written_in_markdown_with_a_rule_below_its_headings() -> None:
+    lines = Table(("policy", "late %"), (("kpa", "1.0"),)).markdown().splitlines()
+    assert lines == ["| policy | late % |", "| --- | ---: |", "| kpa | 1.0 |"]
+
+
+def test_json_knows_no_nan_however_deep() -> None:
+    assert plain({"a": [np.nan, 1.0, (np.inf, "x")], "b": 2}) == {"a": [None, 1.0, [None, "x"]], "b": 2}
