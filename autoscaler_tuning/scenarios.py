@@ -76,9 +76,7 @@ class Scenarios:
         """Ticks were missed: no path may lead across the gap."""
         self._pending.clear()
 
-    def draw(
-        self, expected: FloatArray, level_rps: float, surprise_rps: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def draw(self, expected: FloatArray, level_rps: float, surprise_rps: float) -> tuple[FloatArray, FloatArray]:
         """Cumulative arrivals after each tick, shape (ticks, scenarios), and the scenarios' weights, which sum to 1.
 
         expected: cumulative arrivals that are forecast, shape (ticks,), at most config.steps ticks.

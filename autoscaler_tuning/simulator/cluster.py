@@ -118,12 +118,17 @@ class Cluster:
             pods=self._samples(now_s, busy),
         )
 
-    def cost(self, end_s: float) -> Cost:
-        """What was used up to end_s."""
-        ends_s = [end_s if pod.removed_s is None else min(end_s, pod.removed_s) for pod in self.pods]
-        pod_seconds = sum(max(0.0, stop_s - pod.started_s) for stop_s, pod in zip(ends_s, self.pods, strict=True))
-        terminating = sum(min(end_s, pod.gone_s or end_s) - min(end_s, pod.removed_s or end_s) for pod in self.pods)
-        return Cost(pod_seconds, terminating, len(self.pods) - self._config.initial_pods)
+    def cost(self, from_s: float, end_s: float) -> Cost:
+        """What was used between the two."""
+
+        def within(time_s: float | None) -> float:
+            return end_s if time_s is None else min(end_s, max(from_s, time_s))
+
+        return Cost(
+            pod_seconds=sum(within(pod.removed_s) - within(pod.started_s) for pod in self.pods),
+            terminating_pod_seconds=sum(within(pod.gone_s) - within(pod.removed_s) for pod in self.pods),
+            cold_starts=sum(from_s <= pod.started_s < end_s for pod in self.pods[self._config.initial_pods :]),
+        )
 
     def counts(self, end_s: float) -> tuple[PodCounts, ...]:
         """Pods and queue at each second and at the end, for the plots."""

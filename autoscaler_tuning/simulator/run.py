@@ -24,7 +24,7 @@ def simulate(
     arrivals_s: shape (n,), ascending, at least one; in seconds from the start.
     The run lasts until the whole second after the last arrival, and longer only if requests are still unanswered;
     pod-seconds are counted up to its end. The same seed draws the same service times for each request, whatever
-    the policy does.
+    the policy does. The row tells of what came from config.judged_from_s on; what came before only taught the policy.
     Raises SimulationError.
     """
     if (
@@ -42,7 +42,9 @@ def simulate(
     loop.cluster.check(loop.now_s)
     done_s = loop.cluster.done_s
     done_s[done_s > end_s] = np.nan
-    row = summarise((name, "simulated"), arrivals_s, done_s, config.slo_s, loop.cluster.cost(end_s), notes)
+    judged = arrivals_s >= config.judged_from_s
+    cost = loop.cluster.cost(config.judged_from_s, end_s)
+    row = summarise((name, "simulated"), arrivals_s[judged], done_s[judged], config.slo_s, cost, notes)
     return Run(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
