@@ -19,23 +19,24 @@ class ScenarioConfig:
 
     memory_s: a moment so long ago counts 1/e of a new one. likeness: weight exp(-likeness x |log ratio of the two
     levels|) of a past moment; 0 takes all alike.
-    prior: ticks that what is believed beforehand counts for: Poisson noise, and for a share `surprise` of it a rate
-    that rises by `factor` at once.
+    prior: ticks that what is believed beforehand counts for: Poisson noise, and for a share `surprise` of it a burst
+    that as many pods as surprise_pods would be busy with.
     """
 
     steps: int = 12
     memory_s: float = 300.0
     likeness: float = 3.5
     prior: float = 40.0
-    surprise: float = 0.05
-    factor: float = 2.5
+    surprise: float = 0.3
+    surprise_pods: float = 1.6
 
     def __post_init__(self) -> None:
         if not (self.steps >= 1 and 0 < self.memory_s < inf and 0 < self.prior < inf):
             raise ValueError(f"steps, memory_s, prior must be above 0: {self.steps}, {self.memory_s}, {self.prior}")
-        if not (0 <= self.likeness < inf and 0 <= self.surprise < 1 and 0 <= self.factor < inf):
+        if not (0 <= self.likeness < inf and 0 <= self.surprise <= 1 and 0 <= self.surprise_pods < inf):
             raise ValueError(
-                f"likeness >= 0, surprise from 0 to 1, factor >= 1: {self.likeness}, {self.surprise}, {self.factor}"
+                "likeness and surprise_pods must be at least 0, surprise from 0 to 1: "
+                f"{self.likeness}, {self.surprise_pods}, {self.surprise}"
             )
 
 
@@ -58,6 +59,7 @@ class Scenarios:
         self._kept = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
         self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
+        self._surprise = config.surprise * config.prior
 
     def update(self, arrived: int, level_rps: float) -> None:
         """One more tick: the count of arrivals so far, and the level that was forecast with it."""
@@ -69,6 +71,7 @@ class Scenarios:
             self._paths[:, row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
             self._levels[row] = log(level + 1)
             self._fresh *= self._fading
+            self._surprise *= self._fading
             self._fresh[row] = 1.0
             self._kept += 1
 
@@ -88,5 +91,5 @@ class Scenarios:
         paths = np.maximum(0.0, expected[:, None] + np.column_stack([errors, noise, jump]))
         likeness = np.exp(-config.likeness * np.abs(self._levels[:kept] - log(level_rps + 1)))
         weights = np.concatenate([likeness * self._fresh[:kept], self._prior])
-        surprise = config.surprise * config.prior / (config.prior + self._fresh.sum())
+        surprise = self._surprise / (config.prior + self._fresh.sum())
         return paths, np.append(weights * ((1 - surprise) / weights.sum()), surprise)

@@ -28,7 +28,7 @@ class ElasticConfig:
 
     slo_s: float = 0.5
     interval_s: float = 0.5
-    late_price: float = 25.0
+    late_price: float = 60.0
     hold_s: float = 7.0
     hedge: float = 3.0
     band: float = 0.0
@@ -109,9 +109,9 @@ class Elastic:
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
         expected = np.array([self._forecast.expected(time_s) for time_s in times_s])
-        paths, weights = self._scenarios.draw(
-            expected, self._forecast.level_rps, self.config.scenarios.factor / service_time_s
-        )
+        asleep = obs.now_s - (self._busy_s or 0.0) >= self.config.zero_after_s
+        surprise_rps = 0.0 if asleep else self.config.scenarios.surprise_pods / service_time_s
+        paths, weights = self._scenarios.draw(expected, self._forecast.level_rps, surprise_rps)
         paths = paths + obs.feasible_backlog_s / service_time_s
         served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
         price = self.config.late_price / horizon_s
