@@ -9,6 +9,7 @@ seconds of one pod), X work given up as late, and E work that pods still finish 
             E[k] <= longest service time x concurrency x (initial pods + U[k])
             S[k] <= work that has arrived,  S[k] + X[k] >= work whose deadline has passed
             X[k] <= work of the longest requests, as many as may be late,  S[last] = all work that was answered
+            n[k] >= 1 in slots where Knative keeps a pod, because a request came within its stable window
 
 Every run fulfils these rows: a mean over slots varies no more than the pods themselves do, so it needs no more starts;
 a pod counts from its start to the moment it is told to stop, and after that it only finishes what it serves. So the
@@ -42,6 +43,8 @@ class BoundConfig:
 
     cold_start_s: the shortest; late_ratio: share of the requests that may be late; lost: how many of those never got
         an answer, so that their work need not be done at all.
+    zero_window_s: for so long after a request Knative keeps a pod, once the request has woken one, which takes wake_s
+        at the most; 0 leaves the way to zero free.
     end_s: until when pods are paid; time_limit_s and gap_ratio end the search for whole pods.
     """
 
@@ -52,6 +55,8 @@ class BoundConfig:
     concurrency: int = 1
     late_ratio: float = 0.0
     lost: int = 0
+    zero_window_s: float = 0.0
+    wake_s: float = 10.0
     grid_s: float = 0.5
     end_s: float | None = None
     time_limit_s: float = 30.0
@@ -61,8 +66,9 @@ class BoundConfig:
         for name in ("slo_s", "grid_s", "time_limit_s"):
             if not 0 < getattr(self, name) < inf:
                 raise BoundError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
-        if not 0 <= self.cold_start_s < inf:
-            raise BoundError(f"cold_start_s must be at least 0 and finite, was {self.cold_start_s}")
+        for name in ("cold_start_s", "zero_window_s", "wake_s"):
+            if not 0 <= getattr(self, name) < inf:
+                raise BoundError(f"{name} must be at least 0 and finite, was {getattr(self, name)}")
         if not 0 <= self.late_ratio <= 1:
             raise BoundError(f"late_ratio must be from 0 to 1, was {self.late_ratio}")
 
@@ -102,9 +108,8 @@ def unavoidable_late(arrivals_s: FloatArray, jump_s: float, pods: int, service_t
 def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, whole_pods: bool) -> Bound:
     if len(arrivals_s) == 0 or len(arrivals_s) != len(service_s):
         raise BoundError(f"one service time for each arrival, at least one: {len(arrivals_s)}, {len(service_s)}")
-    end_s = max(config.end_s or 0.0, float(arrivals_s[-1] + config.slo_s))
-    slots = ceil(end_s / config.grid_s)
-    edges_s = config.grid_s * np.arange(1, slots + 1)
+    edges_s = slot_edges_s(arrivals_s, config)
+    slots = len(edges_s)
     longest_first = np.sort(service_s)[::-1]
     late = floor(config.late_ratio * len(arrivals_s) + 1e-9)
     total_s = float(service_s.sum()) - float(longest_first[: config.lost].sum())
@@ -115,7 +120,7 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
     cost = np.zeros(5 * slots)
     cost[n], cost[u.stop - 1] = config.grid_s, config.cold_start_s
     lower, upper = np.zeros(5 * slots), np.full(5 * slots, np.inf)
-    upper[n] = config.max_pods
+    lower[n], upper[n] = awake(arrivals_s, config, edges_s), config.max_pods
     upper[s] = arrived_s
     upper[x] = longest_first[:late].sum()
     lower[s.stop - 1] = min(total_s, arrived_s[-1])
@@ -157,6 +162,23 @@ def _constraints(slots: int, config: BoundConfig, longest_s: float, due_s: Float
         row(0.0, x=-step),
         row(0.0, e=-step),
     ]
+
+
+def slot_edges_s(arrivals_s: FloatArray, config: BoundConfig) -> FloatArray:
+    """Where slots end, shape (slots,), up to end_s or the last deadline."""
+    end_s = max(config.end_s or 0.0, float(arrivals_s[-1] + config.slo_s))
+    edges_s: FloatArray = config.grid_s * np.arange(1.0, ceil(end_s / config.grid_s) + 1)
+    return edges_s
+
+
+def awake(arrivals_s: FloatArray, config: BoundConfig, edges_s: FloatArray) -> FloatArray:
+    """1 for each slot, ending at edges_s, all of which Knative keeps a pod ready, else 0.
+
+    Knative's windows are of whole seconds, so that a pod may go up to two seconds before its window is over.
+    """
+    newest = np.searchsorted(arrivals_s, edges_s - config.grid_s - config.wake_s, side="right") - 1
+    asked_s = np.where(newest >= 0, arrivals_s[newest], -inf)
+    return (edges_s <= asked_s + config.zero_window_s - 2.0).astype(float)
 
 
 def work_until(

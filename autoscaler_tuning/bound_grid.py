@@ -13,7 +13,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler_tuning.bound import BoundConfig, BoundError, work_until
+from autoscaler_tuning.bound import BoundConfig, BoundError, awake, slot_edges_s, work_until
 from autoscaler_tuning.results import FloatArray
 
 # Pod-seconds for a second of late work; from hardly anything to more than any start.
@@ -33,7 +33,9 @@ class GridBound:
         if abs(slots_of_slo * config.grid_s - config.slo_s) > 1e-9 or slots_of_slo < 1:
             raise BoundError(f"slo_s must be a multiple of grid_s, {config.grid_s} s, was {config.slo_s}")
         self._service_s, self._config = service_s, config
-        self._came = _quanta(arrivals_s, service_s, config)
+        edges_s = slot_edges_s(arrivals_s, config)
+        self._came = _quanta(arrivals_s, service_s, config, edges_s)
+        self._awake = awake(arrivals_s, config, edges_s)
         self._due = _sums_of(self._came, slots_of_slo)
         self._costs: dict[float, float] = {}
 
@@ -64,8 +66,11 @@ class GridBound:
         per_stop = ceil(float(self._service_s.max()) * config.concurrency * QUANTA_PER_SLOT / config.grid_s)
         value = np.full((self._most_pods() + 1, int(self._due.max()) + 2), np.inf)
         value[min(config.initial_pods, len(value) - 1), 1] = 0.0
-        for quanta, most in zip(self._came.tolist(), self._due.tolist(), strict=True):
+        slots = zip(self._came.tolist(), self._due.tolist(), self._awake.tolist(), strict=True)
+        for quanta, most, is_awake in slots:
             value = _resized(value, config.cold_start_s, per_stop)
+            if is_awake:
+                value[0] = np.inf
             value = self._served(value, quanta, most, late_cost)
         return float(value.min())
 
@@ -104,18 +109,21 @@ def _resized(value: FloatArray, cold_start_s: float, per_stop: int) -> FloatArra
         shifted[0] = min(shifted[0], value[pods, : per_stop + 1].min())
         np.minimum(value[pods - 1], shifted, out=value[pods - 1])
     ramp = cold_start_s * np.arange(len(value))[:, None]
-    return np.minimum.accumulate(value - ramp, axis=0) + ramp
+    cheapest: FloatArray = np.minimum.accumulate(value - ramp, axis=0) + ramp
+    return cheapest
 
 
 def _sums_of(came: NDArray[np.intp], slots: int) -> NDArray[np.intp]:
     """Quanta of the newest slots, at each slot: what may still wait at its end."""
     sums = np.concatenate([np.zeros(slots, dtype=np.intp), np.cumsum(came)])
-    return sums[slots:] - sums[:-slots]
+    newest: NDArray[np.intp] = sums[slots:] - sums[:-slots]
+    return newest
 
 
-def _quanta(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> NDArray[np.intp]:
+def _quanta(
+    arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, edges_s: FloatArray
+) -> NDArray[np.intp]:
     """Quanta of work that come in each slot; their sums are rounded down, so that none comes too much."""
-    end_s = max(config.end_s or 0.0, float(arrivals_s[-1] + config.slo_s))
-    edges_s = config.grid_s * np.arange(1, ceil(end_s / config.grid_s) + 1)
     sums = np.floor(work_until(arrivals_s, service_s, edges_s, "left") * QUANTA_PER_SLOT / config.grid_s + 1e-9)
-    return np.diff(sums, prepend=0.0).astype(np.intp)
+    quanta: NDArray[np.intp] = np.diff(sums, prepend=0.0).astype(np.intp)
+    return quanta

@@ -28,6 +28,8 @@ GRID_S = 0.5
 # Work of one second over what all pods can do in it, beyond which the tables of the bound grow too large.
 MOST_OVERLOAD = 20.0
 
+KPA_TICK_S = 2.0
+
 BoundName = Literal["lp", "milp"]
 
 
@@ -120,24 +122,30 @@ class Bounds:
     ) -> None:
         self._arrivals_s, self._service_s, self._config = arrivals_s, service_s, config
         self._names = names if _is_tractable(arrivals_s, service_s, config) else ()
-        self._grid = GridBound(arrivals_s, service_s, config) if "milp" in self._names else None
-        self._lps: dict[tuple[float, int], float] = {}
+        self._grids: dict[float, GridBound] = {}
+        self._lps: dict[tuple[float, int, float], float] = {}
 
-    def of(self, row: Row) -> Row:
-        """The row with its bounds."""
-        milp = self._grid.pod_seconds(row.late_ratio) if self._grid else nan
+    def of(self, row: Row, zero_window_s: float) -> Row:
+        """The row with its bounds, under the stable window that its policy leaves Knative for the way to zero."""
+        milp = self._milp(row, zero_window_s) if "milp" in self._names else nan
         return replace(
             row,
-            lp_bound_pod_seconds=self._lp(row) if "lp" in self._names else nan,
+            lp_bound_pod_seconds=self._lp(row, zero_window_s) if "lp" in self._names else nan,
             milp_bound_pod_seconds=milp,
             ratio_to_bound=row.pod_seconds / milp if milp > 0 else nan,
         )
 
-    def _lp(self, row: Row) -> float:
+    def _milp(self, row: Row, zero_window_s: float) -> float:
+        if zero_window_s not in self._grids:
+            config = replace(self._config, zero_window_s=zero_window_s)
+            self._grids[zero_window_s] = GridBound(self._arrivals_s, self._service_s, config)
+        return self._grids[zero_window_s].pod_seconds(row.late_ratio)
+
+    def _lp(self, row: Row, zero_window_s: float) -> float:
         """nan when HiGHS proves nothing in time."""
-        key = (row.late_ratio, row.lost)
+        key = (row.late_ratio, row.lost, zero_window_s)
         if key not in self._lps:
-            config = replace(self._config, late_ratio=row.late_ratio, lost=row.lost)
+            config = replace(self._config, late_ratio=row.late_ratio, lost=row.lost, zero_window_s=zero_window_s)
             try:
                 self._lps[key] = lp_bound(self._arrivals_s, self._service_s, config).pod_seconds
             except BoundError:
@@ -147,10 +155,14 @@ class Bounds:
 
 def bound_config(sim: SimConfig) -> BoundConfig:
     """What a clairvoyant may rely on in this world: the shortest start, and slots that divide the SLO."""
+    starts_s = sim.cold_start_samples_s or sim.cold_start_s
+    shortest_s, longest_s = min(starts_s), max(starts_s)
     return BoundConfig(
         slo_s=sim.slo_s,
-        cold_start_s=sim.cold_start_s[0] if not sim.cold_start_samples_s else min(sim.cold_start_samples_s),
-        initial_pods=sim.initial_pods,
+        cold_start_s=shortest_s,
+        wake_s=longest_s + sim.actuation_s + sim.readiness_delay_s + sim.max_pods * sim.start_serial_s + KPA_TICK_S,
+        # whoever is judged from the middle on may have kept any pods until then
+        initial_pods=sim.max_pods if sim.judged_from_s else sim.initial_pods,
         max_pods=sim.max_pods,
         concurrency=sim.concurrency,
         grid_s=sim.slo_s / max(1, round(sim.slo_s / GRID_S)),
@@ -159,11 +171,11 @@ def bound_config(sim: SimConfig) -> BoundConfig:
 
 
 def _completed(run: Run, case: Case, comparison: Comparison) -> Row:
-    row = run.row
+    row, sim = run.row, comparison.sim
     return replace(
         row,
         seed=case.seed,
-        reaction_s=reaction_s(comparison.counts, run.wishes, comparison.sim.service_time_s),
+        reaction_s=reaction_s(comparison.counts, run.wishes, sim.service_time_s, int(sim.judged_from_s)),
         cost_per_1000_in_slo=cost_per_1000_in_slo(row, comparison.price_per_pod_hour),
     )
 
@@ -190,8 +202,10 @@ def _bounds_of_seed(batch: tuple[Comparison, int, tuple[Row, ...]]) -> list[Row]
     arrivals_s = comparison.arrivals_s(seed)
     # the simulator's first draw from this seed: the very service times of the runs
     service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
-    bounds = Bounds(arrivals_s, service_s, bound_config(comparison.sim), comparison.bounds)
-    return [bounds.of(row) for row in rows]
+    judged_s = comparison.sim.judged_from_s
+    judged = arrivals_s >= judged_s
+    bounds = Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
+    return [bounds.of(row, policy_named(row.policy).zero_window_s) for row in rows]
 
 
 def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:

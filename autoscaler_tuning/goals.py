@@ -84,11 +84,12 @@ def unavoidable(comparison: Comparison) -> float:
     arrivals_s = comparison.arrivals_s(0)
     blind_s = sum(sim.cold_start_s) / 2 + DECISION_S - sim.slo_s
     late = 0
-    for second, _ in jumps(counts):
+    for second in (second for second, _ in jumps(counts) if second >= sim.judged_from_s):
         before_rps = sum(counts[second - BEFORE_S : second]) / BEFORE_S
         pods = max(1, ceil(before_rps * sim.service_time_s))
         late += unavoidable_late(arrivals_s, float(second), pods, sim.service_time_s, max(0.0, blind_s))
-    return late / sum(counts) if sum(counts) else nan
+    judged = sum(counts[int(sim.judged_from_s) :])
+    return late / judged if judged else nan
 
 
 def _late(ours: Sequence[Row], theirs: Sequence[Row]) -> Estimate:

@@ -27,15 +27,17 @@ def jumps(counts: Sequence[int]) -> list[tuple[int, float]]:
     return found
 
 
-def reaction_s(counts: Sequence[int], wishes: Sequence[tuple[float, int]], service_time_s: float) -> float:
-    """Mean over the jumps of the time from the jump's second to the first decision for more pods than before it.
+def reaction_s(
+    counts: Sequence[int], wishes: Sequence[tuple[float, int]], service_time_s: float, from_s: int = 0
+) -> float:
+    """Mean over the jumps from from_s on of the time from its second to the first decision for more pods than before.
 
     0 where the pods wanted before carry the new rate already; LATEST_S where no answer came until then; nan without a
     jump. wishes: (time_s, pods), ascending, each unlike the one before.
     """
     times_s = [time_s for time_s, _ in wishes]
     delays_s = []
-    for second, rate_rps in jumps(counts):
+    for second, rate_rps in (jump for jump in jumps(counts) if jump[0] >= from_s):
         index = bisect_right(times_s, second)
         wanted = wishes[index - 1][1] if index else 0
         if wanted >= rate_rps * service_time_s:

@@ -33,7 +33,7 @@ class ScenarioConfig:
     def __post_init__(self) -> None:
         if not (self.steps >= 1 and 0 < self.memory_s < inf and 0 < self.prior < inf):
             raise ValueError(f"steps, memory_s, prior must be above 0: {self.steps}, {self.memory_s}, {self.prior}")
-        if not (0 <= self.likeness < inf and 0 <= self.surprise < 1 <= self.factor < inf):
+        if not (0 <= self.likeness < inf and 0 <= self.surprise < 1 and 0 <= self.factor < inf):
             raise ValueError(
                 f"likeness >= 0, surprise from 0 to 1, factor >= 1: {self.likeness}, {self.surprise}, {self.factor}"
             )
@@ -57,8 +57,7 @@ class Scenarios:
         self._fading = exp(-interval_s / config.memory_s)
         self._kept = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
-        prior = (1 - config.surprise) * config.prior / len(PRIOR)
-        self._prior = np.array([prior] * len(PRIOR) + [config.surprise * config.prior])
+        self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
 
     def update(self, arrived: int, level_rps: float) -> None:
         """One more tick: the count of arrivals so far, and the level that was forecast with it."""
@@ -77,7 +76,7 @@ class Scenarios:
         """Ticks were missed: no path may lead across the gap."""
         self._pending.clear()
 
-    def draw(self, expected: FloatArray, level_rps: float) -> tuple[FloatArray, FloatArray]:
+    def draw(self, expected: FloatArray, level_rps: float, surprise_rps: float) -> tuple[FloatArray, FloatArray]:
         """Cumulative arrivals after each tick, shape (ticks, scenarios), and the scenarios' weights, which sum to 1.
 
         expected: cumulative arrivals that are forecast, shape (ticks,), at most config.steps ticks.
@@ -85,8 +84,9 @@ class Scenarios:
         config, steps, kept = self._config, len(expected), min(self._kept, len(self._levels))
         noise = np.outer(np.sqrt(expected), PRIOR)
         errors = np.sqrt(max(1.0, level_rps)) * self._paths[:steps, :kept]
-        jump = config.factor * np.sqrt(max(1.0, level_rps)) * self._times_s[:steps]
+        jump = surprise_rps * self._times_s[:steps]
         paths = np.maximum(0.0, expected[:, None] + np.column_stack([errors, noise, jump]))
         likeness = np.exp(-config.likeness * np.abs(self._levels[:kept] - log(level_rps + 1)))
         weights = np.concatenate([likeness * self._fresh[:kept], self._prior])
-        return paths, weights / weights.sum()
+        surprise = config.surprise * config.prior / (config.prior + self._fresh.sum())
+        return paths, np.append(weights * ((1 - surprise) / weights.sum()), surprise)

@@ -16,11 +16,13 @@ class Second:
     index: the second [index, index + 1).
     arrivals: requests that came in.
     concurrency: mean requests in the system (waiting and in flight) over the second, time-weighted.
+    by_pod: of each ready pod, where requests went straight to pods; empty where a queue in front of all counted them.
     """
 
     index: int
     arrivals: int
     concurrency: float
+    by_pod: tuple[float, ...] = ()
 
 
 class PodPhase(StrEnum):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoscaler_tuning.commands.compare_live import add_live, live_runs
 from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, whole
-from autoscaler_tuning.commands.world import add_world, teller, world_of
+from autoscaler_tuning.commands.world import add_world, teller, told_service_time, world_of
 from autoscaler_tuning.compare import Comparison, compare
 from autoscaler_tuning.frontier import Point, frontiers
 from autoscaler_tuning.report.page import Report, comparison_page
@@ -48,7 +48,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale)
     live = args.target != "simulated"
-    comparison = Comparison(workload.counts, world_of(args), args.min_pods, args.price_per_pod_hour, args.bounds)
+    world = world_of(args, args.service_time_s)
+    comparison = Comparison(workload.counts, world, args.min_pods, args.price_per_pod_hour, args.bounds)
     said = teller()
     points: dict[str, list[Point]] = {}
     if live:
@@ -93,8 +94,8 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
             f"Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
         )
     return (
-        f"{traffic}, simulated with {args.seeds} seeds; mean service time "
-        f"{sim.service_time_s:g} s, starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, "
+        f"{traffic}, simulated with {args.seeds} seeds; {told_service_time(sim)}, "
+        f"starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, "
         f"SLO {sim.slo_s:g} s, {sim.initial_pods} pods at first, {comparison.min_pods} to {sim.max_pods} pods, "
         f"{comparison.price_per_pod_hour:g} a pod-hour."
     )

@@ -42,7 +42,7 @@ def _config(args: argparse.Namespace, comparison: Comparison, run: int) -> LiveC
     stack = StackConfig(
         max_pods=args.max_pods,
         slo_s=args.slo_s,
-        pad_service_s=args.service_time_s,
+        pad_service_s=comparison.sim.service_time_s,
         model_dir=args.model_dir,
         log_dir=args.log_dir,
         route=_route(args) if args.target == "knative" else None,
@@ -65,4 +65,6 @@ def _completed(run: Run, comparison: Comparison) -> Row:
         reaction_s=reaction_s(comparison.counts, run.wishes, comparison.sim.service_time_s),
         cost_per_1000_in_slo=cost_per_1000_in_slo(run.row, comparison.price_per_pod_hour),
     )
-    return Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds).of(row)
+    return Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds).of(
+        row, policy_named(row.policy).zero_window_s
+    )

@@ -35,6 +35,11 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
+def spans(text: str) -> tuple[tuple[float, float], ...]:
+    """Numbers or ranges, separated by commas."""
+    return tuple(span(part) for part in text.split(","))
+
+
 def whole(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:

@@ -3,17 +3,18 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
-from autoscaler_tuning.commands.parts import part, traces_of
-from autoscaler_tuning.commands.world import add_world, teller, world_of
+from autoscaler_tuning.commands.flags import Flags, number, out, spans, whole
+from autoscaler_tuning.commands.parts import Part, part, part_of
+from autoscaler_tuning.commands.world import add_world, teller, told_service_time, world_of
 from autoscaler_tuning.compare import Comparison, begun, compare
 from autoscaler_tuning.goals import POLICIES, Goal, goals, missed_musts, unavoidable
 from autoscaler_tuning.reaction import jumps
 from autoscaler_tuning.report.table import Table, figure, plain, summary_table
 from autoscaler_tuning.summary import summaries
+from loadgen.workload import Workload, read_workload
 
 HEADINGS = ("goal", "", "value", "95 %", "limit", "")
 
@@ -23,8 +24,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags = Flags(parser, env)
     parser.add_argument("--trace", nargs="+", type=Path, required=True, metavar="FILE", help="requests per second")
     flags.add("--part", part, "last-third", "all, first-two-thirds, last-third or FROM:TO in seconds")
-    add_world(flags, numbers)
-    parser.set_defaults(service_time_s=numbers(env.get("SERVICE_TIME_S", "0.035,0.1")), initial_pods=None)
+    add_world(flags, spans)
+    parser.set_defaults(service_time_s=spans(env.get("SERVICE_TIME_S", "0.035-0.1")), initial_pods=None)
     flags.add("--seeds", whole, 10, "how many seeds, from 0")
     flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
     flags.add("--json", out, None, "write everything here")
@@ -36,12 +37,15 @@ def _run(args: argparse.Namespace) -> int:
     said = teller()
     found: dict[str, list[Goal]] = {}
     pages: list[str] = []
-    for name, trace in traces_of(args.trace, args.part):
+    for path in args.trace:
+        trace, from_s = _until(path, args.part)
+        judged = trace.counts[from_s:]
         for service_time_s in args.service_time_s:
-            world = world_of(args, service_time_s)
+            world = replace(world_of(args, service_time_s), judged_from_s=float(from_s))
             comparison = Comparison(trace.counts, world, price_per_pod_hour=args.price_per_pod_hour, bounds=("milp",))
             comparison = begun(comparison) if args.initial_pods is None else comparison
-            title = f"{name}, {trace.duration_s} s, {sum(trace.counts)} requests, service time {service_time_s:g} s"
+            title = f"{path.name} from second {from_s}, {len(judged)} s, {sum(judged)} requests"
+            title += f", {told_service_time(world)}"
             found[title], tables = _judged(comparison, args.seeds, said)
             said("")
             print("\n\n".join([title, *(table.text() for table in tables)]) + "\n")
@@ -57,10 +61,21 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
+def _until(path: Path, wanted: Part) -> tuple[Workload, int]:
+    """The trace up to the end of the part, and the second at which the part begins: what came before is replayed too,
+    for a running system has seen it. Raises OSError or WorkloadError.
+    """
+    whole = read_workload(path)
+    from_s, end_s = wanted(whole.duration_s)
+    part_of(whole, path, from_s, end_s)
+    return whole.part(0, end_s), from_s
+
+
 def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
     rows = [run.row for run in compare(comparison, POLICIES, seeds, said)]
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
-    listed = goals(by_policy, unavoidable(comparison), bool(jumps(comparison.counts)))
+    has_jump = any(second >= comparison.sim.judged_from_s for second, _ in jumps(comparison.counts))
+    listed = goals(by_policy, unavoidable(comparison), has_jump)
     return listed, [summary_table(summaries(rows)), goals_table(listed)]
 
 

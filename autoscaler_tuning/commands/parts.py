@@ -32,8 +32,12 @@ def traces_of(paths: list[Path], wanted: Part) -> list[tuple[str, Workload]]:
     found = []
     for path in paths:
         whole = read_workload(path)
-        first, end = wanted(whole.duration_s)
-        if first >= end:
-            raise WorkloadError(f"{path}: {whole.duration_s} s are too few to take a part of")
-        found.append((path.name, whole.part(first, end - first)))
+        found.append((path.name, part_of(whole, path, *wanted(whole.duration_s))))
     return found
+
+
+def part_of(whole: Workload, path: Path, from_s: int, end_s: int) -> Workload:
+    """These seconds of a trace. Raises WorkloadError."""
+    if from_s >= end_s:
+        raise WorkloadError(f"{path}: {whole.duration_s} s are too few to take a part of")
+    return whole.part(from_s, end_s - from_s)

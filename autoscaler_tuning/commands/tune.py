@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, numbers, out, whole
+from autoscaler_tuning.commands.flags import Flags, number, numbers, out, spans, whole
 from autoscaler_tuning.commands.parts import part, traces_of
-from autoscaler_tuning.commands.world import add_world, teller, world_of
+from autoscaler_tuning.commands.world import add_world, teller, told_service_time, world_of
 from autoscaler_tuning.compare import Comparison
 from autoscaler_tuning.policies.elastic import ElasticConfig
 from autoscaler_tuning.policies.knobs import KpaKnobs
@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--part", part, "all", "all, first-two-thirds, last-third or FROM:TO in seconds")
     price = ElasticConfig().late_price
     flags.add("--late-price", number, price, f"pod-seconds that one late answer is worth; elastic takes {price:g}")
-    add_world(flags, numbers)
+    add_world(flags, spans)
     flags.add("--settings", whole, effort.settings, "random settings to begin with")
     flags.add("--seeds", whole, effort.seeds, "seeds of each trial")
     flags.add("--blocks", whole, effort.blocks, "blocks in time; all but the first are held back once")
@@ -41,9 +41,9 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     traces = traces_of(args.trace, args.part)
     traffic = [
-        Comparison(trace.counts, world_of(args, service_time_s), bounds=(), label=f"{name} at {service_time_s:g} s")
+        Comparison(trace.counts, world, bounds=(), label=f"{name}, {told_service_time(world)}")
         for name, trace in traces
-        for service_time_s in args.service_time_s
+        for world in (world_of(args, service_time_s) for service_time_s in args.service_time_s)
     ]
     said = teller()
     tuned = tune(traffic, args.late_price, Effort(args.settings, args.seeds, args.blocks, args.scales), said)

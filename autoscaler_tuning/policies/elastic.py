@@ -109,7 +109,9 @@ class Elastic:
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
         expected = np.array([self._forecast.expected(time_s) for time_s in times_s])
-        paths, weights = self._scenarios.draw(expected, self._forecast.level_rps)
+        paths, weights = self._scenarios.draw(
+            expected, self._forecast.level_rps, self.config.scenarios.factor / service_time_s
+        )
         paths = paths + obs.feasible_backlog_s / service_time_s
         served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
         price = self.config.late_price / horizon_s

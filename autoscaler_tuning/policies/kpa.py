@@ -3,6 +3,7 @@
 Source: knative/serving at 98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go, Scale().
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf, isfinite
 from typing import Literal
@@ -10,6 +11,9 @@ from typing import Literal
 from autoscaler_tuning.types import Decision, Observation, Second
 from autoscaler_tuning.windows import MaxWindow, TimedBuckets
 
+# Of up to so many pods every one is scraped; of more a sample, for a standard deviation of 10 and a margin of 2.5
+ALL_SCRAPED_PODS = 3
+SAMPLE_FACTOR = 1.96**2 * 100 / 25
 # Least and most of each setting, as Knative's webhook has them where it does.
 RANGES = {
     "target_value": (0.01, inf),
@@ -120,10 +124,26 @@ class KpaScaler:
         return floor(ready_pods * self._config.total_value - capacity - panic)
 
 
+def sample_size(pods: int) -> int:
+    """How many of these pods are scraped each second.
+
+    Source: pkg/autoscaler/metrics/sample_size.go: a sample of normally distributed values, 95 % sure.
+    """
+    return pods if pods <= ALL_SCRAPED_PODS else ceil(pods * SAMPLE_FACTOR / (pods + SAMPLE_FACTOR - 1))
+
+
+def scraped(by_pod: Sequence[float], index: int) -> float:
+    """What a sample says of all pods; Knative shuffles, here each second's sample begins where the last one ended."""
+    size = sample_size(len(by_pod))
+    sample = [by_pod[(index * size + one) % len(by_pod)] for one in range(size)]
+    return sum(sample) / size * len(by_pod)
+
+
 class Kpa:
     """The policy `kpa`: Knative's windows over what was reported each second, and Scale() every tick.
 
-    With pods every second is reported when it has ended, idle ones too, for their queue-proxies are scraped. What the
+    With pods every second is reported when it has ended, idle ones too, for their queue-proxies are scraped: all of
+    them up to three, then a sample, whose mean stands for all where requests went straight to the pods. What the
     activator counts it reports once a second as well, until a second was idle; the first request after that counts as a
     concurrency of 1 at once, and is taken off what its second reports later. So a single short request at rest is a
     load of 1, and without pods idle seconds are not seen at all. The caller asks out of turn when the first request
@@ -182,7 +202,13 @@ class Kpa:
             self._count_first(floor(obs.now_s))
 
     def _report(self, second: Second, ready_pods: int) -> None:
-        """What activator and queue-proxies say when the second has ended."""
+        """What activator or queue-proxies say when the second has ended."""
+        if second.by_pod:
+            self._counting = False
+            if self._is_scraped:
+                concurrency = scraped(second.by_pod, second.index)
+                self._add(second.index + 1, concurrency if self.config.metric == "concurrency" else second.arrivals)
+            return
         if not self._counting and second.arrivals:
             self._count_first(second.index)
         self._counting = self._counting or second.concurrency > 0

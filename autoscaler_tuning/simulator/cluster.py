@@ -90,7 +90,9 @@ class Cluster:
         arrived_before, request_seconds_before = self._second_began
         arrived, request_seconds = self._servers.arrived(end_s), self._servers.request_seconds(end_s)
         concurrency = max(0.0, request_seconds - request_seconds_before)
-        self._seconds.append(Second(index, arrived - arrived_before, concurrency if concurrency > 1e-6 else 0.0))
+        by_pod = self._servers.concurrency_by_pod(float(index), end_s)
+        concurrency = concurrency if concurrency > 1e-6 else 0.0
+        self._seconds.append(Second(index, arrived - arrived_before, concurrency, by_pod))
         self._second_began = arrived, request_seconds
         self._waiting.append((end_s, self._servers.waiting(end_s)))
 
@@ -116,12 +118,17 @@ class Cluster:
             pods=self._samples(now_s, busy),
         )
 
-    def cost(self, end_s: float) -> Cost:
-        """What was used up to end_s."""
-        ends_s = [end_s if pod.removed_s is None else min(end_s, pod.removed_s) for pod in self.pods]
-        pod_seconds = sum(max(0.0, stop_s - pod.started_s) for stop_s, pod in zip(ends_s, self.pods, strict=True))
-        terminating = sum(min(end_s, pod.gone_s or end_s) - min(end_s, pod.removed_s or end_s) for pod in self.pods)
-        return Cost(pod_seconds, terminating, len(self.pods) - self._config.initial_pods)
+    def cost(self, from_s: float, end_s: float) -> Cost:
+        """What was used between the two."""
+
+        def within(time_s: float | None) -> float:
+            return end_s if time_s is None else min(end_s, max(from_s, time_s))
+
+        return Cost(
+            pod_seconds=sum(within(pod.removed_s) - within(pod.started_s) for pod in self.pods),
+            terminating_pod_seconds=sum(within(pod.gone_s) - within(pod.removed_s) for pod in self.pods),
+            cold_starts=sum(from_s <= pod.started_s < end_s for pod in self.pods[self._config.initial_pods :]),
+        )
 
     def counts(self, end_s: float) -> tuple[PodCounts, ...]:
         """Pods and queue at each second and at the end, for the plots."""

@@ -23,6 +23,7 @@ class PodQueues:
         self._slots: dict[int, list[float]] = {}
         self._coming: list[tuple[float, int]] = []
         self._ends: dict[int, deque[float]] = {}
+        self._stays: list[tuple[float, float, int]] = []
         self.ready: list[int] = []
 
     def add(self, pod: int, ready_s: float, slots_s: list[float]) -> None:
@@ -57,9 +58,10 @@ class PodQueues:
         self._turns[worker] = (self._turns[worker] + 1) % len(self.ready)
         return self.ready[self._turns[worker]]
 
-    def freest_pod(self) -> int:
-        """The ready pod with the earliest free slot: where an activator sends, which does look."""
-        return min(self.ready, key=lambda pod: self._slots[pod][0])
+    def freest_pod(self) -> tuple[int, float]:
+        """The ready pod with the earliest free slot, where an activator sends, which does look; and when it is free."""
+        pod = min(self.ready, key=lambda one: self._slots[one][0])
+        return pod, self._slots[pod][0]
 
     def give(self, pod: int, now_s: float, service_s: float, held: bool) -> float | None:
         """When the pod ends a request that comes now; None if its queue is full.
@@ -72,9 +74,19 @@ class PodQueues:
         if not held and len(ends_s) >= self._concurrency * (1 + QUEUE_DEPTH):
             return None
         end_s = max(now_s, slots_s[0]) + service_s
+        self._stays.append((now_s, end_s, pod))
         heapreplace(slots_s, end_s)
         if ends_s and end_s < ends_s[-1]:
             insort(ends_s, end_s)  # a short request beside a long one
         else:
             ends_s.append(end_s)
         return end_s
+
+    def concurrency(self, from_s: float, to_s: float) -> tuple[float, ...]:
+        """Mean requests in each ready pod, waiting there included, over a time that no later call goes behind."""
+        there_s = dict.fromkeys(self.ready, 0.0)
+        for came_s, end_s, pod in self._stays:
+            if pod in there_s:
+                there_s[pod] += max(0.0, min(end_s, to_s) - max(came_s, from_s))
+        self._stays = [stay for stay in self._stays if stay[1] > to_s]
+        return tuple(spent_s / (to_s - from_s) for spent_s in there_s.values())

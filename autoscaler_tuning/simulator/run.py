@@ -24,7 +24,7 @@ def simulate(
     arrivals_s: shape (n,), ascending, at least one; in seconds from the start.
     The run lasts until the whole second after the last arrival, and longer only if requests are still unanswered;
     pod-seconds are counted up to its end. The same seed draws the same service times for each request, whatever
-    the policy does.
+    the policy does. The row tells of what came from config.judged_from_s on; what came before only taught the policy.
     Raises SimulationError.
     """
     if (
@@ -42,7 +42,9 @@ def simulate(
     loop.cluster.check(loop.now_s)
     done_s = loop.cluster.done_s
     done_s[done_s > end_s] = np.nan
-    row = summarise((name, "simulated"), arrivals_s, done_s, config.slo_s, loop.cluster.cost(end_s), notes)
+    judged = arrivals_s >= config.judged_from_s
+    cost = loop.cluster.cost(config.judged_from_s, end_s)
+    row = summarise((name, "simulated"), arrivals_s[judged], done_s[judged], config.slo_s, cost, notes)
     return Run(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
@@ -95,6 +97,8 @@ class ControlLoop:
 
     def _decide(self) -> None:
         decision = self._policy.decide(self.cluster.observe(self.now_s))
+        if not (isinstance(decision.pods, int) and decision.pods >= 0):
+            raise SimulationError(f"pods wanted must be whole and at least 0, was {decision.pods} ({decision.reason})")
         if self._config.actuation_s:
             self._decided.append((self.now_s + self._config.actuation_s, decision))
         else:

@@ -140,6 +140,10 @@ class Servers:
         left_sum_s = self._left_s - float(sum(one.end_s for one in busy))
         return now_s * (arrived - left) - self._arrived_sums_s[arrived] + left_sum_s
 
+    def concurrency_by_pod(self, from_s: float, to_s: float) -> tuple[float, ...]:
+        """Mean requests in each ready pod; empty where a queue in front of all holds them."""
+        return () if self._pod_queues is None else self._pod_queues.concurrency(from_s, to_s)
+
     def mean_service_s(self) -> float | None:
         """Mean time in a pod of the requests given out so far; None before the first."""
         return self._service_sum_s / self.served if self.served else None
@@ -154,7 +158,7 @@ class Servers:
         """Waiting requests that can still be answered in time."""
         too_old_s = now_s + self._config.service_time_s - self._config.slo_s
         if self._queue is not None:
-            return self._queue.feasible(too_old_s, self.arrivals_s)
+            return self._queue.feasible(now_s, too_old_s, self.arrivals_s)
         arrived = self.arrived(now_s)
         oldest = bisect_right(self.arrivals_s, too_old_s, self._next, arrived) if self._next < arrived else arrived
         return arrived - oldest
@@ -184,16 +188,19 @@ class Servers:
         self._service_sum_s += sum(service_s[first:request])
 
     def _advance_direct(self, until_s: float, queues: PodQueues) -> None:
-        """Each request to the pod whose turn it is; while no pod is ready it waits for one, as in the activator."""
+        """Each request to the pod whose turn it is; while no pod is ready they wait, and then for a slot, in order."""
         arrivals_s = self.arrivals_s
         while self._next < len(arrivals_s) and arrivals_s[self._next] <= until_s:
             request, came_s = self._next, arrivals_s[self._next]
             sent_s = queues.first_ready_s(max(came_s, self._last_start_s), until_s)
             if sent_s is None:
                 return
-            self._next, self._last_start_s = request + 1, sent_s
             waited = sent_s > came_s or came_s < self._direct_since_s
-            pod = queues.freest_pod() if waited else queues.next_pod(self._workers[request])
+            pod, free_s = queues.freest_pod() if waited else (queues.next_pod(self._workers[request]), 0.0)
+            sent_s = max(sent_s, free_s)
+            if sent_s > until_s:
+                return
+            self._next, self._last_start_s = request + 1, sent_s
             end_s = queues.give(pod, sent_s, self.service_s[request], waited)
             if end_s is None:
                 self.refused += 1
@@ -277,8 +284,11 @@ class _ByDeadline:
     def oldest(self) -> int:
         return (self._expired or self._feasible)[0]
 
-    def feasible(self, too_old_s: float, arrivals_s: list[float]) -> int:
+    def feasible(self, now_s: float, too_old_s: float, arrivals_s: list[float]) -> int:
         """Of those waiting, how many came at too_old_s or later."""
+        if self._patience_s < inf:
+            self._expire(now_s - self._patience_s, arrivals_s)
+            return len(self._feasible)
         return sum(1 for request in self._feasible if arrivals_s[request] >= too_old_s)
 
     def _expire(self, too_old_s: float, arrivals_s: list[float]) -> None:

@@ -11,7 +11,7 @@ from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.types import Order
 
 MAY_BE_0 = (
-    *("service_cv", "actuation_s", "start_serial_s", "readiness_delay_s", "termination_s"),
+    *("service_cv", "actuation_s", "start_serial_s", "readiness_delay_s", "termination_s", "judged_from_s"),
     *("queue_proxy_cpu_per_request_s", "cpu_per_start_s"),
 )
 ABOVE_0 = ("service_time_s", "slo_s", "cpu_limit_cores")
@@ -39,6 +39,7 @@ class SimConfig:
     cpu_per_request_s, queue_proxy_cpu_per_request_s, cpu_per_start_s: CPU time, for policies that look at CPU; a
         request's grows with its service time. A request without it computes all the time, at the pod's limit.
     cpu_limit_cores: no pod can use more.
+    judged_from_s: what came before this only teaches the policy, and counts for nothing in the row.
     """
 
     service_time_s: float = 0.1
@@ -63,6 +64,7 @@ class SimConfig:
     cpu_per_start_s: float = 0.5
     cpu_limit_cores: float = 1.0
     order: Order = "fifo"
+    judged_from_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_numbers()

@@ -61,7 +61,7 @@ def test_no_policy_undercuts_the_bounds_at_its_own_late_ratio() -> None:
 def test_fewer_late_answers_have_a_dearer_bound() -> None:
     arrivals_s = STEP.arrivals_s(0)
     bounds = Bounds(arrivals_s, np.full(len(arrivals_s), 0.1), bound_config(SIM), ("lp", "milp"))
-    strict, loose = bounds.of(row(late=0)), bounds.of(row(late=20))
+    strict, loose = bounds.of(row(late=0), 60.0), bounds.of(row(late=20), 60.0)
     assert strict.lp_bound_pod_seconds > loose.lp_bound_pod_seconds
     assert strict.milp_bound_pod_seconds > loose.milp_bound_pod_seconds
 
@@ -69,8 +69,8 @@ def test_fewer_late_answers_have_a_dearer_bound() -> None:
 def test_bounds_nobody_asked_for_and_loads_beyond_reason_have_none() -> None:
     arrivals_s = STEP.arrivals_s(0)
     service_s = np.full(len(arrivals_s), 0.1)
-    assert isnan(Bounds(arrivals_s, service_s, bound_config(SIM), ()).of(row()).lp_bound_pod_seconds)
-    overloaded = Bounds(np.zeros(3000), np.full(3000, 0.1), BoundConfig(max_pods=1), ("lp", "milp")).of(row())
+    assert isnan(Bounds(arrivals_s, service_s, bound_config(SIM), ()).of(row(), 60.0).lp_bound_pod_seconds)
+    overloaded = Bounds(np.zeros(3000), np.full(3000, 0.1), BoundConfig(max_pods=1), ("lp", "milp")).of(row(), 60.0)
     assert isnan(overloaded.milp_bound_pod_seconds)
     assert isnan(overloaded.ratio_to_bound)
 

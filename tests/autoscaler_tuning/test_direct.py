@@ -90,12 +90,24 @@ def test_a_removed_pod_finishes_its_queue_and_gets_nothing_more() -> None:
 
 
 def test_what_waits_when_the_activator_leaves_goes_where_a_slot_is_free_first() -> None:
-    servers = Servers(np.array([1.0, 1.0, 1.0, 1.06]), np.full(4, 0.1), WORLD)
+    servers = Servers(np.array([1.0, 1.0, 1.02]), np.array([0.1, 0.3, 0.1]), WORLD)
     servers.add(0, 0.0)
+    servers.add(1, 0.0)
     servers.advance(1.05)
     servers.turn_direct(True, 1.05)
     servers.advance(10)
-    assert servers.done_s == pytest.approx([1.1, 1.2, 1.3, 1.4])
+    assert servers.done_s == pytest.approx([1.1, 1.3, 1.2])
+
+
+def test_what_waits_for_a_pod_may_still_go_to_one_that_comes_later() -> None:
+    servers = Servers(np.full(30, 1.0), np.full(30, 0.1), WORLD)
+    servers.turn_direct(True, 0.0)
+    servers.add(0, 5.0)
+    servers.advance(6.0)
+    assert servers.waiting(6.0) == pytest.approx(20, abs=1)
+    servers.add(1, 6.0)
+    servers.advance(10.0)
+    assert max(servers.done_s) < 7.2  # 8.0 if all had gone to the first
 
 
 def test_what_pods_have_in_their_queues_when_the_activator_comes_they_keep() -> None:
@@ -104,6 +116,14 @@ def test_what_pods_have_in_their_queues_when_the_activator_comes_they_keep() -> 
     servers.turn_direct(False, 1.0)
     servers.advance(10)
     assert sorted(servers.done_s) == pytest.approx([1.1, 1.1, 1.2, 1.2])
+
+
+def test_and_they_are_counted_once() -> None:
+    servers = direct([1.0, 1.0], pods=1)
+    servers.advance(1.0)
+    servers.turn_direct(False, 1.0)
+    assert len(servers.in_flight(1.0)) == 2
+    assert servers.request_seconds(1.05) == pytest.approx(0.1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -132,6 +152,25 @@ def test_nothing_is_counted_twice_or_lost_whoever_stands_in_the_path(
         inside = np.sum((arrivals_s <= now_s) & (ends_s > now_s))
         assert servers.waiting(now_s) + len(servers.in_flight(now_s)) == inside
         servers.turn_direct(to_pods, now_s)
+
+
+def test_each_pod_tells_the_requests_it_has_waiting_ones_included() -> None:
+    servers = direct([1.5, 1.5, 1.5, 1.95], pods=2)
+    servers.advance(3.0)
+    assert servers.concurrency_by_pod(1.0, 2.0) == pytest.approx((0.1 + 0.05, 0.1 + 0.2))
+    assert servers.concurrency_by_pod(2.0, 3.0) == pytest.approx((0.05, 0.0))
+    servers.turn_direct(False, 3.0)
+    assert servers.concurrency_by_pod(3.0, 4.0) == ()
+
+
+def test_what_pods_tell_adds_up_to_what_the_service_holds() -> None:
+    arrivals_s = np.sort(np.random.default_rng(3).uniform(0, 20, 300))
+    servers = direct(arrivals_s.tolist(), pods=3)
+    for second in range(1, 22):
+        before = servers.request_seconds(second - 1.0)
+        servers.advance(float(second))
+        told = sum(servers.concurrency_by_pod(second - 1.0, float(second)))
+        assert told == pytest.approx(servers.request_seconds(float(second)) - before, abs=1e-6)
 
 
 def test_hpa_refuses_in_a_burst_what_a_shared_queue_would_have_kept() -> None:

@@ -1,4 +1,4 @@
-"""The rate forecast: level, trend, jumps, and a margin that its errors set."""
+"""The rate forecast: level, trend and jumps."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ def test_a_constant_rate_is_learnt() -> None:
 
 
 def test_a_jump_is_taken_over_at_once() -> None:
-    assert fed([4] * 20 + [40]).level_rps == pytest.approx(40)
+    jumped = fed([4] * 20 + [40])
+    assert jumped.jumped
+    assert jumped.level_rps == pytest.approx(40)
+    assert jumped.trend_rps_per_s == 0.0
 
 
 def test_a_small_rise_is_not_a_jump() -> None:
@@ -28,32 +31,27 @@ def test_a_small_rise_is_not_a_jump() -> None:
 
 def test_a_rising_rate_is_carried_on() -> None:
     forecast = fed([10 + 2 * second for second in range(30)])
-    assert forecast.upper_rps(30.0, 4.0) > forecast.level_rps + 4
+    assert forecast.expected(4.0) > 4.0 * (forecast.level_rps + 2)
 
 
 def test_a_falling_rate_is_not_carried_on() -> None:
     forecast = fed([100 - 3 * second for second in range(30)])
-    assert forecast.upper_rps(30.0, 10.0) >= forecast.level_rps
+    assert forecast.trend_rps_per_s < 0
+    assert forecast.expected(4.0) == pytest.approx(4.0 * forecast.level_rps)
 
 
-def test_updates_close_together_are_joined() -> None:
-    forecast = RateForecast(ForecastConfig())
-    forecast.update(0.0, 0)
-    forecast.update(0.01, 5)
-    assert forecast.level_rps == 0.0
-    forecast.update(1.0, 5)
-    assert forecast.level_rps == pytest.approx(5)
+def test_nothing_is_expected_before_anything_came() -> None:
+    assert fed([]).expected(5.0) == 0.0
+    assert fed([0] * 10).expected(5.0) == 0.0
 
 
-def test_the_margin_grows_where_forecasts_were_too_low_and_vanishes_where_they_were_right() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("gain", [0.0, -0.1, 1.1, float("nan")])
+def test_a_level_gain_outside_0_to_1_is_refused(gain: float) -> None:
+    with pytest.raises(ValueError, match="gains must be from 0 to 1"):
+        ForecastConfig(level_gain=gain)
 
-    def margin_after(counts: list[int]) -> float:
-        forecast = RateForecast(ForecastConfig(jump_sigmas=100))
-        for now_s, arrived in enumerate(np.cumsum([0, *counts]).tolist()):
-            forecast.update(float(now_s), arrived)
-            forecast.upper_rps(float(now_s), 3.0)
-        return forecast.margin()
 
-    assert margin_after([20] * 100) < 0.1
-    assert margin_after((rng.poisson(20, 100) * rng.choice([0, 3], 100)).tolist()) > 2
+@pytest.mark.parametrize("sigmas", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_jump_limit_is_refused(sigmas: float) -> None:
+    with pytest.raises(ValueError, match="jump limits must be above 0"):
+        ForecastConfig(jump_sigmas=sigmas)

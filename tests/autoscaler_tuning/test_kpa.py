@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler_tuning.policies.kpa import Kpa, KpaConfig, KpaScaler
+from autoscaler_tuning.policies.kpa import Kpa, KpaConfig, KpaScaler, sample_size, scraped
 from autoscaler_tuning.types import Decision, Observation, Second
 
 ONE = KpaConfig(target_value=1.0)
@@ -243,6 +243,30 @@ def test_requests_per_second_can_be_what_counts() -> None:
     busy = tuple(Second(index, 280, 9.0) for index in range(10))
     decision = kpa.decide(Observation(10.0, 1, 0, seconds=busy, arrived=2800))
     assert (decision.pods, decision.reason) == (2, "panic: 2 pods for rps 280.0 over 6 s")
+
+
+@pytest.mark.parametrize(("pods", "size"), [(0, 0), (1, 1), (3, 3), (4, 4), (5, 4), (10, 7), (100, 14), (1000, 16)])
+def test_of_many_pods_a_sample_is_scraped(pods: int, size: int) -> None:
+    assert sample_size(pods) == size
+
+
+def test_a_sample_stands_for_all_pods() -> None:
+    assert scraped([1.0, 2.0, 3.0], 5) == 6
+    assert scraped([2.0] * 10, 5) == pytest.approx(20)
+    assert scraped([9.0, *([0.0] * 9)], 0) == pytest.approx(9 / 7 * 10)
+    assert scraped([*([0.0] * 9), 9.0], 0) == 0
+
+
+def test_in_time_every_pod_is_in_a_sample() -> None:
+    idle_but_one = [[9.0 * (pod == busy) for pod in range(10)] for busy in range(10)]
+    for by_pod in idle_but_one:
+        assert sum(scraped(by_pod, second) for second in range(10)) == pytest.approx(90)
+
+
+def test_where_requests_go_straight_to_pods_the_queue_proxies_are_what_counts_and_nothing_is_a_first_request() -> None:
+    kpa = Kpa(replace(ONE, target_burst_capacity=0))
+    busy = tuple(Second(index, 5, 3.0, by_pod=(1.0, 2.0)) for index in range(10))
+    assert "concurrency 3.0 over 6 s" in kpa.decide(Observation(10.0, 1, 0, seconds=busy, arrived=50)).reason
 
 
 def test_newer_seconds_can_count_more() -> None:

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.elastic import Elastic
+from autoscaler_tuning.policies.zero import ScaleToZero
 from autoscaler_tuning.queueing import erlang_c
 from autoscaler_tuning.results import FloatArray, Run
+from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.run import simulate
 from autoscaler_tuning.simulator.servers import Servers
-from autoscaler_tuning.simulator.world import SimConfig, SimulationError
+from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
 from autoscaler_tuning.types import Decision, Observation, Order
 
 
@@ -170,18 +173,42 @@ def test_starting_pods_cost_too() -> None:
     assert run.row.cold_starts == 2
 
 
-def test_a_pod_that_is_stopped_finishes_what_it_serves() -> None:
+def test_a_pod_that_is_stopped_finishes_what_it_serves_and_lasts_as_long() -> None:
     @dataclass
-    class StopsAt:
-        interval_s: float = 1.0
+    class Pauses:
+        interval_s: float = 0.001
 
         def decide(self, obs: Observation) -> Decision:
-            return Decision(1 if obs.now_s < 5 else 0, "")
+            return Decision(0 if 5 <= obs.now_s < 15 else 1, "")
 
-    config = SimConfig(initial_pods=1, service_time_s=3.0, service_cv=0.0, termination_s=0.0)
-    run = simulate("stops", StopsAt(), np.array([4.0]), config, seed=0)
+    config = SimConfig(initial_pods=1, service_time_s=3.0, service_cv=0.0, termination_s=0.0, cold_start_s=(1.0, 1.0))
+    run = simulate("pauses", Pauses(), np.array([4.0, 20.0]), config, seed=0)
     assert run.row.lost == 0
-    assert run.row.pod_seconds + run.row.terminating_pod_seconds == pytest.approx(7.0)
+    assert [one.terminating_pods for one in run.pods[4:8]] == [0, 1, 0, 0]  # at 5, 6, 7 and 8 s
+    assert run.row.terminating_pod_seconds == pytest.approx(2.0, abs=0.01)
+    assert run.row.pod_seconds == pytest.approx(5 + (23 - 15), abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pods_that_still_start_are_stopped_before_those_that_are_ready(seed: int) -> None:
+    cluster = Cluster(SimConfig(), np.array([100.0]), np.random.default_rng(seed))
+    cluster.scale_to(5, 0.0)
+    first_ready_s = min(pod.ready_s for pod in cluster.pods)
+    cluster.scale_to(1, first_ready_s)
+    assert cluster.observe(first_ready_s).ready_pods == 1
+
+
+def test_of_ready_pods_the_newest_is_stopped_first() -> None:
+    cluster = Cluster(SimConfig(initial_pods=1, cold_start_s=(1.0, 1.0)), np.array([100.0]), np.random.default_rng(0))
+    cluster.scale_to(3, 5.0)
+    cluster.scale_to(1, 10.0)
+    assert [pod.removed_s for pod in cluster.pods] == [None, 10.0, 10.0]
+
+
+def test_pods_that_were_there_from_the_start_are_no_cold_starts() -> None:
+    row = simulate("two", Always(2), np.array([9.5]), SimConfig(initial_pods=2), 0).row
+    assert row.cold_starts == 0
+    assert row.pod_seconds == pytest.approx(20.0)
 
 
 def test_a_stopped_pod_lasts_as_long_as_its_queue_proxy() -> None:
@@ -203,6 +230,90 @@ def test_pods_that_start_together_wait_for_their_node() -> None:
     assert [counts.ready_pods for counts in run.pods[:5]] == [0, 0, 1, 3, 4]
 
 
+@pytest.mark.parametrize("pods", [-1, 2.5, float("nan")])
+def test_a_policy_that_wants_nonsense_is_stopped(pods: float) -> None:
+    with pytest.raises(SimulationError, match="pods wanted must be whole and at least 0, was"):
+        simulate("nonsense", Always(pods), np.array([1.0]), SimConfig(), 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arrivals_s", [[], [1.0, float("nan")], [float("inf")], [2.0, 1.0], [-1.0]], ids=str)
+def test_impossible_arrivals_are_refused(arrivals_s: list[float]) -> None:
+    with pytest.raises(SimulationError, match="arrivals must be finite, ascending and at least one: got"):
+        simulate("kpa", Always(1), np.array(arrivals_s), SimConfig(), 0)
+
+
+@pytest.mark.parametrize("order", ["fifo", "deadline"])
+def test_a_hundred_thousand_requests_in_a_second_are_served_or_lost_in_the_drain(order: Order) -> None:
+    arrivals_s = np.sort(np.random.default_rng(1).uniform(0, 1, 100_000))
+    row = simulate("crowd", Always(40), arrivals_s, SimConfig(initial_pods=40, order=order), 0).row
+    assert row.lost == 0
+    assert row.late_ratio > 0.99
+
+
+@pytest.mark.parametrize("arrivals_s", [[0.0], [0.5], [0.0, 3600.0], [7.0] * 50, [0.0, 0.0, 900.0]], ids=str)
+@pytest.mark.parametrize("policy", ["kpa", "hpa", "elastic"])
+def test_silence_gaps_and_a_single_second_are_traces_too(arrivals_s: list[float], policy: str) -> None:
+    spec = policy_named(policy)
+    run = simulate(policy, ScaleToZero(spec.make()), np.array(arrivals_s), SimConfig(order=spec.order), 0)
+    assert run.row.requests == len(arrivals_s)
+    assert run.row.lost <= 40  # hpa's queue-proxies refuse some of fifty at once
+    assert run.row.pod_seconds > 0
+
+
+def test_a_decision_acts_when_it_has_reached_the_pods() -> None:
+    config = SimConfig(cold_start_s=(1.0, 1.0), actuation_s=3.0)
+    run = simulate("late", Always(2, interval_s=0.001), np.array([9.5]), config, 0)
+    assert [(one.starting_pods, one.ready_pods) for one in run.pods[2:5]] == [(0, 0), (2, 0), (0, 2)]
+
+
+def test_a_first_request_asks_once_while_its_decision_is_on_the_way() -> None:
+    @dataclass
+    class Counts:
+        interval_s: float = 1000.0
+        asked: int = 0
+
+        def decide(self, obs: Observation) -> Decision:
+            self.asked += obs.waiting > 0
+            return Decision(int(obs.waiting > 0), "")
+
+    policy = Counts()
+    simulate("counts", policy, np.array([1.0, 1.1, 1.2]), SimConfig(actuation_s=3.0), 0)
+    assert policy.asked == 1
+
+
+@pytest.mark.parametrize("cv", [0.1, 0.5])
+def test_service_times_have_the_mean_and_the_variation_that_were_asked_for(cv: float) -> None:
+    drawn_s = service_times(SimConfig(service_time_s=0.2, service_cv=cv), np.random.default_rng(0), 200_000)
+    assert drawn_s.mean() == pytest.approx(0.2, rel=0.01)
+    assert drawn_s.std() / drawn_s.mean() == pytest.approx(cv, rel=0.02)
+
+
+def test_a_pod_is_ready_before_requests_reach_it() -> None:
+    config = SimConfig(cold_start_s=(1.0, 1.0), readiness_delay_s=0.5, service_cv=0.0)
+    run = simulate("one", Always(1, interval_s=0.001), np.array([0.0]), config, 0)
+    assert run.pods[1].ready_pods == 1
+    assert run.done_s[0] == pytest.approx(1.6, abs=0.01)
+
+
+def test_a_request_uses_cpu_while_it_is_served_and_the_queue_proxy_its_share() -> None:
+    @dataclass
+    class Watches:
+        interval_s: float = 0.5
+        cpu: tuple[float, ...] = ()
+
+        def decide(self, obs: Observation) -> Decision:
+            self.cpu = (*self.cpu, obs.pods[0].cpu_seconds or 0.0)
+            return Decision(1, "")
+
+    world: dict[str, float] = {"service_time_s": 1.0, "service_cv": 0.0, "cpu_per_start_s": 0.0}
+    shares = {"cpu_per_request_s": 0.5, "queue_proxy_cpu_per_request_s": 0.1}
+    for cpu, used_s in (({}, 1.0), (shares, 0.6)):
+        watch = Watches()
+        simulate("watch", watch, np.array([2.0, 9.5]), SimConfig(initial_pods=1, **world, **cpu), 0)  # type: ignore[arg-type]
+        assert (watch.cpu[3], watch.cpu[8]) == pytest.approx((0.0, used_s), abs=1e-9)
+        assert 0 < min(one for one in watch.cpu if one > 0) <= used_s / 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -210,6 +321,13 @@ def test_pods_that_start_together_wait_for_their_node() -> None:
         {"slo_s": float("nan")},
         {"cold_start_s": (3.0, 2.0)},
         {"concurrency": 0},
+        {"gateway_workers": 0},
+        {"actuation_s": -1.0},
+        {"cpu_limit_cores": 0.0},
+        {"cpu_per_request_s": 0.2},
+        {"cpu_per_request_s": float("nan")},
+        {"concurrency": 4, "cpu_per_request_s": 0.05},
+        {"service_samples_s": (0.1, float("inf"))},
         {"initial_pods": 9, "max_pods": 8},
     ],
 )

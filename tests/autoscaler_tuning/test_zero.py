@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.policies.hpa import Hpa
 from autoscaler_tuning.policies.kpa import Kpa, KpaConfig
 from autoscaler_tuning.policies.zero import ScaleToZero
@@ -137,6 +140,34 @@ def test_it_is_asked_as_often_as_its_policy_and_says_why_a_pod_stays() -> None:
 
 def test_without_fresh_signals_what_there_is_stays() -> None:
     assert ScaleToZero(Kpa()).decide(Observation(12.0, 3, 1, fresh=False)).pods == 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            *(st.floats(0, 200), st.floats(), st.integers(0, 50)),
+            *(st.integers(0, 9), st.integers(0, 9), st.booleans(), st.integers(0, 9)),
+        ),
+        max_size=30,
+    ),
+    st.sampled_from(["bounds", "kpa", "kpa without activator", "hpa"]),
+)
+def test_it_never_returns_nonsense(steps: list[tuple[float, float, int, int, int, bool, int]], name: str) -> None:
+    wants = Wants()
+    inner: dict[str, Policy] = {
+        "bounds": wants,
+        "kpa": Kpa(),
+        "kpa without activator": Kpa(KpaConfig(target_burst_capacity=0, scale_down_delay_s=10)),
+        "hpa": Hpa(),
+    }
+    policy, now_s, arrived = ScaleToZero(inner[name]), 0.0, 0
+    for elapsed_s, concurrency, arrivals, ready, starting, fresh, pods in steps:
+        now_s, arrived, wants.pods = now_s + elapsed_s, arrived + arrivals, pods
+        past = (Second(int(now_s), arrivals, min(concurrency, 1e9)),)
+        decision = policy.decide(Observation(now_s + 1, ready, starting, past, arrived, arrivals, fresh=fresh))
+        assert isinstance(decision.pods, int)
+        assert decision.pods >= 0
+        assert decision.reason
 
 
 @pytest.mark.parametrize("name", ["stable_window_s", "grace_s", "retention_s"])

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -79,18 +79,18 @@ def simpys(arrivals_s: FloatArray) -> tuple[float, FloatArray]:
     done_s = np.empty(len(arrivals_s))
     looks = []
 
-    def request(number: int) -> Iterator[simpy.Event]:
+    def request(number: int) -> Generator[simpy.Event, None, None]:
         with pods.request() as turn:
             yield turn
             yield env.timeout(SERVICE_S)
         done_s[number] = env.now
 
-    def source() -> Iterator[simpy.Event]:
+    def source() -> Generator[simpy.Event, None, None]:
         for number, (before_s, at_s) in enumerate(pairwise([0.0, *arrivals_s.tolist()])):
             yield env.timeout(at_s - before_s)
             env.process(request(number))
 
-    def look() -> Iterator[simpy.Event]:
+    def look() -> Generator[simpy.Event, None, None]:
         while True:
             looks.append((len(pods.queue), pods.count))
             yield env.timeout(Pinned.interval_s)
