@@ -48,7 +48,7 @@ cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started f
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
-comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
+comparison: $(STAMP)  ## write docs/comparison.md anew; about an hour
 	scripts/comparison
 lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/ruff check .
@@ -56,4 +56,4 @@ lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove what the other targets made
-	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-simulator.json
+	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-simulator.json bench-loadgen.json

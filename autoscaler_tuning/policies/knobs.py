@@ -86,5 +86,5 @@ def annotation_of(field_name: str) -> str:
     return field_name.removesuffix("_s").replace("_", "-")
 
 
-# The policy `kpa-tuned`, the stronger of two sets that `tune` found; docs/kpa-tuned.md has the commands and the figures.
+# The policy `kpa-tuned`, the stronger of two sets that `tune` found: docs/kpa-tuned.md has commands and figures.
 KPA_TUNED = KpaKnobs(window_s=6.0, panic_window_percentage=17.0, min_scale=4)
