@@ -19,7 +19,7 @@ from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.elastic import Elastic
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Observation
-from function.engines import FILES, load_engine
+from function.engines import load_engine
 from function.images import preprocess
 from loadgen.arrivals import arrival_times
 from loadgen.workload import read_workload

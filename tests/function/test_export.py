@@ -38,7 +38,8 @@ def test_a_file_that_holds_no_weights_ends_with_one_line(tmp_path: Path, capsys:
 
 
 def test_a_users_weights_are_taken_and_named_by_their_hash(model_dir: Path, tmp_path: Path) -> None:
-    from function.export import from_file, sha256  # noqa: PLC0415
+    from function.export import from_file  # noqa: PLC0415
+    from function.manifest import sha256  # noqa: PLC0415
 
     weights = model_dir / "resnet18.pth"
     _, source = from_file(weights)
