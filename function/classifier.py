@@ -19,7 +19,7 @@ from function.variants import FLOAT32, Variant
 __all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
 
 TOP = 5
-# Of the warm-up's logits, in standard deviations of torch's: rounding, and enough for int8 to be itself but not nonsense.
+# Of the warm-up's logits, in standard deviations of torch's: rounding, and room for int8 to be itself but not nonsense.
 MOST_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
 
 

@@ -5,8 +5,12 @@ from pathlib import Path, PurePosixPath
 
 # What decides which machine code engines run, and so what a file that was prepared on another machine may hold.
 FEATURES = frozenset(
-    "avx avx2 fma avx512f avx512bw avx512dq avx512vl avx_vnni avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8 "
-    "amx_bf16 asimd asimddp asimdhp bf16 i8mm sve".split()
+    {
+        *("avx", "avx2", "fma", "avx_vnni"),
+        *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+        *("amx_tile", "amx_int8", "amx_bf16"),
+        *("asimd", "asimddp", "asimdhp", "bf16", "i8mm", "sve"),
+    }
 )
 VNNI = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
 # On a CPU with avx512_bf16 but no AMX, OpenVINO took 42 ms in bfloat16 and 26 in float32: only AMX is worth it.

@@ -145,7 +145,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="function.export", description="Write the files that a pod serves from.")
     parser.add_argument(
-        "--weights", metavar="imagenet|random|FILE", help="default imagenet; with --int8, those that are in --out already"
+        "--weights",
+        metavar="imagenet|random|FILE",
+        help="default imagenet; with --int8, those that are in --out already",
     )
     parser.add_argument("--seed", type=int, default=0, help="of random weights")
     parser.add_argument("--int8", action="store_true", help="also write the network in int8; needs --calibrate")

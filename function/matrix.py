@@ -75,6 +75,12 @@ def run(trial: Trial, variants: Sequence[Variant]) -> list[Row]:
     return [_row(variant, starts_s[variant], found[variant], reference) for variant in variants]
 
 
+def alone_s(trial: Trial, variant: Variant) -> float:
+    """Seconds from the start of a process with this engine alone to its first classification."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _try(trial, variant, 0, Path(folder))[0]
+
+
 def _try(trial: Trial, variant: Variant, count: int, folder: Path) -> tuple[float, dict[str, list[float]]]:
     """Seconds to the first answer, and what function.trial wrote. Source of the names: function.trial."""
     listed, out = folder / "photographs", folder / "found.json"
@@ -95,9 +101,7 @@ def _try(trial: Trial, variant: Variant, count: int, folder: Path) -> tuple[floa
     return answered_s, json.loads(out.read_text()) if count else {}
 
 
-def _row(
-    variant: Variant, starts_s: list[float], found: dict[str, list[float]], reference: list[float] | None
-) -> Row:
+def _row(variant: Variant, starts_s: list[float], found: dict[str, list[float]], reference: list[float] | None) -> Row:
     infer_ms = 1000 * np.array(found["infer_s"])
     logits = np.array(found["logits"], np.float32)
     return Row(
@@ -108,7 +112,9 @@ def _row(
         p99_ms=float(np.percentile(infer_ms, 99)),
         images_per_s=float(np.array(found["images_per_s"])),
         resident_mib=float(np.array(found["resident_bytes"])) / 2**20,
-        agreement=None if reference is None else agreement(variant, list(np.array(reference, np.float32)), list(logits)),
+        agreement=None
+        if reference is None
+        else agreement(variant, list(np.array(reference, np.float32)), list(logits)),
     )
 
 
@@ -130,7 +136,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     found = row.agreement
-    verdict = "no torch" if found is None else "not judged" if not found.judged else "passed" if found.passed else "REFUSED"
+    verdict = (
+        "no torch" if found is None else "not judged" if not found.judged else "passed" if found.passed else "REFUSED"
+    )
     return (
         row.engine,
         row.precision,

@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"function.prepare: {error}\n")
         return 1
     assert manifest.prepared is not None
-    sys.stdout.write(
-        f"{model_dir}: prepared for onnxruntime {manifest.prepared.engine_version} on {' '.join(manifest.prepared.cpu)}\n"
-    )
+    sys.stdout.write(f"{model_dir}: prepared for onnxruntime {ort.__version__} on {' '.join(manifest.prepared.cpu)}\n")
     return 0
 
 

@@ -69,7 +69,7 @@ class Background:
 
 
 def load_native(engine: str) -> None:
-    """Map the engine's library and relocate it, which ctypes does without holding the interpreter; `import` holds it."""
+    """Map and relocate the engine's library, which ctypes does without holding the interpreter; `import` holds it."""
     spec = find_spec(engine)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for library in Path(folder).glob(NATIVE.get(engine, "no library")):

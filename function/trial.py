@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measured(engine: Engine, paths: Sequence[Path], count: int) -> dict[str, object]:
-    """Seconds of each of count inferences, images a second with their decoding, MiB resident, logits of each photograph."""
+    """Seconds of each inference, images a second with their decoding, bytes resident, logits of each photograph."""
     bodies = [path.read_bytes() for path in paths]
     infer_s: list[float] = []
     began_s = time.perf_counter()

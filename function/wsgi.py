@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from function.classifier import ImageClassifier
+    from function.engines import Engine
 
 # gunicorn stops for good when a worker ends with this code; with any other it would start it again and again.
 WORKER_BOOT_ERROR = 3
@@ -58,7 +59,7 @@ def load(start: ColdStart, background: Background, config: Config, plan: Plan) -
 
         from function import classifier  # noqa: PLC0415
 
-    def warm_up() -> classifier.Engine:
+    def warm_up() -> Engine:
         with start.phase("engine"):
             classifier.import_engine(plan)
         with start.phase("weights"):
@@ -70,7 +71,7 @@ def load(start: ColdStart, background: Background, config: Config, plan: Plan) -
 
     warmed = background.start(warm_up)
     with start.phase("imports"):
-        import function.app  # noqa: PLC0415
+        import function.app  # noqa: F401, PLC0415
     verified.result()
     return classifier.classifier_of(plan, warmed.result(), config.max_pixels, config.pad_service_s)
 

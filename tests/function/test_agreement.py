@@ -50,7 +50,8 @@ def engine(request: pytest.FixtureRequest, model_dir: Path) -> Engine:
 
 def all_agree(engine: Engine, reference: Callable[[Path], Logits], folder: Path) -> bool:
     return all(
-        agrees(engine.infer(preprocess(path.read_bytes(), MANY, exact=True)), reference(path)) for path in photographs(folder)
+        agrees(engine.infer(preprocess(path.read_bytes(), MANY, exact=True)), reference(path))
+        for path in photographs(folder)
     )
 
 

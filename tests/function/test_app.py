@@ -56,7 +56,13 @@ def test_a_photograph_is_answered(client: FlaskClient, fake: Fake, request_: dic
         "label": "golden retriever",
         "confidence": 0.8917,
         "top": [{"label": "golden retriever", "confidence": 0.8917}, {"label": "cat", "confidence": 0.1}],
-        "model": {"name": "resnet18", "version": "random-seed-0", "weights": "RANDOM WEIGHTS", "engine": "fake", "precision": "float32"},
+        "model": {
+            "name": "resnet18",
+            "version": "random-seed-0",
+            "weights": "RANDOM WEIGHTS",
+            "engine": "fake",
+            "precision": "float32",
+        },
     }
     assert answer.headers["Server-Timing"] == "pre;dur=2.1, infer;dur=11.8, post;dur=0.2"
 

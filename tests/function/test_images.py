@@ -254,7 +254,9 @@ def test_decoding_smaller_changes_a_photograph_as_little_as_saving_it_once_more_
     smaller, saved = [], []
     for path in photographs(shared_dir / "images")[::3]:
         with Image.open(path) as photograph:
-            large = encoded(photograph.convert("RGB").resize((1920, 1440), Image.Resampling.LANCZOS), "JPEG", quality=85)
+            large = encoded(
+                photograph.convert("RGB").resize((1920, 1440), Image.Resampling.LANCZOS), "JPEG", quality=85
+            )
         exact = preprocess(large, MANY, exact=True)
         smaller.append(rms(preprocess(large, MANY), exact))
         with Image.open(io.BytesIO(large)) as again:

@@ -69,7 +69,11 @@ def test_the_command_records_what_auto_looks_at(
     out = capsys.readouterr().out
     assert "openvino float32: resnet18.xml is missing" in out
     assert "onnxruntime int8: resnet18.int8.onnx is missing; write it with: python -m function.export" in out
-    assert [row["engine"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["onnxruntime", "torch", "torch"]
+    assert [row["engine"] for row in json.loads((tmp_path / "rows.json").read_text())] == [
+        "onnxruntime",
+        "torch",
+        "torch",
+    ]
     recorded = read_manifest(model).agreement("onnxruntime", "float32")
     assert recorded is not None
     assert (recorded.photographs, recorded.judged) == (4, False)

@@ -1,7 +1,6 @@
 """Weights as ONNX Runtime leaves them after its optimisation on this CPU: the same answers, mapped, and only here."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -95,7 +94,7 @@ def test_it_can_be_prepared_anew_without_torch(model: Path, capsys: pytest.Captu
     assert main([str(model)]) == 0
     assert "prepared for onnxruntime" in capsys.readouterr().out
     assert read_manifest(model).prepared == before.prepared
-    assert os.path.getsize(model / PREPARED[1]) < 48_000_000  # written anew, not appended
+    assert (model / PREPARED[1]).stat().st_size < 48_000_000  # written anew, not appended
 
 
 def test_nothing_is_prepared_from_a_file_that_was_changed(
