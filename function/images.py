@@ -52,7 +52,7 @@ def preprocess(body: bytes, max_pixels: int, exact: bool = False) -> Tensor:
     nothing was decoded smaller.
     """
     size, image = _decoded(body, max_pixels, exact)
-    return _normalised(_cropped(image.resize(_resized(size), Image.Resampling.BILINEAR)))
+    return _normalised(_middle(image, size))
 
 
 def _decoded(body: bytes, max_pixels: int, exact: bool) -> tuple[tuple[int, int], Image.Image]:
@@ -119,9 +119,16 @@ def _resized(size: tuple[int, int]) -> tuple[int, int]:
     return RESIZE * width // shorter, RESIZE * height // shorter
 
 
-def _cropped(image: Image.Image) -> Image.Image:
-    left, top = (round((side - CROP) / 2) for side in image.size)
-    return image.crop((left, top, left + CROP, top + CROP))
+def _middle(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle 224 x 224 of the picture resized. size: what the picture has in full."""
+    wide, high = _resized(size)
+    left, top = round((wide - CROP) / 2), round((high - CROP) / 2)
+    if image.size == size:
+        return image.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + CROP, top + CROP))
+    # What was decoded smaller is not exact to the last bit anyway: here the rest is not even computed.
+    across, down = image.width / wide, image.height / high
+    box = (left * across, top * down, (left + CROP) * across, (top + CROP) * down)
+    return image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=box)
 
 
 def _normalised(image: Image.Image) -> Tensor:
