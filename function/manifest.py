@@ -69,8 +69,7 @@ class Manifest:
 
     def agreement(self, engine: str, precision: str) -> Agreement | None:
         """As it was measured last; None if it never was."""
-        found = [one for one in self.agreements if (one.engine, one.precision) == (engine, precision)]
-        return found[-1] if found else None
+        return next((one for one in self.agreements if (one.engine, one.precision) == (engine, precision)), None)
 
     def with_agreements(self, measured: list[Agreement]) -> "Manifest":
         """Those measured now, and of the others what was known before."""

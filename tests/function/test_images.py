@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,9 @@ def test_grey_is_seen_as_grey_in_each_channel() -> None:
 
 def test_grey_of_sixteen_bits_is_seen_as_grey_of_eight() -> None:
     grey = upright().convert("L")
+    grey.paste(255, (0, 0, 100, 100))
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    assert np.abs(preprocess(encoded(deep), MANY) - preprocess(encoded(grey), MANY)).max() < 0.05
+    assert (preprocess(encoded(deep), MANY) == preprocess(encoded(grey), MANY)).all()
 
 
 def test_black_and_white_is_seen_as_black_and_white() -> None:
@@ -213,7 +215,7 @@ def test_what_is_no_photograph_is_refused_with_rule_and_value(body: bytes, words
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (100, 1), (1, 100), (224, 224), (25600, 256)])
+@pytest.mark.parametrize("size", [(1, 1), (100, 1), (1, 100), (224, 224), (2560, 256)])
 def test_odd_shapes_are_classified_all_the_same(size: tuple[int, int]) -> None:
     assert preprocess(encoded(Image.new("RGB", size)), MANY).shape == (1, 3, 224, 224)
 
@@ -235,17 +237,19 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("body", "most_mib"),
+    ("make", "most_mib"),
     [
-        pytest.param(bomb(20000, 20000), 2, id="a bomb"),
-        pytest.param(encoded(Image.new("L", (30000, 1))), 2, id="a line"),
-        pytest.param(encoded(Image.new("RGB", (25600, 256))), 80, id="as long as is allowed"),
-        pytest.param(encoded(Image.new("RGB", (7000, 7000)), "JPEG"), 80, id="a JPEG of 49 million pixels"),
-        pytest.param(encoded(Image.new("RGBA", (7000, 7000))), 420, id="a PNG of 49 million pixels"),
+        pytest.param(lambda: bomb(20000, 20000), 2, id="a bomb"),
+        pytest.param(lambda: encoded(Image.new("L", (30000, 1))), 2, id="a line"),
+        pytest.param(lambda: encoded(Image.new("RGB", (25600, 256))), 80, id="as long as is allowed"),
+        pytest.param(lambda: encoded(Image.new("RGB", (7000, 7000)), "JPEG"), 80, id="a JPEG of 49 million pixels"),
+        pytest.param(
+            lambda: encoded(Image.new("RGBA", (7000, 7000)), compress_level=1), 420, id="a PNG of 49 million pixels"
+        ),
     ],
 )
-def test_memory_is_bounded(body: bytes, most_mib: int) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED], input=body, capture_output=True, check=True)
+def test_memory_is_bounded(make: Callable[[], bytes], most_mib: int) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], input=make(), capture_output=True, check=True)
     assert int(done.stdout) <= most_mib
 
 

@@ -51,7 +51,9 @@ def test_the_age_of_a_process_is_told_in_seconds() -> None:
 def test_steps_in_the_background_run_in_their_order_and_leave_no_thread() -> None:
     background, done = Background(), list[int]()
     first, second = background.start(lambda: done.append(1)), background.start(lambda: done.append(2))
+    slow = background.start(lambda: sum(range(10**6)))
     background.close()
+    assert slow.done()
     assert (first.result(), second.result(), done) == (None, None, [1, 2])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cold-start")]
 
