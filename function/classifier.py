@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from function.engines import FILES, Engine, Logits, first_installed, load_engine
-from function.images import preprocess
+from function.images import pixels, preprocess
 
 TOP = 5
 
@@ -49,10 +49,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels, likeliest first, and how long it took."""
+    """The labels, likeliest first, how long it took, and the image's width times height."""
 
     top: tuple[Ranked, ...]
     timing: Timing
+    pixels: int
 
 
 class Classifier(Protocol):
@@ -88,7 +89,7 @@ class ImageClassifier:
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
         timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing)
+        return Classification(top, timing, pixels(body))
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
@@ -138,15 +139,3 @@ def _verify(path: Path, manifest: dict[str, str]) -> None:
     expected = manifest.get(path.name, "nothing of it")
     if found != expected:
         raise ModelError(f"{path} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}...")
-
-
-def as_json(result: Classification, model: ModelInfo) -> dict[str, object]:
-    """The answer of /predict."""
-    best = result.top[0]
-    return {
-        "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
-        "label": best.label,
-        "confidence": best.confidence,
-        "top": [asdict(rank) for rank in result.top],
-        "model": asdict(model),
-    }

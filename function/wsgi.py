@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from function.app import create_app
 from function.classifier import ModelError, load_classifier
-from function.config import Config, ConfigError
+from function.config import Config, ConfigError, HttpConfig
 from function.metrics import Metrics
 from function.startup import ColdStart
 
@@ -25,14 +25,14 @@ log = logging.getLogger("gunicorn.error")
 def build() -> Flask:
     """Load the model, warm it up, and build the app around it."""
     cold_start = ColdStart()
-    config = Config.from_env(os.environ)
+    config, http = Config.from_env(os.environ), HttpConfig.from_env(os.environ)
     classifier = load_classifier(
         config.model_dir, config.engine, config.engine_threads, config.max_pixels, config.pad_service_s
     )
     cold_start.mark("model")
     registry = CollectorRegistry()
     metrics = Metrics(registry, classifier.model)
-    app = create_app(classifier, metrics, registry, config.max_body_bytes, config.pod_name)
+    app = create_app(classifier, metrics, registry, http)
     cold_start.mark("app")
     for phase, seconds in cold_start.phases_s.items():
         metrics.cold_start.labels(phase).set(seconds)
