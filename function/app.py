@@ -56,7 +56,7 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
 
     def classify(images: Sequence[bytes]) -> Sequence[Classification]:
         if len(images) > http.max_images:
-            raise RefusedError(f"a request may have at most {http.max_images} images, this has {len(images)}", 413)
+            raise RefusedError(f"a request may have at most {http.max_images} images, this has {len(images)}")
         results = []
         for index, image in enumerate(images, 1):
             try:
@@ -111,8 +111,10 @@ def _received() -> Received:
         return Received(headers, request.get_data())
     uploads = tuple(bytes(file.read()) for file in request.files.getlist(FIELD))
     if not uploads:
-        found = ", ".join(sorted({*request.files, *request.form})) or "none"
-        raise BadRequest(f"the form must have a file in its field {FIELD!r}; fields found: {found}")
+        found = [*request.files, *(f"{name} (without a file name)" for name in request.form)]
+        raise BadRequest(
+            f"the form must have a file in its field {FIELD!r}; fields found: {', '.join(found) or 'none'}"
+        )
     return Received(headers, b"", uploads)
 
 

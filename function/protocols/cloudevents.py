@@ -86,7 +86,9 @@ def image_of(event: BaseCloudEvent, service: Service) -> bytes | None:
     if event.get_type() == CLASSIFIED:
         return None
     media_type, data = _media_type(event.get_datacontenttype()), event.get_data()
-    link = event.get_extension("dataref") or (data.get("url") if isinstance(data, dict) else None)
+    link = event.get_extension("dataref")
+    if link is None and isinstance(data, dict):
+        link = data.get("url")
     if link is not None:
         return service.fetch(str(link))
     if not (media_type.startswith("image/") or media_type == OCTETS or (not media_type and isinstance(data, bytes))):

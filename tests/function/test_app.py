@@ -49,12 +49,20 @@ def test_health_is_told(client: FlaskClient, path: str) -> None:
     [
         pytest.param("POST", "/predict", {}, 400, "no image", id="no body"),
         pytest.param("POST", "/predict", form(name="photo"), 400, "'file'; fields found: photo", id="wrong field"),
+        pytest.param(
+            "POST",
+            "/predict",
+            {"data": {"file": "x"}, "content_type": "multipart/form-data"},
+            400,
+            "found: file (without a file name)",
+            id="text",
+        ),
         pytest.param("POST", "/predict", form(b""), 400, "not an image: 0 bytes", id="empty file"),
         pytest.param("POST", "/predict", form(b"bad"), 400, "not an image: 3 bytes", id="no image"),
         pytest.param(
             "POST", "/predict", form(b"one", b"bad"), 400, "image 2 of 2: not an image: 3 bytes", id="one of two"
         ),
-        pytest.param("POST", "/predict", form(*[b"x"] * 4), 413, "at most 3 images, this has 4", id="too many"),
+        pytest.param("POST", "/predict", form(*[b"x"] * 4), 400, "at most 3 images, this has 4", id="too many"),
         pytest.param(
             "POST", "/predict", {"data": b"x" * 1001}, 413, "at most 1000 bytes, this has 1001", id="too large"
         ),

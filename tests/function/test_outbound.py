@@ -69,7 +69,7 @@ def host() -> Iterator[tuple[str, type[Host]]]:
     """HOST:PORT, and the handler that remembers."""
     handler = type("One", (Host,), {"posted": [], "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"127.0.0.1:{server.server_port}", handler
         server.shutdown()
 

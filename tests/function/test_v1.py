@@ -59,7 +59,7 @@ def test_several_instances_are_answered_in_their_order(client: FlaskClient, fake
         (b'{"instances": [{"b64": "YQ==!!"}]}', 400, "must be an image in base64, was 'YQ==!!'"),
         (b'{"instances": [{"image": {"image": {"b64": "YQ=="}}}]}', 400, "instances[0].image.image must be"),
         (b'{"instances": ["YmFk"]}', 400, "not an image: 3 bytes"),
-        (b'{"instances": ["YQ==", "YQ==", "YQ==", "YQ=="]}', 413, "at most 3 images, this has 4"),
+        (b'{"instances": ["YQ==", "YQ==", "YQ==", "YQ=="]}', 400, "at most 3 images, this has 4"),
     ],
 )
 def test_the_rest_is_refused_with_rule_and_value(client: FlaskClient, body: bytes, status: int, words: str) -> None:
