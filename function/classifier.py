@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,8 @@ from function.engines import FILES, Engine, Logits, first_installed, load_engine
 from function.images import pixels, preprocess
 
 TOP = 5
+# Larger images are decoded one at a time: four of the largest at once would take 1.6 GB, more than a pod may have.
+LARGE_PIXELS = 4_000_000
 
 
 class ModelError(Exception):
@@ -74,12 +77,14 @@ class ImageClassifier:
         self.model = model
         self._engine, self._labels = engine, labels
         self._max_pixels, self._pad_service_s = max_pixels, pad_service_s
-        self._slot = Lock()
+        self._slot, self._large_slot = Lock(), Lock()
 
     def classify(self, body: bytes) -> Classification:
         """Raises ImageError for bytes that are no photograph."""
         began_s = time.perf_counter()
-        image = preprocess(body, self._max_pixels)
+        size_pixels = pixels(body)
+        with self._large_slot if size_pixels > LARGE_PIXELS else nullcontext():
+            image = preprocess(body, self._max_pixels)
         decoded_s = time.perf_counter()
         with self._slot:
             logits = self._engine.infer(image)
@@ -89,7 +94,7 @@ class ImageClassifier:
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
         timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing, pixels(body))
+        return Classification(top, timing, size_pixels)
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:

@@ -1,6 +1,7 @@
 """From the bytes of a photograph to what the network takes in; numpy and Pillow only."""
 
 import io
+import struct
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,12 @@ CROP: Final = 224
 MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 RGB: Final = 3
+# Only JPEG can be decoded smaller. Of the others WebP takes most: four times its pixels in RGBA, 400 MB at this many.
+MOST_PIXELS_WHOLE: Final = 25_000_000
+# What Pillow raises for bytes that are not what they seem.
+BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+# Resizing the shorter side to 256 makes the longer one so many times 256: 20 MB at most.
+MOST_SIDES_RATIO: Final = 100
 
 
 class ImageError(ValueError):
@@ -32,9 +39,12 @@ def preprocess(body: bytes, max_pixels: int) -> Tensor:
 
 
 def pixels(body: bytes) -> int:
-    """Width times height, from the header alone, of bytes that preprocess took."""
-    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-        return image.width * image.height
+    """Width times height, from the header alone; 0 where there is none that can be read."""
+    try:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            return image.width * image.height
+    except (*BROKEN, Image.DecompressionBombError):
+        return 0
 
 
 def _decoded(body: bytes, max_pixels: int) -> Image.Image:
@@ -44,8 +54,7 @@ def _decoded(body: bytes, max_pixels: int) -> Image.Image:
         # the header alone: pixels are not decoded before their number is known
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(f"an image may have at most {max_pixels} pixels, this has {width} x {height}")
+            _refuse_size(width, height, max_pixels if image.format == "JPEG" else min(max_pixels, MOST_PIXELS_WHOLE))
             image.draft("RGB", None)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
@@ -53,10 +62,19 @@ def _decoded(body: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(f"an image may have at most {max_pixels} pixels: {error}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"not an image: {len(body)} bytes that begin with {body[:8]!r}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except BROKEN as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"the image is broken: {error} ({len(body)} bytes)") from error
+
+
+def _refuse_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(f"an image may have at most {max_pixels} pixels, this has {width} x {height}")
+    if max(width, height) > MOST_SIDES_RATIO * min(width, height):
+        raise ImageError(
+            f"an image's longer side may be at most {MOST_SIDES_RATIO} times the shorter, this has {width} x {height}"
+        )
 
 
 def _rgb(image: Image.Image) -> Image.Image:

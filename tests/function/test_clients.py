@@ -40,7 +40,7 @@ def told(pod: Pod, samples_dir: Path) -> Any:
         if os.environ.get("CI"):
             pytest.fail("continuous integration must not leave this out: make clients")
         pytest.skip("needs KServe's client in an environment of its own: make clients")
-    command = [python, "tests/clients/kserve_client.py", pod.url, samples_dir / "cat.jpg"]
+    command = [str(python), "tests/clients/kserve_client.py", pod.url, str(samples_dir / "cat.jpg")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
