@@ -16,8 +16,9 @@ CROP: Final = 224
 MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 RGB: Final = 3
-# Only JPEG can be decoded smaller. Of the others WebP takes most: four times its pixels in RGBA, 400 MB at this many.
+# Only JPEG can be decoded smaller. The others take up to 12 bytes a pixel, WebP 20: never more than 300 MB.
 MOST_PIXELS_WHOLE: Final = 25_000_000
+MOST_PIXELS_WEBP: Final = 15_000_000
 # What Pillow raises for bytes that are not what they seem.
 BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 # Resizing the shorter side to 256 makes the longer one so many times 256: 20 MB at most.
@@ -54,7 +55,7 @@ def _decoded(body: bytes, max_pixels: int) -> Image.Image:
         # the header alone: pixels are not decoded before their number is known
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             width, height = image.size
-            _refuse_size(width, height, max_pixels if image.format == "JPEG" else min(max_pixels, MOST_PIXELS_WHOLE))
+            _refuse_size(width, height, _most_pixels(image.format, max_pixels))
             image.draft("RGB", None)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
@@ -66,6 +67,13 @@ def _decoded(body: bytes, max_pixels: int) -> Image.Image:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"the image is broken: {error} ({len(body)} bytes)") from error
+
+
+def _most_pixels(kind: str | None, max_pixels: int) -> int:
+    """By what decoding it costs."""
+    if kind == "JPEG":
+        return max_pixels
+    return min(max_pixels, MOST_PIXELS_WEBP if kind == "WEBP" else MOST_PIXELS_WHOLE)
 
 
 def _refuse_size(width: int, height: int, max_pixels: int) -> None:

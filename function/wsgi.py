@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from function.app import create_app
 from function.classifier import ModelError, load_classifier
 from function.config import Config, ConfigError, HttpConfig
+from function.memory import return_large_blocks
 from function.metrics import Metrics
 from function.startup import ColdStart
 
@@ -24,6 +25,7 @@ log = logging.getLogger("gunicorn.error")
 
 def build() -> Flask:
     """Load the model, warm it up, and build the app around it."""
+    return_large_blocks()
     cold_start = ColdStart()
     config, http = Config.from_env(os.environ), HttpConfig.from_env(os.environ)
     classifier = load_classifier(

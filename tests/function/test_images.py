@@ -106,6 +106,11 @@ def bomb(width: int, height: int) -> bytes:
         pytest.param(bomb(100, 100), "broken", id="fewer pixels than promised"),
         pytest.param(bomb(6000, 5000), "at most 25000000 pixels, this has 6000 x 5000", id="large, and no JPEG"),
         pytest.param(
+            encoded(Image.new("RGB", (5000, 3001)), "WEBP"),
+            "at most 15000000 pixels, this has 5000 x 3001",
+            id="large WebP",
+        ),
+        pytest.param(
             encoded(Image.new("RGB", (101, 1))), "at most 100 times the shorter, this has 101 x 1", id="a line"
         ),
         pytest.param(b"%PDF-1.7 ...", "not an image", id="a PDF"),

@@ -116,6 +116,8 @@ def test_only_the_outputs_that_are_named_come_each_as_it_is_wanted(client: Flask
     confidence, label = json.loads(answer.data[:head])["outputs"]
     assert confidence["parameters"] == {"binary_data_size": 8}
     assert label["data"] == ["golden retriever", "cat"]
+    every = {"inputs": [tensor(b"one")], "parameters": {"binary_data_output": True}, "outputs": [{"name": "label"}]}
+    assert "Inference-Header-Content-Length" in client.post(INFER, json=every).headers
     one = client.post(INFER, json={"inputs": [tensor(b"one")], "outputs": [{"name": "label"}]})
     assert [output["name"] for output in one.json["outputs"]] == ["label"]  # type: ignore[index]
 
@@ -166,6 +168,7 @@ ONE = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "paramete
         pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "9" * 5000}, "at most", id="too long"),
         pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "x"}, "was 'x'", id="no number"),
         pytest.param(ONE, b"\x03\0\0\0on", {}, "must be the 6 bytes that follow the JSON, was 7", id="too few"),
+        pytest.param(ONE, b"\x03\0\0\0one!", {}, "must be the 8 bytes that follow the JSON, was 7", id="too many"),
         pytest.param(
             ONE, b"\x04\0\0\0one", {}, "element 0 of the binary data ends at byte 8 of 7", id="beyond the end"
         ),
