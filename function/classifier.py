@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -11,7 +12,7 @@ import numpy as np
 
 from function.cpu import this_quota, threads_for
 from function.engines import Engine, Logits, import_engine_module, load_engine
-from function.images import Tensor, preprocess
+from function.images import Tensor, pixels, preprocess
 from function.manifest import LABELS, Manifest, ModelError
 from function.plan import Plan, make_plan
 from function.variants import FLOAT32, Variant
@@ -21,6 +22,8 @@ __all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "Mod
 TOP = 5
 # Of the warm-up's logits, in standard deviations of torch's: rounding, and room for int8 to be itself but not nonsense.
 MOST_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
+# Larger images are decoded one at a time: four of the largest at once would take 1.6 GB, more than a pod may have.
+LARGE_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels, likeliest first, and how long it took."""
+    """The labels, likeliest first, how long it took, and the image's width times height."""
 
     top: tuple[Ranked, ...]
     timing: Timing
+    pixels: int
 
 
 class Classifier(Protocol):
@@ -77,12 +81,14 @@ class ImageClassifier:
         self.model = model
         self._engine, self._labels = engine, labels
         self._max_pixels, self._pad_service_s = max_pixels, pad_service_s
-        self._slot = Lock()
+        self._slot, self._large_slot = Lock(), Lock()
 
     def classify(self, body: bytes) -> Classification:
         """Raises ImageError for bytes that are no photograph."""
         began_s = time.perf_counter()
-        image = preprocess(body, self._max_pixels)
+        size_pixels = pixels(body)
+        with self._large_slot if size_pixels > LARGE_PIXELS else nullcontext():
+            image = preprocess(body, self._max_pixels)
         decoded_s = time.perf_counter()
         with self._slot:
             logits = self._engine.infer(image)
@@ -92,7 +98,7 @@ class ImageClassifier:
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
         timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing)
+        return Classification(top, timing, size_pixels)
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
@@ -159,15 +165,3 @@ def check_probe(logits: Logits, variant: Variant, manifest: Manifest) -> None:
             f"{variant} answers the warm-up wrongly: its logits differ from torch's by {error_ratio:.2g} "
             f"standard deviations, at most {most:g} is the rule"
         )
-
-
-def as_json(result: Classification, model: ModelInfo) -> dict[str, object]:
-    """The answer of /predict."""
-    best = result.top[0]
-    return {
-        "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
-        "label": best.label,
-        "confidence": best.confidence,
-        "top": [asdict(rank) for rank in result.top],
-        "model": asdict(model),
-    }

@@ -21,6 +21,11 @@ NORMALISED: Final = ((np.arange(256, dtype=np.float32) / np.float32(255)) - MEAN
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays this much larger than the result.
 # At 2 the result differs by half of one of 255 levels (RMS), as a photograph saved once more with quality 95 does.
 LEAST_DECODED: Final = 2
+# Only JPEG can be decoded smaller. The others take up to 12 bytes a pixel, WebP 20: never more than 300 MB.
+MOST_PIXELS_WHOLE: Final = 25_000_000
+MOST_PIXELS_WEBP: Final = 15_000_000
+# What Pillow raises for bytes that are not what they seem.
+BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 # Resizing the shorter side to 256 makes the longer one so many times 256: 20 MB at most.
 MOST_SIDES_RATIO: Final = 100
 ORIENTATION: Final = 0x0112
@@ -55,6 +60,15 @@ def preprocess(body: bytes, max_pixels: int, exact: bool = False) -> Tensor:
     return _normalised(_middle(image, size))
 
 
+def pixels(body: bytes) -> int:
+    """Width times height, from the header alone; 0 where there is none that can be read."""
+    try:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            return image.width * image.height
+    except (*BROKEN, Image.DecompressionBombError):
+        return 0
+
+
 def _decoded(body: bytes, max_pixels: int, exact: bool) -> tuple[tuple[int, int], Image.Image]:
     """The size that the upright picture has in full, and the picture in RGB, perhaps decoded smaller."""
     if not body:
@@ -63,7 +77,7 @@ def _decoded(body: bytes, max_pixels: int, exact: bool) -> tuple[tuple[int, int]
         # the header alone: pixels are not decoded before their number is known
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             width, height = image.size
-            _refuse_size(width, height, max_pixels)
+            _refuse_size(width, height, _most_pixels(image.format, max_pixels))
             image.draft("RGB", None if exact else _least_decoded(width, height))
             image.load()
             orientation = _orientation(image)
@@ -75,10 +89,17 @@ def _decoded(body: bytes, max_pixels: int, exact: bool) -> tuple[tuple[int, int]
         raise ImageError(f"an image may have at most {max_pixels} pixels: {error}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"not an image: {len(body)} bytes that begin with {body[:8]!r}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except BROKEN as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"the image is broken: {error} ({len(body)} bytes)") from error
+
+
+def _most_pixels(kind: str | None, max_pixels: int) -> int:
+    """By what decoding it costs."""
+    if kind == "JPEG":
+        return max_pixels
+    return min(max_pixels, MOST_PIXELS_WEBP if kind == "WEBP" else MOST_PIXELS_WHOLE)
 
 
 def _refuse_size(width: int, height: int, max_pixels: int) -> None:

@@ -12,8 +12,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from function.config import Config, ConfigError
+from function.config import Config, ConfigError, HttpConfig
 from function.manifest import ModelError
+from function.memory import return_large_blocks
 from function.plan import Plan, make_plan
 from function.startup import Background, ColdStart, cold_start, load_native
 
@@ -31,14 +32,15 @@ log = logging.getLogger("gunicorn.error")
 
 def build(start: ColdStart) -> Flask:
     """Bring the engine up beside the imports, and build the app around it."""
-    config = Config.from_env(os.environ)
+    return_large_blocks()
+    config, http = Config.from_env(os.environ), HttpConfig.from_env(os.environ)
     plan = make_plan(config.model_dir, config.engine, config.precision)
     background = Background()
     try:
         classifier = load(start, background, config, plan)
     finally:
         background.close()
-    app = serve(start, classifier, config)
+    app = serve(start, classifier, http)
     log.info("resnet18 %s on %s", _described(plan.manifest.weights, plan.manifest.version, config), _engine(plan))
     log.info(start.line())
     return app
@@ -76,7 +78,7 @@ def load(start: ColdStart, background: Background, config: Config, plan: Plan) -
     return classifier.classifier_of(plan, warmed.result(), config.max_pixels, config.pad_service_s)
 
 
-def serve(start: ColdStart, classifier: ImageClassifier, config: Config) -> Flask:
+def serve(start: ColdStart, classifier: ImageClassifier, http: HttpConfig) -> Flask:
     """The app, with the phases of its start among its metrics."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
@@ -85,7 +87,7 @@ def serve(start: ColdStart, classifier: ImageClassifier, config: Config) -> Flas
 
     registry = CollectorRegistry()
     metrics = Metrics(registry, classifier.model)
-    app = create_app(classifier, metrics, registry, config.max_body_bytes, config.pod_name)
+    app = create_app(classifier, metrics, registry, http)
     start.ready()
     for phase, seconds in start.phases_s.items():
         metrics.cold_start.labels(phase).set(seconds)

@@ -116,3 +116,14 @@ def test_a_taken_port_ends_with_2_and_names_the_process(start: Callable[..., Pod
     assert second.process.returncode == 2
     assert f"port {first.port}" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", [8012, 8013, 8022, 9090, 9091])
+def test_a_port_of_knatives_own_is_refused(start: Callable[..., Pod], port: int) -> None:
+    pod = start(port=port)
+    _, err = pod.process.communicate(timeout=60)
+    assert pod.process.returncode == 2
+    assert err == (
+        "function: PORT must be none of 8012, 8013, 8022, 9090, 9091, where Knative's own queue-proxy listens in a pod, "
+        f"was {port}\n"
+    )
