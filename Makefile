@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
-.PHONY: help setup lock test test-unit cluster-test lint bench comparison demo up down clean
+.PHONY: help setup clients lock test fuzz test-unit cluster-test lint bench comparison demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -19,10 +19,19 @@ $(STAMP): $(REQUIREMENTS)
 	rm -f $(VENV)/.installed-* && touch $@
 	@echo "setup: done"
 
-lock: | $(VENV)/bin/uv  ## write the three requirements.txt anew from their .in files
+CLIENTS_VENV := .venv-clients
+CLIENTS_STAMP := $(CLIENTS_VENV)/.installed-$(shell cat tests/clients/requirements.txt | sha256sum | cut -c1-16)
+clients: $(CLIENTS_STAMP)  ## make .venv-clients with KServe's client, for the test that uses it unmodified
+$(CLIENTS_STAMP): tests/clients/requirements.txt | $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS_VENV)
+	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r $<
+	touch $@
+
+lock: | $(VENV)/bin/uv  ## write the four requirements.txt anew from their .in files
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" tests/clients/requirements.in -o tests/clients/requirements.txt
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
@@ -39,9 +48,11 @@ up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this mac
 down:  ## stop what `make up` started
 	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
 
-test: $(STAMP)  ## lint and all tests that need no cluster
+test: $(STAMP) $(CLIENTS_STAMP)  ## lint and all tests that need no cluster
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
+fuzz: $(STAMP)  ## 10,000 bad inputs for a pod: no 5xx, no crash, bounded memory (`make test` has a minute of it)
+	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
 test-unit: $(STAMP)  ## the tests without processes and sockets
 	$(BIN)/python -m pytest -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started for them
@@ -56,4 +67,4 @@ lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove what the other targets made
-	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-simulator.json bench-loadgen.json
+	rm -rf .venv .venv-clients model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json

@@ -1,82 +1,175 @@
-"""The WSGI application: parses requests, renders answers."""
+"""The WSGI application: from HTTP to a protocol's handler and back. What protocols say is theirs."""
 
-from flask import Flask, Response, jsonify, request
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+from flask import Flask, Request, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from function.classifier import Classifier, Timing, as_json
+from function.classifier import Classification, Classifier
+from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import Metrics
+from function.protocols import ROUTES, Received, RefusedError, Service, handler
+from function.protocols.seed import FIELD
 
-FIELD = "file"
+
+class InMemoryRequest(Request):
+    """Uploads stay in memory, which MAX_BODY_BYTES bounds: a pod's file system is read-only."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
 
 
-def create_app(
-    classifier: Classifier, metrics: Metrics, registry: CollectorRegistry, max_body_bytes: int, pod_name: str
-) -> Flask:
+def create_app(classifier: Classifier, metrics: Metrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
     """Build the app around a loaded model; opens no file and reads no environment."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-
-    @app.get("/")
-    @app.get("/health/liveness")
-    @app.get("/health/readiness")
-    def health() -> dict[str, str]:
-        model = classifier.model
-        return {"status": "ok", "model": model.name, "version": model.version, "engine": model.engine}
+    app.request_class = InMemoryRequest
+    app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes
+    service = _service(classifier, metrics, http)
+    model = classifier.model
+    for method, rule, protocol, name in ROUTES:
+        path = rule.format(model=model.name, version=model.version)
+        view = _view(protocol, name, service)
+        app.add_url_rule(path, f"{protocol}.{name} {path}", view, methods=[method])
 
     @app.get("/metrics")
     def exported() -> Response:
         return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.post("/predict")
-    def predict() -> Response:
-        result = classifier.classify(_image_bytes())
-        metrics.observe(result.timing)
-        answer = jsonify(as_json(result, classifier.model))
-        answer.headers["Server-Timing"] = _server_timing(result.timing)
-        return answer
+    _measure(app, metrics, http.pod_name)
+    _refuse(app, service)
+    return app
+
+
+def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Service:
+    """What the protocols may ask for, bound to this pod's settings."""
+
+    def classify(images: Sequence[bytes]) -> Sequence[Classification]:
+        if len(images) > http.max_images:
+            raise RefusedError(f"a request may have at most {http.max_images} images, this has {len(images)}")
+        results = []
+        for index, image in enumerate(images, 1):
+            try:
+                result = classifier.classify(image)
+            except ImageError as error:
+                which = f"image {index} of {len(images)}: " if len(images) > 1 else ""
+                raise RefusedError(f"{which}{error}") from error
+            metrics.observe(result, len(image))
+            g.timings.append(result.timing)
+            results.append(result)
+        return results
+
+    def fetch(link: str) -> bytes:
+        from function import outbound  # noqa: PLC0415  no pod that answers photographs needs an HTTP client
+
+        return outbound.fetch(link, http.link_hosts, http.link_timeout_s, http.max_body_bytes)
+
+    def deliver(headers: Mapping[str, str], body: bytes) -> bool:
+        if not http.sink_url:
+            return False
+        from function import outbound  # noqa: PLC0415  as above
+
+        outbound.deliver(http.sink_url, headers, body, http.link_timeout_s)
+        return True
+
+    return Service(
+        model=classifier.model,
+        classify=classify,
+        fetch=fetch,
+        deliver=deliver,
+        extensions=dict(http.event_extensions),
+        max_body_bytes=http.max_body_bytes,
+        max_images=http.max_images,
+    )
+
+
+def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
+    def view() -> Response:
+        answer = handler(protocol, name)(_received(), service)
+        response = Response(answer.body, answer.status)
+        del response.headers["Content-Type"]
+        response.headers.update(answer.headers)
+        return response
+
+    return view
+
+
+def _received() -> Received:
+    """Raises BadRequest for a form without a file."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if request.mimetype != "multipart/form-data":
+        return Received(headers, request.get_data())
+    uploads = tuple(bytes(file.read()) for file in request.files.getlist(FIELD))
+    if not uploads:
+        found = [*request.files, *(f"{name} (without a file name)" for name in request.form)]
+        raise BadRequest(
+            f"the form must have a file in its field {FIELD!r}; fields found: {', '.join(found) or 'none'}"
+        )
+    return Received(headers, b"", uploads)
+
+
+def _measure(app: Flask, metrics: Metrics, pod_name: str) -> None:
+    """Count every answer, and sign it with the pod's name and the time that it took."""
+
+    @app.before_request
+    def begin() -> None:
+        g.began_s, g.timings = time.perf_counter(), []
+        metrics.in_flight.inc()
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        metrics.in_flight.dec()
 
     @app.after_request
     def sign(answer: Response) -> Response:
         answer.headers["X-Pod"] = pod_name
-        metrics.requests.labels(str(answer.status_code)).inc()
+        answer.headers["Server-Timing"] = _server_timing()
+        protocol = (request.endpoint or "none").partition(".")[0]
+        metrics.requests.labels(protocol, str(answer.status_code)).inc()
         return answer
 
-    @app.errorhandler(ImageError)
-    def bad_image(error: ImageError) -> tuple[Response, int]:
-        return jsonify(error=str(error)), 400
+
+def _server_timing() -> str:
+    """Milliseconds, as the W3C's Server Timing has it; sums where a request had several images."""
+    stages_s = {"total": time.perf_counter() - g.began_s}
+    if g.timings:
+        sums_s = {
+            stage: sum(getattr(timing, f"{stage}_s") for timing in g.timings) for stage in ("pre", "infer", "post")
+        }
+        stages_s = {**sums_s, **stages_s}
+    return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages_s.items())
+
+
+def _refuse(app: Flask, service: Service) -> None:
+    """Every error is JSON with one sentence: that is the shape of the seed, of V1 and of V2."""
+
+    @app.errorhandler(RefusedError)
+    def refusal(error: RefusedError) -> tuple[Response, int]:
+        return jsonify(error=str(error)), error.status
 
     @app.errorhandler(RequestEntityTooLarge)
-    def too_large(error: RequestEntityTooLarge) -> tuple[Response, int]:
-        size = "more" if request.content_length is None else str(request.content_length)
-        return jsonify(error=f"a body may have at most {max_body_bytes} bytes, this has {size}"), 413
+    def too_large(_: RequestEntityTooLarge) -> tuple[Response, int]:
+        size, most = request.content_length, service.max_body_bytes
+        if size is not None and size <= most:
+            return jsonify(error=f"a form may have {request.max_form_parts} parts, this has more"), 413
+        return jsonify(error=f"a body may have at most {most} bytes, this has {'more' if size is None else size}"), 413
 
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> tuple[Response, int]:
+    def refused(error: HTTPException) -> Response:
         text = f"{error.description or error.name} ({request.method} {request.path})"
-        return jsonify(error=text), error.code or 500
-
-    return app
-
-
-def _image_bytes() -> bytes:
-    """The multipart field `file`, or the raw body. Raises BadRequest where there is neither."""
-    if request.mimetype == "multipart/form-data":
-        file = request.files.get(FIELD)
-        if file is None:
-            found = ", ".join(sorted({*request.files, *request.form})) or "none"
-            raise BadRequest(f"the form must have a file in its field {FIELD!r}; fields found: {found}")
-        body = bytes(file.read())
-    else:
-        body = request.get_data()
-        if not body:
-            raise BadRequest(f"no image: send a form with the field {FIELD!r}, or the image itself as the body")
-    return body
-
-
-def _server_timing(timing: Timing) -> str:
-    """Milliseconds, as the W3C's Server Timing has it."""
-    stages = (("pre", timing.pre_s), ("infer", timing.infer_s), ("post", timing.post_s))
-    return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in stages)
+        if error.code == 404 and "/models/" in request.path:
+            text += f"; the model here is {service.model.name!r}, version {service.model.version!r}"
+        answer = jsonify(error=text)
+        answer.status_code = error.code or 500
+        answer.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
+        return answer

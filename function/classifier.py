@@ -1,23 +1,29 @@
 """Image to ranked labels, with the model's files verified before they are trusted."""
 
-import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 
-from function.engines import FILES, Engine, Logits, first_installed, load_engine
-from function.images import preprocess
+from function.cpu import this_quota, threads_for
+from function.engines import Engine, Logits, import_engine_module, load_engine
+from function.images import Tensor, pixels, preprocess
+from function.manifest import LABELS, Manifest, ModelError
+from function.plan import Plan, make_plan
+from function.variants import FLOAT32, Variant
+
+__all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
 
 TOP = 5
-
-
-class ModelError(Exception):
-    """The model's files are missing or not what the manifest says; the text names the file."""
+# Of the warm-up's logits, in standard deviations of torch's: rounding, and room for int8 to be itself but not nonsense.
+MOST_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
+# Larger images are decoded one at a time: four of the largest at once would take 1.6 GB, more than a pod may have.
+LARGE_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class ModelInfo:
     version: str
     weights: str
     engine: str
+    precision: str = FLOAT32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels, likeliest first, and how long it took."""
+    """The labels, likeliest first, how long it took, and the image's width times height."""
 
     top: tuple[Ranked, ...]
     timing: Timing
+    pixels: int
 
 
 class Classifier(Protocol):
@@ -73,12 +81,14 @@ class ImageClassifier:
         self.model = model
         self._engine, self._labels = engine, labels
         self._max_pixels, self._pad_service_s = max_pixels, pad_service_s
-        self._slot = Lock()
+        self._slot, self._large_slot = Lock(), Lock()
 
     def classify(self, body: bytes) -> Classification:
         """Raises ImageError for bytes that are no photograph."""
         began_s = time.perf_counter()
-        image = preprocess(body, self._max_pixels)
+        size_pixels = pixels(body)
+        with self._large_slot if size_pixels > LARGE_PIXELS else nullcontext():
+            image = preprocess(body, self._max_pixels)
         decoded_s = time.perf_counter()
         with self._slot:
             logits = self._engine.infer(image)
@@ -88,7 +98,7 @@ class ImageClassifier:
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
         timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing)
+        return Classification(top, timing, size_pixels)
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
@@ -100,53 +110,58 @@ def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
 
 
 def load_classifier(
-    model_dir: Path, engine: str, threads: int, max_pixels: int, pad_service_s: float
+    model_dir: Path, engine: str, threads: int, max_pixels: int, pad_service_s: float, precision: str = FLOAT32
 ) -> ImageClassifier:
-    """Verify, load, and run one inference so that the first request finds everything warm.
+    """Choose, verify, load, and run one inference so that the first request finds everything warm.
 
-    Raises ModelError if a file is missing or its hash is not the manifest's.
+    Raises ModelError if a file is missing or its hash is not the manifest's, or no engine can be used.
     """
-    name = first_installed() if engine == "auto" else engine
-    manifest = _manifest(model_dir)
-    for file in ("labels.json", *FILES[name]):
-        _verify(model_dir / file, manifest)
-    labels = json.loads((model_dir / "labels.json").read_text())
-    loaded = load_engine(name, model_dir, threads)
-    loaded.infer(np.zeros((1, 3, 224, 224), np.float32))
-    info = ModelInfo(manifest["name"], manifest["version"], manifest["weights"], name)
-    return ImageClassifier(loaded, labels, info, max_pixels, pad_service_s)
+    plan = make_plan(model_dir, engine, precision)
+    plan.verify()
+    loaded = load_planned(plan, threads)
+    check_probe(loaded.infer(probe()), plan.choice.variant, plan.manifest)
+    return classifier_of(plan, loaded, max_pixels, pad_service_s)
 
 
-def _manifest(model_dir: Path) -> dict[str, str]:
-    try:
-        document = json.loads((model_dir / "manifest.json").read_text())
-        return {**document["sha256"], **{key: document[key] for key in ("name", "version", "weights")}}
-    except FileNotFoundError as error:
+def load_planned(plan: Plan, threads: int) -> Engine:
+    """The engine with the files of the plan; ENGINE_THREADS 0 is what the pod's CPU quota allows."""
+    variant = plan.choice.variant
+    return load_engine(
+        variant.engine, plan.model_dir / plan.files[0], threads or threads_for(this_quota()), variant.precision
+    )
+
+
+def import_engine(plan: Plan) -> None:
+    """Only the module; load_planned() finds it imported."""
+    import_engine_module(plan.choice.variant.engine)
+
+
+def classifier_of(plan: Plan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
+    """What serves."""
+    labels = json.loads((plan.model_dir / LABELS).read_text())
+    manifest, variant = plan.manifest, plan.choice.variant
+    info = ModelInfo(manifest.name, manifest.version, manifest.weights, variant.engine, variant.precision)
+    return ImageClassifier(engine, labels, info, max_pixels, pad_service_s)
+
+
+def probe() -> Tensor:
+    """The picture of the warm-up: a fixed one, so that its answer can be known beforehand."""
+    ramp = np.linspace(-2, 2, 3 * 224 * 224, dtype=np.float32)
+    return np.sin(37 * ramp).reshape(1, 3, 224, 224)
+
+
+def check_probe(logits: Logits, variant: Variant, manifest: Manifest) -> None:
+    """Raises ModelError if the first logits are further from torch's than the precision explains.
+
+    So a prepared file on the wrong CPU, or a broken build of an engine, is found before it answers anybody.
+    """
+    expected = np.array(manifest.probe_logits, np.float32)
+    if not expected.size:
+        return
+    error_ratio = float(np.sqrt(np.mean((logits[: expected.size] - expected) ** 2)) / expected.std())
+    most = MOST_PROBE_ERROR[variant.precision]
+    if not error_ratio <= most:
         raise ModelError(
-            f"no model in {model_dir} (no manifest.json); write one with: python -m function.export --out {model_dir}"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{model_dir}/manifest.json is not what function.export writes: {error!r}") from error
-
-
-def _verify(path: Path, manifest: dict[str, str]) -> None:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing") from error
-    expected = manifest.get(path.name, "nothing of it")
-    if found != expected:
-        raise ModelError(f"{path} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}...")
-
-
-def as_json(result: Classification, model: ModelInfo) -> dict[str, object]:
-    """The answer of /predict."""
-    best = result.top[0]
-    return {
-        "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
-        "label": best.label,
-        "confidence": best.confidence,
-        "top": [asdict(rank) for rank in result.top],
-        "model": asdict(model),
-    }
+            f"{variant} answers the warm-up wrongly: its logits differ from torch's by {error_ratio:.2g} "
+            f"standard deviations, at most {most:g} is the rule"
+        )

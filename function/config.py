@@ -1,12 +1,17 @@
 """Settings of a pod, read once from its environment."""
 
+import json
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+# An override may not forge what an event is.
+EVENT_ATTRIBUTES = ("data", "datacontenttype", "dataschema", "id", "source", "specversion", "subject", "time", "type")
 ENGINES = ("auto", "onnxruntime", "openvino", "torch")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
 
 class ConfigError(ValueError):
@@ -17,27 +22,27 @@ class ConfigError(ValueError):
 class Config:
     """Field max_pixels is read from MAX_PIXELS, and so on.
 
-    engine_threads: threads of one inference; a pod of one CPU has one.
+    precision: of the engine's arithmetic; `auto` is the fastest that this CPU has and that agrees with torch.
+    engine_threads: threads of one inference; 0 is the whole CPUs of the pod's quota, one without a quota.
     pad_service_s: every inference holds its slot at least this long, for experiments on scaling.
-    pod_name: what X-Pod says.
     """
 
     model_dir: Path = Path("model")
     engine: str = "auto"
-    engine_threads: int = 1
+    precision: str = "float32"
+    engine_threads: int = 0
     pad_service_s: float = 0.0
-    max_body_bytes: int = 10 * 1024 * 1024
     max_pixels: int = 50_000_000
-    pod_name: str = ""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise ConfigError(f"ENGINE must be one of {', '.join(ENGINES)}, was {self.engine!r}")
-        if min(self.engine_threads, self.max_body_bytes, self.max_pixels) < 1:
-            raise ConfigError(
-                "ENGINE_THREADS, MAX_BODY_BYTES and MAX_PIXELS must be at least 1, were "
-                f"{self.engine_threads}, {self.max_body_bytes}, {self.max_pixels}"
-            )
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"PRECISION must be one of {', '.join(PRECISIONS)}, was {self.precision!r}")
+        if self.engine_threads < 0:
+            raise ConfigError(f"ENGINE_THREADS must be at least 0, was {self.engine_threads}")
+        if self.max_pixels < 1:
+            raise ConfigError(f"MAX_PIXELS must be at least 1, was {self.max_pixels}")
         if not 0 <= self.pad_service_s <= 60:  # written so that nan fails too
             raise ConfigError(f"PAD_SERVICE_S must be from 0 to 60, was {self.pad_service_s}")
 
@@ -48,11 +53,78 @@ class Config:
             return cls(
                 model_dir=Path(env.get("MODEL_DIR", "model")),
                 engine=env.get("ENGINE", "auto"),
-                engine_threads=int(env.get("ENGINE_THREADS", "1")),
+                precision=env.get("PRECISION", "float32"),
+                engine_threads=int(env.get("ENGINE_THREADS", "0")),
                 pad_service_s=float(env.get("PAD_SERVICE_S", "0")),
-                max_body_bytes=int(env.get("MAX_BODY_BYTES", str(10 * 1024 * 1024))),
                 max_pixels=int(env.get("MAX_PIXELS", "50000000")),
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """What the pod takes in over HTTP, and whom it may ask.
+
+    max_body_bytes: of a request, and of the image behind a link.
+    max_images: in one request.
+    link_hosts: HOST or HOST:PORT that events may link to; none, so links are off, unless LINK_HOSTS names them.
+    link_timeout_s: for the whole of a link, and of the delivery to the sink.
+    sink_url: K_SINK, where classified events go instead of into the answer.
+    event_extensions: attributes that every event from here gets, from K_CE_OVERRIDES.
+    pod_name: what X-Pod says.
+    """
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_images: int = 16
+    link_hosts: tuple[str, ...] = ()
+    link_timeout_s: float = 5.0
+    sink_url: str = ""
+    event_extensions: tuple[tuple[str, str], ...] = ()
+    pod_name: str = ""
+
+    def __post_init__(self) -> None:
+        if min(self.max_body_bytes, self.max_images) < 1:
+            raise ConfigError(
+                f"MAX_BODY_BYTES and MAX_IMAGES must be at least 1, were {self.max_body_bytes}, {self.max_images}"
+            )
+        if not 0 < self.link_timeout_s <= 60:
+            raise ConfigError(f"LINK_TIMEOUT_S must be above 0 and at most 60, was {self.link_timeout_s}")
+        for host in self.link_hosts:
+            if not re.fullmatch(r"[a-z0-9._-]+(:\d{1,5})?", host):
+                raise ConfigError(f"LINK_HOSTS must be HOST or HOST:PORT, separated by commas, has {host!r}")
+        if self.sink_url and not re.fullmatch(r"https?://[\w.-]+(:\d{1,5})?(/\S*)?", self.sink_url):
+            raise ConfigError(f"K_SINK must be http(s)://HOST/..., was {self.sink_url!r}")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises ConfigError for a value that cannot be read or is out of bounds."""
+        try:
+            return cls(
+                max_body_bytes=int(env.get("MAX_BODY_BYTES", str(10 * 1024 * 1024))),
+                max_images=int(env.get("MAX_IMAGES", "16")),
+                link_hosts=tuple(host.strip().lower() for host in env.get("LINK_HOSTS", "").split(",") if host.strip()),
+                link_timeout_s=float(env.get("LINK_TIMEOUT_S", "5")),
+                sink_url=env.get("K_SINK", ""),
+                event_extensions=_extensions(env.get("K_CE_OVERRIDES") or "{}"),
                 pod_name=env.get("POD_NAME") or socket.gethostname(),
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+
+def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
+    """What a Knative SinkBinding writes: {"extensions": {"name": "value"}}. Raises ConfigError."""
+    rule = (
+        'K_CE_OVERRIDES must be {"extensions": {"name": "value"}}, names of 1 to 20 lower-case letters and digits, '
+        f"none of {', '.join(EVENT_ATTRIBUTES)}; was {overrides!r}"
+    )
+    try:
+        extensions = dict[str, str](json.loads(overrides).get("extensions", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(rule) from error
+    wrong_name = next((name for name in extensions if not re.fullmatch("[a-z0-9]{1,20}", name)), None)
+    wrong_value = next((value for value in extensions.values() if not isinstance(value, str) or not value), None)
+    if wrong_name is not None or wrong_value is not None or set(extensions) & set(EVENT_ATTRIBUTES):
+        raise ConfigError(rule)
+    return tuple(sorted(extensions.items()))

@@ -1,7 +1,6 @@
 """`python -m function.export`: torchvision's weights as the files that the engines load, with labels and hashes."""
 
 import argparse
-import hashlib
 import json
 import socket
 import sys
@@ -16,10 +15,15 @@ import torch
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from function.engines import FILES
+from function.agreement import NoPhotographsError, measured_agreement, photographs, torch_logits
+from function.classifier import probe
+from function.images import ImageError
+from function.manifest import LABELS, MANIFEST, Manifest, ModelError, read_manifest, sha256, write_manifest
+from function.prepare import prepare
+from function.quantise import quantise
+from function.variants import INT8, OPENVINO_FLOAT32, ORT_FLOAT32, ORT_INT8, TORCH_FLOAT32
 
-LABELS = "labels.json"
-MANIFEST = "manifest.json"
+PROBE_LOGITS = 20
 DOWNLOAD_TIMEOUT_S = 20.0
 # Standard deviation of the logits of random weights: top confidences of some 5 to 50 %.
 LOGIT_SPREAD = 3.5
@@ -99,57 +103,85 @@ def synthetic_pictures(seed: int, count: int) -> torch.Tensor:
     return torch.from_numpy(pictures.astype(np.float32))
 
 
-def write_files(network: nn.Module, source: Source, out: Path) -> None:
-    """Write every engine's files, the labels and the manifest into the folder out."""
+def write_files(network: nn.Module, source: Source, out: Path) -> Manifest:
+    """Write every engine's float32 files, the labels and the manifest into the folder out."""
     out.mkdir(parents=True, exist_ok=True)
     network.eval()
-    torch.save(network.state_dict(), out / FILES["torch"][0])
-    onnx_file = out / FILES["onnxruntime"][0]
+    torch.save(network.state_dict(), out / TORCH_FLOAT32.files[0])
+    onnx_file = out / ORT_FLOAT32.files[0]
     example = torch.zeros(1, 3, 224, 224)
     torch.onnx.export(network, (example,), onnx_file, dynamo=True, external_data=True, verbose=False)
-    ov.save_model(ov.convert_model(onnx_file), out / FILES["openvino"][0], compress_to_fp16=False)
+    ov.save_model(ov.convert_model(onnx_file), out / OPENVINO_FLOAT32.files[0], compress_to_fp16=False)
     (out / LABELS).write_text(json.dumps(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]))
-    names = [LABELS, *(name for files in FILES.values() for name in files)]
-    manifest = {
-        "name": "resnet18",
-        "version": source.version,
-        "weights": source.about,
-        "sha256": {name: sha256(out / name) for name in names},
-    }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    (out / INT8).unlink(missing_ok=True)  # of other weights
+    with torch.inference_mode():
+        probe_logits = network(torch.from_numpy(probe()))[0, :PROBE_LOGITS].tolist()
+    manifest = Manifest("resnet18", source.version, source.about, {}, tuple(probe_logits))
+    files = (LABELS, *ORT_FLOAT32.files, *OPENVINO_FLOAT32.files, *TORCH_FLOAT32.files)
+    manifest = prepare(out, manifest.with_files(out, *files))
+    write_manifest(manifest, out)
+    return manifest
 
 
-def sha256(path: Path) -> str:
-    """Of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_int8(manifest: Manifest, folder: Path, out: Path) -> Manifest:
+    """Calibrate on every second photograph of the folder, and let the others judge the result.
+
+    Raises NoPhotographsError where there are fewer than two.
+    """
+    known, unseen = photographs(folder)[::2], photographs(folder)[1::2]
+    if not unseen:
+        raise NoPhotographsError(f"{folder} must hold at least 2 photographs, it holds {len(known)}")
+    quantise(out / ORT_FLOAT32.files[0], known, out / INT8)
+    manifest = manifest.with_files(out, INT8)
+    agreement = measured_agreement(ORT_INT8, out, unseen, torch_logits(out, unseen))
+    manifest = manifest.with_agreements([agreement])
+    write_manifest(manifest, out)
+    verdict = "passes the gate" if agreement.passed else "is refused by ENGINE=auto and PRECISION=auto"
+    print(f"{out / INT8}: {agreement}; {verdict} (logits differ by {agreement.rms_error_ratio:.3f} deviations)")
+    return manifest
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="function.export", description="Write the files that a pod serves from.")
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|random|FILE")
+    parser.add_argument(
+        "--weights",
+        metavar="imagenet|random|FILE",
+        help="default imagenet; with --int8, those that are in --out already",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random weights")
+    parser.add_argument("--int8", action="store_true", help="also write the network in int8; needs --calibrate")
+    parser.add_argument("--calibrate", type=Path, metavar="DIR", help="folder of photographs, the more the better")
     parser.add_argument("--out", type=Path, default=Path("model"), metavar="DIR")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 with one line on stderr when the weights cannot be had."""
-    args = build_parser().parse_args(argv)
+    """Returns 0, or 1 with one line on stderr when the weights or the photographs cannot be had."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.int8 != (args.calibrate is not None):
+        parser.error("--int8 needs --calibrate DIR, and the other way round")
     try:
-        if args.weights == "imagenet":
-            network, source = imagenet()
-        elif args.weights == "random":
-            network, source = random_weights(args.seed)
+        if args.int8:
+            photographs(args.calibrate)  # before minutes of export are spent
+        if args.int8 and args.weights is None and (args.out / MANIFEST).exists():
+            manifest = read_manifest(args.out)
         else:
-            network, source = from_file(Path(args.weights))
-        write_files(network, source, args.out)
-    except (ExportError, OSError) as error:
+            manifest = write_files(*_source(args.weights or "imagenet", args.seed), args.out)
+            print(f"{args.out}: resnet18 {manifest.version} ({manifest.weights})")
+        if args.int8:
+            write_int8(manifest, args.calibrate, args.out)
+    except (ExportError, NoPhotographsError, ImageError, ModelError, OSError) as error:
         print(f"function.export: {error}", file=sys.stderr)
         return 1
-    print(f"{args.out}: resnet18 {source.version} ({source.about})")
     return 0
+
+
+def _source(weights: str, seed: int) -> tuple[nn.Module, Source]:
+    if weights == "imagenet":
+        return imagenet()
+    return random_weights(seed) if weights == "random" else from_file(Path(weights))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,17 @@
 import socket
 import sys
 
+# Source: knative/serving pkg/networking/constants.go. Its webhook refuses them as well, but late, and not for images.
+KNATIVE_PORTS = (8012, 8013, 8022, 9090, 9091)
+
 
 def refuse_taken_port(program: str, host: str, port: str) -> None:
     """Exit with 2 and one line that names the port, and the process on it where that can be seen."""
     if not port.isdecimal() or not 0 < int(port) < 65536:
         _exit(program, f"PORT must be a whole number from 1 to 65535, was {port!r}")
+    if int(port) in KNATIVE_PORTS:
+        listed = ", ".join(str(taken) for taken in KNATIVE_PORTS)
+        _exit(program, f"PORT must be none of {listed}, where Knative's own queue-proxy listens in a pod, was {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from function.classifier import ModelError, load_classifier, ranked
+from function.classifier import ModelError, check_probe, load_classifier, probe, ranked
+from function.manifest import Manifest
+from function.variants import OPENVINO_BFLOAT16, ORT_FLOAT32, ORT_INT8, Variant
 
 
 def test_labels_are_ranked_by_softmax() -> None:
@@ -40,16 +42,60 @@ def manifest(folder: Path, **hashes: str) -> None:
     (folder / "manifest.json").write_text(text)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def engine_files(folder: Path) -> None:
+    for file in ORT_FLOAT32.files:
+        (folder / file).touch()
+
+
+def test_missing_labels_are_named(tmp_path: Path) -> None:
+    engine_files(tmp_path)
     manifest(tmp_path)
     with pytest.raises(ModelError, match=r"labels\.json is missing"):
         load(tmp_path)
 
 
+def test_a_missing_engine_file_is_named(tmp_path: Path) -> None:
+    manifest(tmp_path)
+    with pytest.raises(ModelError, match=r"onnxruntime float32: resnet18\.onnx is missing"):
+        load(tmp_path)
+
+
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
+    engine_files(tmp_path)
     (tmp_path / "labels.json").write_text("[]")
     manifest(tmp_path, **{"labels.json": "0" * 64})
     with pytest.raises(
         ModelError, match=r"labels\.json has SHA-256 4f53cda18c2b\.\.\., the manifest says 000000000000"
     ):
         load(tmp_path)
+
+
+REFERENCE = Manifest("resnet18", "v", "w", {}, probe_logits=(1.0, -1.0, 1.0, -1.0))  # their standard deviation is 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "off", "right"),
+    [
+        (ORT_FLOAT32, 0.009, True),
+        (ORT_FLOAT32, 0.011, False),
+        (OPENVINO_BFLOAT16, 0.19, True),
+        (OPENVINO_BFLOAT16, 0.21, False),
+        (ORT_INT8, 0.59, True),
+        (ORT_INT8, 0.61, False),
+        (ORT_INT8, float("nan"), False),
+    ],
+    ids=str,
+)
+def test_the_warm_up_must_be_answered_as_torch_did(variant: Variant, off: float, right: bool) -> None:
+    logits = np.array([1, -1, 1, -1, 7], np.float32) + np.float32(off)
+    if right:
+        check_probe(logits, variant, REFERENCE)
+    else:
+        with pytest.raises(ModelError, match=f"{variant} answers the warm-up wrongly"):
+            check_probe(logits, variant, REFERENCE)
+
+
+def test_the_picture_of_the_warm_up_is_always_the_same_and_no_plain_one() -> None:
+    assert (probe() == probe()).all()
+    assert probe().shape == (1, 3, 224, 224)
+    assert probe().std() > 0.5

@@ -4,26 +4,73 @@ from pathlib import Path
 
 import pytest
 
-from function.config import Config, ConfigError
+from function import variants
+from function.config import ENGINES, PRECISIONS, Config, ConfigError, HttpConfig
 
 
 def test_the_defaults() -> None:
-    config = Config.from_env({"POD_NAME": "a"})
-    assert config == Config(Path("model"), "auto", 1, 0.0, 10 * 1024 * 1024, 50_000_000, "a")
-    assert Config.from_env({}).pod_name
+    assert Config.from_env({}) == Config(Path("model"), "auto", "float32", 0, 0.0, 50_000_000)
+    assert HttpConfig.from_env({"POD_NAME": "a"}) == HttpConfig(10 * 1024 * 1024, 16, (), 5.0, "", (), "a")
+    assert HttpConfig.from_env({}).pod_name
 
 
 @pytest.mark.parametrize(
     ("env", "words"),
     [
         ({"ENGINE": "tensorflow"}, "ENGINE must be one of auto, onnxruntime, openvino, torch, was 'tensorflow'"),
+        ({"PRECISION": "float16"}, "PRECISION must be one of float32, bfloat16, int8, auto, was 'float16'"),
+        ({"ENGINE_THREADS": "-1"}, "ENGINE_THREADS must be at least 0, was -1"),
         ({"PAD_SERVICE_S": "nan"}, "PAD_SERVICE_S must be from 0 to 60, was nan"),
         ({"PAD_SERVICE_S": "-1"}, "was -1.0"),
-        ({"MAX_PIXELS": "0"}, "must be at least 1, were 1, 10485760, 0"),
+        ({"MAX_PIXELS": "0"}, "MAX_PIXELS must be at least 1, was 0"),
         ({"ENGINE_THREADS": "two"}, "'two'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(env: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_env(env)
+    assert words in str(caught.value)
+
+
+def test_every_engine_and_precision_can_be_asked_for() -> None:
+    assert set(ENGINES) == {*variants.ENGINES, "auto"}
+    assert set(PRECISIONS) == {*variants.PRECISIONS, "auto"}
+
+
+def test_what_knative_and_the_user_say_of_events_is_read() -> None:
+    env = {
+        "LINK_HOSTS": "Images.example, minio.default.svc:9000,",
+        "LINK_TIMEOUT_S": "2.5",
+        "K_SINK": "http://broker-ingress.knative-eventing.svc.cluster.local/default/default",
+        "K_CE_OVERRIDES": '{"extensions": {"tenant": "blue", "a": "1"}}',
+    }
+    http = HttpConfig.from_env(env)
+    assert http.link_hosts == ("images.example", "minio.default.svc:9000")
+    assert (http.link_timeout_s, http.sink_url) == (2.5, env["K_SINK"])
+    assert http.event_extensions == (("a", "1"), ("tenant", "blue"))
+    assert HttpConfig.from_env({"K_CE_OVERRIDES": "", "K_SINK": ""}) == HttpConfig.from_env({})
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES and MAX_IMAGES must be at least 1, were 0, 16"),
+        ({"MAX_IMAGES": "0"}, "were 10485760, 0"),
+        ({"MAX_IMAGES": "many"}, "'many'"),
+        ({"LINK_TIMEOUT_S": "nan"}, "LINK_TIMEOUT_S must be above 0 and at most 60, was nan"),
+        ({"LINK_TIMEOUT_S": "0"}, "was 0.0"),
+        ({"LINK_HOSTS": "http://a.example"}, "LINK_HOSTS must be HOST or HOST:PORT, separated by commas, has 'http:"),
+        ({"LINK_HOSTS": "*"}, "has '*'"),
+        ({"K_SINK": "broker"}, "K_SINK must be http(s)://HOST/..., was 'broker'"),
+        ({"K_SINK": "http://a:b/"}, "was 'http://a:b/'"),
+        ({"K_CE_OVERRIDES": "{"}, "K_CE_OVERRIDES must be"),
+        ({"K_CE_OVERRIDES": "[]"}, "was '[]'"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"Tenant": "blue"}}'}, "names of 1 to 20 lower-case letters and digits"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"id": "1"}}'}, "none of data, datacontenttype"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"a": 1}}'}, "K_CE_OVERRIDES must be"),
+    ],
+)
+def test_what_makes_no_sense_over_http_is_refused(env: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        HttpConfig.from_env(env)
     assert words in str(caught.value)

@@ -1,6 +1,7 @@
 """`python -m function.export`: where the weights come from, and what becomes of them."""
 
 import json
+import shutil
 from pathlib import Path
 from urllib.error import URLError
 
@@ -38,7 +39,8 @@ def test_a_file_that_holds_no_weights_ends_with_one_line(tmp_path: Path, capsys:
 
 
 def test_a_users_weights_are_taken_and_named_by_their_hash(model_dir: Path, tmp_path: Path) -> None:
-    from function.export import from_file, sha256  # noqa: PLC0415
+    from function.export import from_file  # noqa: PLC0415
+    from function.manifest import sha256  # noqa: PLC0415
 
     weights = model_dir / "resnet18.pth"
     _, source = from_file(weights)
@@ -59,3 +61,35 @@ def test_random_weights_say_so_and_their_seed_decides(model_dir: Path) -> None:
 def test_the_model_folder_has_a_label_for_each_class(model_dir: Path) -> None:
     labels = json.loads((model_dir / "labels.json").read_text())
     assert (len(labels), labels[207]) == (1000, "golden retriever")
+
+
+def test_int8_needs_photographs_to_calibrate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from function.export import main  # noqa: PLC0415
+
+    for arguments in (["--int8"], ["--calibrate", "photos"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    assert main(["--int8", "--calibrate", str(tmp_path), "--out", str(tmp_path / "model")]) == 1
+    assert f"function.export: {tmp_path} must be a folder of photographs" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_int8_is_added_to_a_model_and_judged_by_photographs_that_did_not_calibrate_it(
+    model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from function.classifier import load_classifier  # noqa: PLC0415
+    from function.export import main  # noqa: PLC0415
+    from function.manifest import read_manifest  # noqa: PLC0415
+
+    model = tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    assert main(["--int8", "--calibrate", str(samples_dir), "--out", str(model)]) == 0
+    assert (model / "resnet18.int8.onnx").stat().st_size < 13_000_000
+    assert "not judged: torch named only" in capsys.readouterr().out
+    found = read_manifest(model).agreement("onnxruntime", "int8")
+    assert found is not None
+    assert found.photographs == 2
+    assert 0 < found.rms_error_ratio < 0.3
+    classifier = load_classifier(model, "onnxruntime", 1, 10**8, 0.0, "int8")
+    assert classifier.model.precision == "int8"
+    assert len(classifier.classify((samples_dir / "cat.jpg").read_bytes()).top) == 5

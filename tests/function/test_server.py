@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from function.startup import PHASES
 from tests.ports import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,7 +65,9 @@ def test_a_photograph_gets_a_label_and_says_that_the_weights_are_random(
     assert body["model"]["version"] == "random-seed-0"
     assert body["model"]["weights"].startswith("RANDOM WEIGHTS")
     assert answer.headers["X-Pod"] == "pod-1"
-    assert 'cold_start_seconds{phase="model"}' in requests.get(f"{pod.url}/metrics", timeout=10).text
+    exported = requests.get(f"{pod.url}/metrics", timeout=10).text
+    for phase in PHASES:
+        assert f'cold_start_seconds{{phase="{phase}"}}' in exported
 
 
 def test_the_serving_process_never_imports_torch(model_dir: Path) -> None:
@@ -96,13 +99,13 @@ def test_a_worker_ends_when_its_master_is_killed(start: Callable[..., Pod]) -> N
 
 def test_a_changed_engine_file_is_refused_and_named(start: Callable[..., Pod], model_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(model_dir, tmp_path / "model")
-    with (tmp_path / "model/resnet18.onnx.data").open("r+b") as file:
+    with (tmp_path / "model/resnet18.prepared.onnx.data").open("r+b") as file:
         file.seek(1000)
         file.write(b"changed")
     pod = start(tmp_path / "model")
     _, err = pod.process.communicate(timeout=60)
     assert pod.process.returncode != 0
-    assert "resnet18.onnx.data has SHA-256" in err
+    assert "resnet18.prepared.onnx.data has SHA-256" in err
     assert "Traceback" not in err
 
 
@@ -113,3 +116,14 @@ def test_a_taken_port_ends_with_2_and_names_the_process(start: Callable[..., Pod
     assert second.process.returncode == 2
     assert f"port {first.port}" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", [8012, 8013, 8022, 9090, 9091])
+def test_a_port_of_knatives_own_is_refused(start: Callable[..., Pod], port: int) -> None:
+    pod = start(port=port)
+    _, err = pod.process.communicate(timeout=60)
+    assert pod.process.returncode == 2
+    assert err == (
+        "function: PORT must be none of 8012, 8013, 8022, 9090, 9091, where Knative's own queue-proxy listens in a pod, "
+        f"was {port}\n"
+    )

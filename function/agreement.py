@@ -1,0 +1,58 @@
+"""How far an engine agrees with torch in float32, on photographs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from function.engines import Logits, load_engine
+from function.images import preprocess
+from function.manifest import Agreement
+from function.variants import TORCH_FLOAT32, Variant
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+MOST_PIXELS = 50_000_000
+
+
+class NoPhotographsError(Exception):
+    """The folder has none, or too few; the text names it."""
+
+
+def photographs(folder: Path) -> list[Path]:
+    """In the order of their names. Raises NoPhotographsError if there is none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not found:
+        raise NoPhotographsError(f"{folder} must be a folder of photographs ({', '.join(SUFFIXES)})")
+    return found
+
+
+def torch_logits(model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
+    """The reference."""
+    return logits_of(TORCH_FLOAT32, model_dir, paths)
+
+
+def logits_of(variant: Variant, model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
+    """One thread, each photograph decoded in full."""
+    engine = load_engine(variant.engine, model_dir / variant.files[0], 1, variant.precision)
+    return [engine.infer(preprocess(path.read_bytes(), MOST_PIXELS, exact=True)) for path in paths]
+
+
+def measured_agreement(
+    variant: Variant, model_dir: Path, paths: Sequence[Path], reference: Sequence[Logits]
+) -> Agreement:
+    """Of the variant's own logits with the reference's, over the same photographs."""
+    return agreement(variant, reference, logits_of(variant, model_dir, paths))
+
+
+def agreement(variant: Variant, reference: Sequence[Logits], found: Sequence[Logits]) -> Agreement:
+    """reference and found: logits of shape (classes,), photograph by photograph; at least one."""
+    expected, given = np.stack(reference), np.stack(found)
+    tops = expected.argmax(axis=1)
+    return Agreement(
+        engine=variant.engine,
+        precision=variant.precision,
+        photographs=len(tops),
+        classes=len(set(tops.tolist())),
+        same_top_ratio=float(np.mean(given.argmax(axis=1) == tops)),
+        rms_error_ratio=float(np.sqrt(np.mean((given - expected) ** 2)) / expected.std()),
+    )

@@ -1,0 +1,42 @@
+"""The project's own protocol: a form with the field `file`, or the image itself, and one line of text as the answer."""
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from function.classifier import Classification
+from function.protocols import Answer, Received, RefusedError, Service, as_json
+
+FIELD: Final = "file"
+
+
+def health(_: Received, service: Service) -> Answer:
+    """`alive` is the word that KServe's clients look for."""
+    model = service.model
+    return as_json({"status": "alive", "model": model.name, "version": model.version, "engine": model.engine})
+
+
+def predict(request: Received, service: Service) -> Answer:
+    """One image is answered with its labels, several with a list in their order."""
+    images = _images(request)
+    labelled = [labels(result) for result in service.classify(images)]
+    answer: dict[str, Any] = labelled[0] if len(images) == 1 else {"predictions": labelled}
+    return as_json({**answer, "model": asdict(service.model)})
+
+
+def labels(result: Classification) -> dict[str, Any]:
+    """What the model sees in one image."""
+    best = result.top[0]
+    return {
+        "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
+        "label": best.label,
+        "confidence": best.confidence,
+        "top": [asdict(rank) for rank in result.top],
+    }
+
+
+def _images(request: Received) -> tuple[bytes, ...]:
+    if request.uploads is not None:
+        return request.uploads
+    if not request.body:
+        raise RefusedError(f"no image: send a form with the field {FIELD!r}, or the image itself as the body")
+    return (request.body,)

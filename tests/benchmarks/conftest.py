@@ -1,0 +1,24 @@
+"""The table that `make bench` prints, and its bench.json."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+Say = Callable[[str, float, str], None]
+
+
+@pytest.fixture(scope="session")
+def say() -> Iterator[Say]:
+    """One line of the table, kept for bench.json."""
+    rows: list[dict[str, object]] = []
+
+    def line(what: str, value: float, unit: str) -> None:
+        rows.append({"what": what, "value": value, "unit": unit})
+
+    yield line
+    print("\n\n" + "\n".join(f"{row['what']:<76} {row['value']:>10.4g} {row['unit']}" for row in rows))
+    (ROOT / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,0 +1,100 @@
+"""Servers under measurement, each in processes of its own: what they cost in CPU seconds and memory."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BOUNDARY = "a-photograph-follows"
+
+
+def form(photograph: bytes) -> bytes:
+    """As browsers and curl send a file."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
+    return head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + photograph + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running one."""
+
+    port: int
+    process: psutil.Process
+    began_s: float
+
+    def family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def cpu_s(self) -> float:
+        """Of all its processes and threads so far."""
+        return float(sum(sum(one.cpu_times()[:2]) for one in self.family()))
+
+    def resident_mib(self) -> float:
+        """Sum over its processes; what they share counts twice."""
+        return float(sum(one.memory_info().rss for one in self.family())) / 2**20
+
+    def ask(self, photographs: Sequence[bytes]) -> None:
+        """One after the other on one connection; AssertionError unless each is answered with 200."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        for photograph in photographs:
+            connection.request("POST", "/predict", form(photograph), headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+        connection.close()
+
+    def wait(self) -> None:
+        """Until it listens."""
+        deadline_s = time.perf_counter() + 120
+        while time.perf_counter() < deadline_s:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.001)
+        raise AssertionError(f"nobody listens on {self.port}")
+
+
+@contextmanager
+def running(command: Sequence[str], settings: Mapping[str, str], cpu: int | None = None) -> Iterator[Server]:
+    """{port} in the command is a free one. cpu: the only one that it may use. With byte code, as images have it."""
+    port = free_port()
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env = {**inherited, **settings, "PORT": str(port), "HOST": "127.0.0.1"}
+    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    line = [*pinned, *(word.format(port=port) for word in command)]
+    began_s = time.perf_counter()
+    with subprocess.Popen(line, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield Server(port, psutil.Process(process.pid), began_s)
+        finally:
+            process.terminate()
+
+
+OURS = (sys.executable, "-m", "gunicorn", "-c", "function/gunicorn.conf.py", "function.wsgi:app")
+USUAL = (
+    sys.executable, "-m", "uvicorn", "tests.benchmarks.usual_stack:app",
+    "--host", "127.0.0.1", "--port", "{port}", "--no-access-log", "--log-level", "error",
+)  # fmt: skip
+
+
+def ours(model_dir: Path, engine: str = "auto", precision: str = "float32") -> dict[str, str]:
+    """Settings of the function."""
+    return {"MODEL_DIR": str(model_dir), "ENGINE": engine, "PRECISION": precision}
+
+
+def usual(model_dir: Path) -> dict[str, str]:
+    """Settings of the usual stack."""
+    return {"MODEL_FILE": str(model_dir / "resnet18.pth"), "LABELS_FILE": str(model_dir / "labels.json")}

@@ -1,0 +1,130 @@
+"""One pod: from the start of its process to the first answer, images a second, memory; beside the usual stack.
+
+Throughput is told in images per CPU second of all of a server's processes: what one core gives, and steady where
+others use the machine too.
+"""
+
+import io
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pytest
+from PIL import Image
+
+from function.classifier import load_classifier
+from function.images import preprocess
+from function.matrix import Trial, alone_s
+from function.variants import ORT_FLOAT32, ORT_INT8, Variant
+from tests.benchmarks.conftest import Say
+from tests.benchmarks.servers import OURS, USUAL, ours, running, usual
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STARTS, ROUNDS, IMAGES = 7, 5, 40
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def model(model_dir: Path, samples_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With int8, calibrated on the samples: enough for speed, not for agreement."""
+    folder = tmp_path_factory.mktemp("bench") / "model"
+    shutil.copytree(model_dir, folder)
+    command = [sys.executable, "-m", "function.export", "--int8", "--calibrate", str(samples_dir), "--out", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(samples_dir: Path) -> list[bytes]:
+    """Of the usual size of ImageNet's, 500 x 375."""
+    return [resized(path, 500, 375) for path in sorted(samples_dir.glob("*.jpg"))]
+
+
+def resized(path: Path, width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def first_answer(command: tuple[str, ...], settings: dict[str, str], photograph: bytes) -> tuple[float, float]:
+    """Seconds from the start of the process to its first answer over HTTP, and CPU seconds that it took."""
+    with running(command, settings) as server:
+        server.wait()
+        server.ask([photograph])
+        return time.perf_counter() - server.began_s, server.cpu_s()
+
+
+def test_from_the_start_to_the_first_answer(model: Path, samples_dir: Path, say: Say) -> None:
+    photograph = (samples_dir / "cat.jpg").read_bytes()
+    trial = Trial(model, (samples_dir / "cat.jpg",), 1, 1)
+    services: dict[str, Callable[[], tuple[float, float]]] = {
+        "float32": lambda: first_answer(OURS, ours(model), photograph),
+        "int8": lambda: first_answer(OURS, ours(model, "onnxruntime", "int8"), photograph),
+        "openvino float32": lambda: first_answer(OURS, ours(model, "openvino"), photograph),
+        "usual stack": lambda: first_answer(USUAL, usual(model), photograph),
+    }
+    engines: dict[str, Variant] = {"float32": ORT_FLOAT32, "int8": ORT_INT8}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in services}
+    alone: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(STARTS):  # in turn, so that a change of the machine's speed meets all of them
+        for name, measure in services.items():
+            took[name].append(measure())
+        for name, variant in engines.items():
+            alone[name].append(alone_s(trial, variant))
+    for name, runs in took.items():
+        say(f"start to first answer over HTTP, {name}", median(wall_s for wall_s, _ in runs), "s")
+        say("  CPU of it", median(cpu_s for _, cpu_s in runs), "s")
+    for name, seconds in alone.items():
+        say(f"start to first answer, engine alone, {name}", median(seconds), "s")
+        over = median(wall_s - own_s for (wall_s, _), own_s in zip(took[name], seconds, strict=True))
+        say("  HTTP, Flask and gunicorn on top of it", over, "s")
+
+
+def test_images_per_cpu_second(model: Path, photographs: list[bytes], say: Say) -> None:
+    asked = [photographs[index % len(photographs)] for index in range(IMAGES)]
+    float32 = load_classifier(model, "onnxruntime", 1, 10**8, 0.0)
+    rates: dict[str, list[float]] = {name: [] for name in ("bare loop", "float32", "int8", "usual stack")}
+    with (
+        running(OURS, ours(model)) as plain,
+        running(OURS, ours(model, "onnxruntime", "int8")) as reduced,
+        running(USUAL, usual(model)) as stack,
+    ):
+        servers = {"float32": plain, "int8": reduced, "usual stack": stack}
+        for server in servers.values():
+            server.wait()
+            server.ask(asked[:8])
+        for _ in range(ROUNDS):
+            began_s = time.process_time()
+            for photograph in asked:
+                float32.classify(photograph)
+            rates["bare loop"].append(IMAGES / (time.process_time() - began_s))
+            for name, server in servers.items():
+                before_s = server.cpu_s()
+                server.ask(asked)
+                rates[name].append(IMAGES / (server.cpu_s() - before_s))
+        resident = {name: server.resident_mib() for name, server in servers.items()}
+    for name, found in rates.items():
+        say(f"images per CPU second, {name}", median(found), "1/s")
+    for name, base in (("float32", "bare loop"), ("float32", "usual stack"), ("int8", "usual stack")):
+        ratio = median(one / other for one, other in zip(rates[name], rates[base], strict=True))
+        say(f"  {name} over HTTP, times the {base}", ratio, "x")
+    for name, mib in resident.items():
+        say(f"resident under load, all processes, {name}", mib, "MiB")
+
+
+def test_pre_processing(samples_dir: Path, say: Say) -> None:
+    for width, height in ((1920, 1440), (500, 375)):
+        bodies = [resized(path, width, height) for path in sorted(samples_dir.glob("*.jpg"))]
+        for exact in (False, True):
+            took_s = []
+            for body in bodies * 10:
+                began_s = time.process_time()
+                preprocess(body, 10**8, exact)
+                took_s.append(time.process_time() - began_s)
+            say(f"{width}x{height} before inference{', decoded in full' if exact else ''}", 1000 * median(took_s), "ms")

@@ -1,0 +1,40 @@
+"""What the function is measured against: the service that most people would write, FastAPI with torch and torchvision.
+
+`MODEL_FILE=resnet18.pth LABELS_FILE=labels.json python -m uvicorn tests.benchmarks.usual_stack:app`. Nothing in it is slow on purpose; it has one torch
+thread, since more of them on one CPU are slower.
+"""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from fastapi import FastAPI, UploadFile
+from PIL import Image
+from torchvision.models import ResNet18_Weights, resnet18
+
+torch.set_num_threads(1)
+network = resnet18(weights=None)
+network.load_state_dict(torch.load(os.environ["MODEL_FILE"], weights_only=True))
+network.eval()
+transform = ResNet18_Weights.IMAGENET1K_V1.transforms()
+labels: list[str] = json.loads(Path(os.environ["LABELS_FILE"]).read_text())
+app = FastAPI()
+
+
+@app.get("/")
+def health() -> dict[str, str]:
+    """Ready as soon as it listens."""
+    return {"status": "ok"}
+
+
+@app.post("/predict")
+def predict(file: Annotated[UploadFile, "a photograph"]) -> dict[str, str]:
+    """The seed's answer."""
+    image = Image.open(io.BytesIO(file.file.read())).convert("RGB")
+    with torch.inference_mode():
+        confidences = network(transform(image).unsqueeze(0))[0].softmax(0)
+    confidence, index = confidences.max(0)
+    return {"prediction": f"{labels[int(index)]}: {100 * float(confidence):.1f}%"}

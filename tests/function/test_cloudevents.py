@@ -1,0 +1,159 @@
+"""CloudEvents, read and written by the SDK's own parser; what Knative's Eventing expects in return."""
+
+import json
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from function.protocols.cloudevents import CLASSIFIED
+from tests.function.fakes import LABELS, MODEL, Fake, client_of
+
+EVENT = {"id": "1", "source": "/camera", "type": "com.example.photo", "specversion": "1.0"}
+
+
+def event(data: Any = b"\xff\xd8 photo", datacontenttype: str | None = "image/jpeg", **attributes: str) -> CloudEvent:
+    told = {"datacontenttype": datacontenttype} if datacontenttype else {}
+    return CloudEvent({**EVENT, **told, **attributes}, data)
+
+
+def post(client: FlaskClient, message: HTTPMessage) -> TestResponse:
+    return client.post("/", data=message.body, headers=message.headers)
+
+
+def reply(answer: TestResponse) -> Any:
+    return from_http_event(HTTPMessage(dict(answer.headers), answer.data))
+
+
+@pytest.mark.parametrize("mode", [to_binary_event, to_structured_event], ids=["binary", "structured"])
+def test_an_event_with_an_image_is_answered_with_an_event_of_its_labels(
+    client: FlaskClient, fake: Fake, mode: Any
+) -> None:
+    answer = post(client, mode(event(subject="cat.jpg")))
+    assert fake.seen == [b"\xff\xd8 photo"]
+    assert answer.status_code == 200
+    assert ("ce-type" in answer.headers) == (mode is to_binary_event)
+    classified = reply(answer)
+    assert (classified.get_type(), classified.get_source()) == (CLASSIFIED, "/elastic-ml/resnet18")
+    assert (classified.get_subject(), classified.get_extension("causationid")) == ("cat.jpg", "1")
+    assert classified.get_data() == {**LABELS, "model": MODEL}
+
+
+def test_what_the_filter_of_a_trigger_posts_is_answered(client: FlaskClient, fake: Fake) -> None:
+    headers = {
+        "Ce-Id": "f3a1",
+        "Ce-Source": "/apis/v1/namespaces/default/pingsources/camera",
+        "Ce-Specversion": "1.0",
+        "Ce-Type": "com.example.photo",
+        "Ce-Time": "2026-11-24T10:00:00.123456789Z",
+        "Ce-Knativearrivaltime": "2026-11-24T10:00:00.2Z",
+        "Ce-Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "Content-Type": "image/jpeg",
+        "Prefer": "reply",
+        "Kn-Namespace": "default",
+        "User-Agent": "Go-http-client/1.1",
+    }
+    answer = client.post("/", data=b"\xff\xd8", headers=headers)
+    assert (answer.status_code, reply(answer).get_type()) == (200, CLASSIFIED)
+
+
+def test_the_same_event_twice_gets_the_same_id_another_event_another(client: FlaskClient) -> None:
+    ids = [reply(post(client, to_binary_event(event(id=id_)))).get_id() for id_ in ("1", "1", "2")]
+    other = reply(post(client, to_binary_event(event(source="/phone")))).get_id()
+    assert ids[0] == ids[1]
+    assert len({*ids, other}) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x89PNG", "image/png"),
+        (b"BM all ASCII", "image/bmp"),
+        (b"\xff\xd8", "application/octet-stream"),
+        (b"\xff\xd8", None),
+    ],
+)
+def test_the_image_is_seen_byte_for_byte(client: FlaskClient, fake: Fake, data: bytes, kind: str | None) -> None:
+    assert post(client, to_binary_event(event(data, kind))).status_code == 200
+    assert fake.seen == [data]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(event({"temperature": 21}, "application/json"), id="JSON"),
+        pytest.param(event("hello", "text/plain"), id="text"),
+        pytest.param(event(None, None), id="no data"),
+        pytest.param(event(type=CLASSIFIED), id="our own reply, which a broker brings back"),
+    ],
+)
+def test_events_that_are_not_about_an_image_are_taken_without_a_reply(
+    client: FlaskClient, fake: Fake, other: CloudEvent
+) -> None:
+    answer = post(client, to_binary_event(other))
+    assert (answer.status_code, answer.data, answer.headers.get("Content-Type"), fake.seen) == (202, b"", None, [])
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "words"),
+    [
+        pytest.param({}, b"photo", 415, "POST / takes CloudEvents", id="no event"),
+        pytest.param({"Content-Type": "application/cloudevents-batch+json"}, b"[]", 415, "one at a time", id="a batch"),
+        pytest.param({"ce-id": "1", "ce-type": "a"}, b"", 400, "without specversion, source here", id="half an event"),
+        pytest.param({"ce-specversion": "0.3"}, b"", 400, "specversion must be '1.0', was '0.3'", id="an old event"),
+        pytest.param({"ce-time": "yesterday"}, b"", 400, "not a CloudEvent", id="no time"),
+        pytest.param({"ce-my_key": "1"}, b"", 400, "should only contain lowercase letters", id="no name"),
+        pytest.param({"Content-Type": "image/jpeg"}, b"", 400, "the image as its data, had None", id="no image"),
+        pytest.param({"Content-Type": "image/jpeg"}, b"bad", 400, "not an image: 3 bytes", id="a broken image"),
+    ],
+)
+def test_a_broken_event_is_refused_for_good(
+    client: FlaskClient, headers: dict[str, str], body: bytes, status: int, words: str
+) -> None:
+    whole = {f"ce-{name}": value for name, value in EVENT.items()} if len(headers) == 1 else {}
+    if status == 415:
+        whole = {}
+    answer = client.post("/", data=body, headers={**whole, **headers})
+    assert answer.status_code == status
+    assert words in answer.json["error"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "the body must be JSON"),
+        (b"[]", "must be a JSON object"),
+        (b"{}", "without specversion, id, source, type here"),
+        (json.dumps({**EVENT, "time": 7}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "id": 7}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "subject": "\ud800"}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "data_base64": "a"}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "datacontenttype": 7}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "datacontenttype": "image/png", "data": {"a": 1}}).encode(), "had {'a': 1}"),
+    ],
+)
+def test_a_broken_structured_event_is_refused_for_good(client: FlaskClient, body: bytes, words: str) -> None:
+    answer = client.post("/", data=body, content_type="application/cloudevents+json; charset=utf-8")
+    assert answer.status_code == 400
+    assert words in answer.json["error"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "linked",
+    [
+        pytest.param(event(None, "image/jpeg", dataref="http://a/cat.jpg"), id="dataref"),
+        pytest.param(event({"url": "http://a/cat.jpg"}, "application/json"), id="url"),
+    ],
+)
+def test_links_are_off_until_hosts_are_named(client: FlaskClient, linked: CloudEvent) -> None:
+    answer: Any = post(client, to_binary_event(linked))
+    assert answer.status_code == 403
+    assert answer.json["error"] == "links are off here (LINK_HOSTS names no host), the event has 'http://a/cat.jpg'"
+
+
+def test_the_overrides_of_a_sink_binding_are_in_every_reply(fake: Fake) -> None:
+    client = client_of(fake, event_extensions=(("tenant", "blue"),))
+    assert reply(post(client, to_binary_event(event()))).get_extension("tenant") == "blue"

@@ -1,0 +1,111 @@
+"""Bad input against a real pod: no 5xx, no crash, every refusal with its reason, memory bounded.
+
+Bounded to a minute; `make fuzz` sends 10,000 inputs (FUZZ_INPUTS).
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.function.mutations import kinds, request
+from tests.function.test_server import Pod
+
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "0"))
+# Half of them are images, half come from schemathesis. Without a number, seconds bound each half.
+MOST_S = 20.0
+MOST_MIB = 640  # a pod may have 1024; it takes 170, the costliest image 290, and the allocator keeps some of it
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if INPUTS else 180)]
+
+
+def worker_of(pod: Pod) -> int:
+    return int(Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()[0])
+
+
+def peak_mib(pid: int) -> float:
+    """The most that was ever resident. Source: proc(5), VmHWM."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found.group(1)) / 1024
+
+
+@pytest.fixture(scope="module")
+def pod(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    started = Pod(model_dir).ready()
+    yield started
+    started.process.terminate()
+    _, log = started.process.communicate(timeout=60)
+    assert "Traceback" not in log
+
+
+@pytest.fixture(scope="module")
+def worker(pod: Pod) -> Iterator[int]:
+    """Its process id, which is the same to the end: nothing made it crash."""
+    pid = worker_of(pod)
+    yield pid
+    assert worker_of(pod) == pid
+    print(f"\nfuzz: at most {peak_mib(pid):.0f} MiB resident")
+
+
+def sent(url: str, seed: int, images: tuple[bytes, ...]) -> int:
+    """The status; checks that a refusal gives its reason."""
+    made = request(seed, images)
+    answer = requests.post(url + made.path, data=made.body, headers=made.headers, timeout=120)
+    what = f"input {seed}: {answer.status_code} {answer.text[:300]}"
+    assert answer.status_code < 500, what
+    if answer.status_code >= 400:
+        assert len(answer.json()["error"]) > 10, what
+    return answer.status_code
+
+
+def test_mutated_images_in_every_protocol(pod: Pod, worker: int, samples_dir: Path) -> None:
+    images = tuple(kinds((samples_dir / "cat.jpg").read_bytes()).values())
+    statuses: Counter[int] = Counter()
+    ends_s = time.monotonic() + MOST_S
+    with ThreadPoolExecutor(4) as threads:
+        for start in range(0, INPUTS // 2 or 10**6, 40):
+            seeds = range(start, start + 40)
+            statuses.update(threads.map(lambda seed: sent(pod.url, seed, images), seeds))
+            if not INPUTS and time.monotonic() > ends_s:
+                break
+    print(f"\nfuzz: {statuses.total()} mutated images, by status {dict(statuses)}")
+    assert statuses[200]
+    assert statuses[400]
+    assert requests.get(f"{pod.url}/health/readiness", timeout=30).ok
+    assert peak_mib(worker) < MOST_MIB
+
+
+def test_requests_made_from_the_openapi_document(pod: Pod, worker: int) -> None:
+    schema = schemathesis.openapi.from_url(f"{pod.url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    count = 0
+    ends_s = time.monotonic() + MOST_S
+    for operation in (operation for operation in operations if operation.method == "post"):
+
+        @settings(
+            max_examples=INPUTS // 2 // 6 or 30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: Case[Any]) -> None:
+            nonlocal count
+            if INPUTS or time.monotonic() < ends_s:
+                case.call_and_validate(excluded_checks=[positive_data_acceptance])
+                count += 1
+
+        ask()
+    print(f"\nfuzz: {count} requests from the OpenAPI document")
+    assert count > 10
+    assert peak_mib(worker) < MOST_MIB

@@ -1,0 +1,53 @@
+"""What is known of a model folder, written and read."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from function.manifest import Agreement, Manifest, ModelError, Prepared, read_manifest, verify, write_manifest
+
+INT8 = Agreement("onnxruntime", "int8", 61, 33, 0.8, 0.1)
+MANIFEST = Manifest("resnet18", "v", "w", {"a": "0"}, (1.5, -2.0), Prepared(("avx2",), "1.32.0"), (INT8,))
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    write_manifest(MANIFEST, tmp_path)
+    assert read_manifest(tmp_path) == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_one_of_before_there_were_precisions_is_read_too(tmp_path: Path) -> None:
+    old = {"name": "resnet18", "version": "v", "weights": "w", "sha256": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(old))
+    assert read_manifest(tmp_path) == Manifest("resnet18", "v", "w", {})
+
+
+@pytest.mark.parametrize("field", ["prepared", "agreements", "probe_logits", "sha256"])
+def test_a_field_of_another_kind_is_refused(tmp_path: Path, field: str) -> None:
+    document = {"name": "resnet18", "version": "v", "weights": "w", "sha256": {}, field: [1]}
+    if field == "probe_logits":
+        document[field] = ["one"]
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=r"manifest\.json is not what function\.export writes"):
+        read_manifest(tmp_path)
+
+
+def test_the_last_measurement_replaces_the_one_before_and_leaves_the_others() -> None:
+    other = replace(INT8, engine="openvino")
+    now = replace(INT8, same_top_ratio=1.0)
+    known = replace(MANIFEST, agreements=(INT8, other)).with_agreements([now])
+    assert known.agreement("onnxruntime", "int8") == now
+    assert known.agreement("openvino", "int8") == other
+    assert known.agreement("torch", "float32") is None
+    assert len(known.agreements) == 2
+
+
+def test_the_hash_of_a_file_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("weights")
+    manifest = MANIFEST.with_files(tmp_path, "a")
+    verify(tmp_path / "a", manifest)
+    (tmp_path / "a").write_text("Weights")
+    with pytest.raises(ModelError, match="a has SHA-256"):
+        verify(tmp_path / "a", manifest)

@@ -1,0 +1,57 @@
+"""The OpenAPI document: it names every route, and schemathesis finds nothing that is not as it says."""
+
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings, strategies
+from schemathesis import Case
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from function.protocols import ROUTES, handler
+from tests.function.fakes import Fake, client_of
+
+# The headers of these must agree with each other or with the body, which no schema can say.
+AGREEING = re.compile(r"^/$|/infer$")
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict[str, Any]:
+    return client.get("/openapi.json").json  # type: ignore[return-value]
+
+
+def test_it_names_every_route_and_no_other(document: dict[str, Any]) -> None:
+    served = {(method, path.format(model="resnet18", version="random-seed-0")) for method, path, *_ in ROUTES}
+    documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert documented == served | {("GET", "/metrics")}
+
+
+def test_every_route_has_a_handler() -> None:
+    assert all(callable(handler(protocol, name)) for _, _, protocol, name in ROUTES)
+
+
+def test_the_limits_and_the_model_are_those_of_the_pod(document: dict[str, Any]) -> None:
+    assert document["components"]["schemas"]["V1Request"]["properties"]["instances"]["maxItems"] == 3
+    assert document["info"]["description"].endswith("random-seed-0. A body has at most 1000 bytes.")
+    assert "{" not in document["info"]["description"]
+
+
+def test_every_answer_is_documented_with_its_pod_and_time(document: dict[str, Any]) -> None:
+    responses = document["components"]["responses"]
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                whole = responses[response["$ref"].rpartition("/")[2]] if "$ref" in response else response
+                assert {"X-Pod", "Server-Timing"} <= set(whole["headers"])
+
+
+schemathesis.openapi.media_type("image/bmp", strategies.just(b"BM"))
+APP = client_of(Fake(), max_body_bytes=10**7, max_images=16).application
+
+
+@schemathesis.openapi.from_wsgi("/openapi.json", APP).parametrize()
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_operation_does_as_its_description_says(case: Case[Any]) -> None:
+    case.call_and_validate(excluded_checks=[positive_data_acceptance] if AGREEING.search(case.path) else [])
