@@ -123,8 +123,8 @@ def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
         extensions = dict[str, str](json.loads(overrides).get("extensions", {}))
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(rule) from error
-    wrong_name = next((name for name in extensions if not re.fullmatch("[a-z0-9]{1,20}", name)), None)
-    wrong_value = next((value for value in extensions.values() if not isinstance(value, str) or not value), None)
-    if wrong_name is not None or wrong_value is not None or set(extensions) & set(EVENT_ATTRIBUTES):
+    named_well = all(re.fullmatch("[a-z0-9]{1,20}", name) for name in extensions)
+    valued_well = all(isinstance(value, str) and value for value in extensions.values())
+    if not named_well or not valued_well or set(extensions) & set(EVENT_ATTRIBUTES):
         raise ConfigError(rule)
     return tuple(sorted(extensions.items()))

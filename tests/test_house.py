@@ -29,7 +29,8 @@ def test_torch_is_pinned_and_no_pod_needs_it() -> None:
 
 
 def test_every_pin_has_a_hash() -> None:
-    for path in (ROOT / "requirements.txt", ROOT / "function/requirements.txt", ROOT / "dispatcher/requirements.txt"):
+    for folder in (".", "function", "dispatcher", "tests/clients"):
+        path = ROOT / folder / "requirements.txt"
         for entry in re.split(r"\n(?=\S)", path.read_text()):
             assert entry.startswith("#") or "--hash=sha256:" in entry, entry
 

@@ -68,6 +68,8 @@ def test_what_knative_and_the_user_say_of_events_is_read() -> None:
         ({"K_CE_OVERRIDES": '{"extensions": {"Tenant": "blue"}}'}, "names of 1 to 20 lower-case letters and digits"),
         ({"K_CE_OVERRIDES": '{"extensions": {"id": "1"}}'}, "none of data, datacontenttype"),
         ({"K_CE_OVERRIDES": '{"extensions": {"a": 1}}'}, "K_CE_OVERRIDES must be"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"a": null}}'}, "K_CE_OVERRIDES must be"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"a": ""}}'}, "K_CE_OVERRIDES must be"),
     ],
 )
 def test_what_makes_no_sense_over_http_is_refused(env: dict[str, str], words: str) -> None:

@@ -127,3 +127,15 @@ def test_a_port_of_knatives_own_is_refused(start: Callable[..., Pod], port: int)
         "function: PORT must be none of 8012, 8013, 8022, 9090, 9091, where Knative's own queue-proxy listens in a pod, "
         f"was {port}\n"
     )
+
+
+def test_a_pod_imports_a_protocol_only_with_its_first_request(model_dir: Path) -> None:
+    late = [
+        "cloudevents",
+        "function.outbound",
+        *(f"function.protocols.{name}" for name in ("v1", "v2", "cloudevents", "openapi")),
+    ]
+    code = f"import sys, function.wsgi; print([name for name in {late} if name in sys.modules])"
+    env = {**os.environ, "MODEL_DIR": str(model_dir)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
