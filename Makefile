@@ -19,9 +19,11 @@ $(STAMP): $(REQUIREMENTS)
 	rm -f $(VENV)/.installed-* && touch $@
 	@echo "setup: done"
 
-lock: | $(VENV)/bin/uv  ## write the three requirements.txt anew from their .in files
+lock: | $(VENV)/bin/uv  ## write each requirements*.txt anew from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements-export.in -o function/requirements-export.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" function/requirements-build.in -o function/requirements-build.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
