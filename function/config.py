@@ -46,7 +46,7 @@ class Config:
         """Raises ConfigError for a value that cannot be read or is out of bounds."""
         try:
             return cls(
-                model_dir=Path(env.get("MODEL_DIR", "model")),
+                model_dir=model_dir(env),
                 engine=env.get("ENGINE", "auto"),
                 engine_threads=int(env.get("ENGINE_THREADS", "1")),
                 pad_service_s=float(env.get("PAD_SERVICE_S", "0")),
@@ -56,3 +56,10 @@ class Config:
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+
+def model_dir(env: Mapping[str, str], mounted: Path = Path("/mnt/models")) -> Path:
+    """MODEL_DIR; else what KServe's storage initializer mounted, where it did; else `model`, which images bring."""
+    if "MODEL_DIR" in env:
+        return Path(env["MODEL_DIR"])
+    return mounted if mounted.is_dir() else Path("model")
