@@ -7,7 +7,11 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
-.PHONY: help setup lock test test-unit cluster-test lint bench demo up down clean
+ROOM ?= function
+IMAGE ?= dev.local/$(if $(filter function,$(ROOM)),resnet18,$(ROOM))
+BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
+
+.PHONY: help image setup lock test test-unit cluster-test lint bench demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -51,6 +55,8 @@ cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started f
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
+image:  ## build an image: [ROOM=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
+	$(BUILD) --file $(ROOM)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
