@@ -97,6 +97,7 @@ def test_a_model_mounted_where_kserve_mounts_goes_before_its_own(
     mapped: Cluster, model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(model_dir, tmp_path / "model")
+    (tmp_path / "model").chmod(0o755)  # the pod is not root
     manifest = json.loads((model_dir / "manifest.json").read_text())
     (tmp_path / "model/manifest.json").write_text(json.dumps({**manifest, "version": "mounted"}))
     container = {"name": "pod", "image": IMAGE, "volumeMounts": [{"name": "model", "mountPath": "/mnt/models"}]}
