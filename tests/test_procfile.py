@@ -28,7 +28,7 @@ REQUIREMENTS = {
 }
 ROOM_FILES = shutil.ignore_patterns("__pycache__", "model")
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 Start = Callable[..., str]
 

@@ -1,5 +1,6 @@
 """The cluster that the tests of this folder share, and the Service deployed in it."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,12 +34,13 @@ def deployed_service(cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, oci.Image]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
     """Both images, by room; the model in the function's has random weights, which need no network."""
     if reason := oci.why_not():
         pytest.skip(reason)
     began_s = time.monotonic()
-    builder = oci.Builder(tmp_path_factory.mktemp("images"))
+    folder = tmp_path_factory.mktemp("images")
+    builder = oci.Builder(folder)
     builder.make_base()
     print(f"base image: {time.monotonic() - began_s:.0f} s")
     built = {}
@@ -46,4 +48,5 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, oci.Image]:
         began_s = time.monotonic()
         built[room] = builder.build(room, *arguments)
         print(f"image of {room}: {time.monotonic() - began_s:.0f} s, {built[room].size_bytes / 1e6:.0f} MB")
-    return built
+    yield built
+    shutil.rmtree(folder)  # a gigabyte that pytest would keep for three runs

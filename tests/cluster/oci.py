@@ -19,7 +19,7 @@ SUITE = "bookworm"  # its python3 is 3.11
 BASE = "localhost/base"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 NOT_FOR_IMAGES = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
-BUILD_TIMEOUT_S = 1500.0
+BUILD_TIMEOUT_S = 1800.0
 
 
 def why_not() -> str | None:
