@@ -7,7 +7,11 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
-.PHONY: help setup clients lock test fuzz test-unit cluster-test lint bench comparison demo up down clean
+ROOM ?= function
+IMAGE ?= dev.local/$(if $(filter function,$(ROOM)),resnet18,$(ROOM))
+BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
+
+.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint bench comparison demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -27,11 +31,14 @@ $(CLIENTS_STAMP): tests/clients/requirements.txt | $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r $<
 	touch $@
 
-lock: | $(VENV)/bin/uv  ## write the four requirements.txt anew from their .in files
+lock: | $(VENV)/bin/uv  ## write each requirements*.txt anew from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements-export.in -o function/requirements-export.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" function/requirements-build.in -o function/requirements-build.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" tests/clients/requirements.in -o tests/clients/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt autoscaler_tuning/requirements.in -o autoscaler_tuning/requirements.txt
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
@@ -61,6 +68,8 @@ bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
 comparison: $(STAMP)  ## write docs/comparison.md anew; about an hour
 	scripts/comparison
+image:  ## build an image: [ROOM=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
+	$(BUILD) --file $(ROOM)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -51,7 +51,7 @@ class Config:
         """Raises ConfigError for a value that cannot be read or is out of bounds."""
         try:
             return cls(
-                model_dir=Path(env.get("MODEL_DIR", "model")),
+                model_dir=model_dir(env),
                 engine=env.get("ENGINE", "auto"),
                 precision=env.get("PRECISION", "float32"),
                 engine_threads=int(env.get("ENGINE_THREADS", "0")),
@@ -128,3 +128,10 @@ def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
     if not named_well or not valued_well or set(extensions) & set(EVENT_ATTRIBUTES):
         raise ConfigError(rule)
     return tuple(sorted(extensions.items()))
+
+
+def model_dir(env: Mapping[str, str], mounted: Path = Path("/mnt/models")) -> Path:
+    """MODEL_DIR; else what KServe's storage initializer mounted, where it did; else `model`, which images bring."""
+    if "MODEL_DIR" in env:
+        return Path(env["MODEL_DIR"])
+    return mounted if mounted.is_dir() else Path("model")

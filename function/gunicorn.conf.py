@@ -1,7 +1,7 @@
 """gunicorn's settings: one worker, a few threads.
 
 One worker because a pod has one CPU and containerConcurrency is 1; threads so that probes and metrics are answered
-while a request is inferred. gthread, not sync: sync resets the connections that still queue at SIGTERM.
+while a request is inferred. Our own kind of gthread, which resets no connection at SIGTERM (function/worker.py).
 """
 
 import gc
@@ -23,7 +23,7 @@ refuse_taken_port("function", host, port)  # gunicorn itself would try again for
 
 bind = f"{host}:{port}"
 workers = 1
-worker_class = "gthread"
+worker_class = "function.worker.DrainingWorker"
 threads = int(os.environ.get("THREADS", "4"))
 backlog = 2048
 keepalive = 75

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ManifestError, NoTrafficError
-from knative.manifests import as_yaml, check_name, service_manifest
+from knative.manifests import as_yaml, check_name, inference_service_manifest, service_manifest
 
 Connect = Callable[[str], KnativeClient]
 
@@ -25,6 +25,9 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     for run, parents in ((render, [common, image]), (deploy, [common, image]), (status, [common])):
         command = commands.add_parser(run.__name__, parents=parents, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
+    kserve = commands.choices["render"].add_argument_group("KServe")
+    kserve.add_argument("--kserve", action="store_true", help="an InferenceService instead of a Knative Service")
+    kserve.add_argument("--storage-uri", metavar="URI", help="a model for KServe to mount, instead of the image's own")
     return parser
 
 
@@ -41,6 +44,10 @@ def main(argv: Sequence[str], env: Mapping[str, str], connect: Connect = Knative
 
 def render(args: argparse.Namespace, _connect: Connect) -> str:
     """print the Service's YAML"""
+    if args.kserve:
+        return as_yaml(inference_service_manifest(args.namespace, args.name, args.image, args.storage_uri)).rstrip()
+    if args.storage_uri is not None:
+        raise ManifestError("--storage-uri is KServe's: give --kserve too, or build an image with these weights")
     return as_yaml(service_manifest(args.namespace, args.name, args.image)).rstrip()
 
 

@@ -1,4 +1,4 @@
-"""The Knative Service that is deployed, read from manifests/base/service.yaml."""
+"""What is deployed, read from manifests/: the Knative Service, or KServe's InferenceService."""
 
 import re
 from pathlib import Path
@@ -9,22 +9,46 @@ from knative.errors import ManifestError
 from knative.objects import Json
 
 SERVICE_FILE = Path(__file__).parent / "manifests/base/service.yaml"
+KSERVE_FILE = Path(__file__).parent / "manifests/kserve/inferenceservice.yaml"
 NAME_LABEL = "app.kubernetes.io/name"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def service_manifest(namespace: str, name: str, image: str) -> Json:
     """The manifest under this name and image. Raises ManifestError for what no cluster would take."""
-    check_name("namespace", namespace)
-    check_name("name", name)
-    if not image or any(character.isspace() for character in image):
-        raise ManifestError(f"image must be a name without spaces, was {image!r}")
+    check_all(namespace, name, image)
     service: Json = yaml.safe_load(SERVICE_FILE.read_text())
     template = service["spec"]["template"]
     service["metadata"] |= {"name": name, "namespace": namespace}
     service["metadata"]["labels"][NAME_LABEL] = template["metadata"]["labels"][NAME_LABEL] = name
     template["spec"]["containers"][0]["image"] = image
     return service
+
+
+def inference_service_manifest(namespace: str, name: str, image: str, storage_uri: str | None = None) -> Json:
+    """KServe's resource for the same pod; storage_uri names a model that KServe is to mount.
+
+    Raises ManifestError for what no cluster would take.
+    """
+    check_all(namespace, name, image)
+    if storage_uri is not None and "://" not in storage_uri:
+        raise ManifestError(f"a storage URI is written scheme://..., was {storage_uri!r}")
+    service: Json = yaml.safe_load(KSERVE_FILE.read_text())
+    service["metadata"] |= {"name": name, "namespace": namespace}
+    service["metadata"]["labels"][NAME_LABEL] = name
+    container = service["spec"]["predictor"]["containers"][0]
+    container["image"] = image
+    if storage_uri is not None:
+        container["env"] = [{"name": "STORAGE_URI", "value": storage_uri}]
+    return service
+
+
+def check_all(namespace: str, name: str, image: str) -> None:
+    """Raises ManifestError unless a cluster takes each of them."""
+    check_name("namespace", namespace)
+    check_name("name", name)
+    if not image or any(character.isspace() for character in image):
+        raise ManifestError(f"image must be a name without spaces, was {image!r}")
 
 
 def check_name(what: str, name: str) -> None:

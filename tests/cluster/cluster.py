@@ -48,24 +48,56 @@ class Cluster:
     """A running cluster.
 
     gateway: the address that routes are reached at, with the route's name as Host.
+    images: the image map, which is read again at each start of a container.
     env: for programs that talk to it: KUBECONFIG, and kn and kubectl in the PATH.
     """
 
     gateway: str
     kubeconfig: Path
+    images: Path
     env: Mapping[str, str] = field(repr=False)
 
     def client(self, kubeconfig: Path | None = None) -> KnativeClient:
         """Our own client, connected to it; by another kubeconfig it is another account."""
         return KnativeClient(NAMESPACE, connect(NAMESPACE, kubeconfig or self.kubeconfig))
 
-    def run(self, *argv: str, timeout_s: float = 180) -> str:
-        """Run kn, kubectl or anything else against it; returns what it prints, fails the test if it fails."""
+    def run(self, *argv: str, timeout_s: float = 180, given: str | None = None) -> str:
+        """Run kn, kubectl or anything else against it, given a standard input; returns what it prints.
+
+        Fails the test if it fails.
+        """
         done = subprocess.run(
-            argv, env=dict(self.env), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
+            argv,
+            env=dict(self.env),
+            cwd=ROOT,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
         assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def add_image(self, name: str, entry: Mapping[str, object]) -> None:
+        """Let an image's name stand for something from now on."""
+        known = json.loads(self.images.read_text())
+        self.images.write_text(json.dumps({**known, name: entry}))
+
+    def apply(self, manifest: Mapping[str, object]) -> None:
+        """What `kubectl apply` does."""
+        self.run("kubectl", "apply", "-n", NAMESPACE, "-f", "-", given=json.dumps(manifest))
+
+    def address(self, resource: str, field: str) -> str:
+        """An address of a pod or Service, such as {.status.podIP}, once it has one."""
+        found: list[str] = []
+
+        def known() -> bool:
+            found.append(self.run("kubectl", "get", resource, "-n", NAMESPACE, "-o", f"jsonpath={field}"))
+            return bool(found[-1])
+
+        wait_until(known, f"{resource} has {field}")
+        return found[-1]
 
     def host(self, service: str) -> str:
         """The name that the gateway knows a Service's route by."""
@@ -117,7 +149,8 @@ def running(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Ite
         try:
             _script(scripts / "up", env=env, timeout_s=START_TIMEOUT_S)
             kubeconfig = STATE / "kubeconfig"
-            yield Cluster((STATE / "gateway").read_text().strip(), kubeconfig, {**env, "KUBECONFIG": str(kubeconfig)})
+            gateway = (STATE / "gateway").read_text().strip()
+            yield Cluster(gateway, kubeconfig, images, {**env, "KUBECONFIG": str(kubeconfig)})
         finally:
             _script(scripts / "down", env=env, timeout_s=120)
 

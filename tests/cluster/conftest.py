@@ -1,11 +1,14 @@
 """The cluster that the tests of this folder share, and the Service deployed in it."""
 
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import cluster as clusters
+from tests.cluster import oci
 from tests.cluster.cluster import ROOT, Cluster
 
 
@@ -28,3 +31,22 @@ def deployed_service(cluster: Cluster) -> str:
     argv = clusters.kn_create((ROOT / "README.md").read_text())
     cluster.run(*argv)
     return argv[3]
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
+    """Both images, by room; the model in the function's has random weights, which need no network."""
+    if reason := oci.why_not():
+        pytest.skip(reason)
+    began_s = time.monotonic()
+    folder = tmp_path_factory.mktemp("images")
+    builder = oci.Builder(folder)
+    builder.make_base()
+    print(f"base image: {time.monotonic() - began_s:.0f} s")
+    built = {}
+    for room, arguments in {"function": ("--build-arg", "WEIGHTS=random"), "dispatcher": ()}.items():
+        began_s = time.monotonic()
+        built[room] = builder.build(room, *arguments)
+        print(f"image of {room}: {time.monotonic() - began_s:.0f} s, {built[room].size_bytes / 1e6:.0f} MB")
+    yield built
+    shutil.rmtree(folder)  # a gigabyte that pytest would keep for three runs

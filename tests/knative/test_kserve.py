@@ -1,0 +1,73 @@
+"""The InferenceService: the same pod as the Knative Service, in KServe's words."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from knative.cli import main
+from knative.errors import ManifestError
+from knative.manifests import KSERVE_FILE, inference_service_manifest, service_manifest
+
+# Of InferenceService v1beta1, spec.predictor: what this manifest uses beside the fields of a pod.
+COMPONENT_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "containerConcurrency", "timeout"}
+
+
+@pytest.fixture(params=[None, "pvc://models/resnet18"], ids=["own weights", "mounted weights"])
+def manifest(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Rendered with and without a model that KServe is to mount."""
+    return inference_service_manifest("default", "resnet18", "example.com/resnet18:1", request.param)
+
+
+def test_it_is_one_that_kserve_takes(manifest: dict[str, Any]) -> None:
+    assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    predictor = manifest["spec"].pop("predictor")
+    assert manifest["spec"] == {}
+    assert predictor.keys() - COMPONENT_FIELDS == {"containers", "volumes"}
+    assert [container["name"] for container in predictor["containers"]] == ["kserve-container"]
+    assert yaml.safe_load(yaml.safe_dump(manifest)) == manifest
+
+
+def test_its_pod_is_that_of_the_knative_service(manifest: dict[str, Any]) -> None:
+    ours = service_manifest("default", "resnet18", "example.com/resnet18:1")["spec"]["template"]
+    predictor = manifest["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    (expected,) = ours["spec"]["containers"]
+    assert {**expected, "name": "kserve-container", "ports": [{"containerPort": 8000, "protocol": "TCP"}]} == {
+        key: value for key, value in container.items() if key != "env"
+    }
+    assert predictor["volumes"] == ours["spec"]["volumes"]
+    assert predictor["containerConcurrency"] == ours["spec"]["containerConcurrency"]
+    assert predictor["timeout"] == ours["spec"]["timeoutSeconds"]
+    scale = {key.partition("/")[2]: value for key, value in ours["metadata"]["annotations"].items()}
+    assert (str(predictor["minReplicas"]), str(predictor["maxReplicas"])) == (scale["min-scale"], scale["max-scale"])
+    assert (predictor["scaleMetric"], str(predictor["scaleTarget"])) == (scale["metric"], scale["target"])
+
+
+def test_a_storage_uri_is_all_that_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    rendered = []
+    for more in ([], ["--storage-uri", "s3://models/resnet18"]):
+        assert main(["render", "--kserve", "--image", "i", *more], {}) == 0
+        rendered.append(yaml.safe_load(capsys.readouterr().out))
+    plain, mounted = rendered
+    assert mounted["spec"]["predictor"]["containers"][0].pop("env") == [
+        {"name": "STORAGE_URI", "value": "s3://models/resnet18"}
+    ]
+    assert mounted == plain
+
+
+def test_a_storage_uri_without_a_scheme_or_without_kserve_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ManifestError, match="scheme://"):
+        inference_service_manifest("default", "resnet18", "i", "models/resnet18")
+    assert main(["render", "--storage-uri", "s3://m"], {}) == 2
+    assert "give --kserve too" in capsys.readouterr().err
+
+
+def test_the_folder_for_kubectl_has_the_same() -> None:
+    folder = KSERVE_FILE.parent
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    (file,) = kustomization["resources"]
+    shipped = yaml.safe_load((folder / file).read_text())
+    rendered = inference_service_manifest("default", "resnet18", "dev.local/resnet18")
+    del rendered["metadata"]["namespace"]
+    assert shipped == rendered

@@ -1,0 +1,98 @@
+"""What each room imports is what its requirements pin; func.yaml deploys what the Knative Service does."""
+
+import ast
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from knative.manifests import service_manifest
+from tests.rooms import ROOT, pinned
+
+REQUIREMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*/requirements*.txt"))
+ROOMS = {"function", "dispatcher", "knative", "autoscaler_tuning", "loadgen"}
+FUNC = ROOT / "function/func.yaml"
+INSTALLED = packages_distributions()
+
+
+def third_party(file: Path) -> set[str]:
+    """Distributions that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - ROOMS
+    return {INSTALLED[top][0].lower().replace("_", "-") for top in tops}
+
+
+@pytest.mark.parametrize(
+    ("rooms", "requirements"),
+    [
+        (["function"], "function/requirements-export.txt"),
+        (["dispatcher"], "dispatcher/requirements.txt"),
+        (["autoscaler_tuning", "knative"], "autoscaler_tuning/requirements.txt"),
+    ],
+    ids=["the pod and its export", "the dispatcher", "the tuner"],
+)
+def test_every_import_is_pinned(rooms: list[str], requirements: str) -> None:
+    imported = set().union(*(third_party(file) for room in rooms for file in (ROOT / room).rglob("*.py")))
+    assert len(imported) > 2
+    assert imported - set(pinned(ROOT / requirements)) == set()
+
+
+@pytest.mark.parametrize("requirements", REQUIREMENTS, ids=str)
+def test_the_parts_pin_the_versions_of_the_whole(requirements: Path) -> None:
+    def versions(path: Path) -> set[str]:
+        return {line.split(" ")[0] for line in path.read_text().splitlines() if "==" in line}
+
+    own = versions(ROOT / requirements)
+    assert own
+    assert "build" in requirements.name or own <= versions(ROOT / "requirements.txt")
+
+
+def test_the_installer_inside_builds_is_the_one_of_make() -> None:
+    (line,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("UV_VERSION := "))
+    assert f"uv=={line.split()[-1]} " in (ROOT / "function/requirements-build.txt").read_text()
+
+
+@pytest.fixture
+def func() -> dict[str, Any]:
+    """func.yaml, with only what its schema (func_yaml-schema.json, 0.36.0) knows."""
+    document: dict[str, Any] = yaml.safe_load(FUNC.read_text())
+    assert document["specVersion"] == "0.36.0"
+    assert document.keys() <= {"specVersion", "name", "runtime", "invoke", "created", "build", "run", "deploy"}
+    assert document["build"].keys() <= {"builder", "builderImages", "buildpacks", "buildEnvs"}
+    assert document["deploy"].keys() <= {"annotations", "healthEndpoints", "labels", "options"}
+    assert isinstance(document["created"], str)
+    return document
+
+
+def test_func_runs_the_procfile_and_writes_no_server_of_its_own(func: dict[str, Any]) -> None:
+    """It does for `python` and a few other names; for one without a builder of its own it has to be told which."""
+    assert func["runtime"] == "wsgi"
+    assert func["build"]["builder"] in func["build"]["builderImages"]
+    assert (FUNC.parent / "Procfile").is_file()
+    python = {env["name"]: env["value"] for env in func["build"]["buildEnvs"]}["BP_CPYTHON_VERSION"]
+    assert python == f"{sys.version_info.major}.{sys.version_info.minor}.*"
+
+
+def test_func_deploys_what_the_service_does(func: dict[str, Any]) -> None:
+    service = service_manifest("default", func["name"], "i")["spec"]["template"]
+    (container,) = service["spec"]["containers"]
+    options, health = func["deploy"]["options"], func["deploy"]["healthEndpoints"]
+    scale = {key.partition("/")[2]: value for key, value in service["metadata"]["annotations"].items()}
+    assert {key: str(value) for key, value in options["scale"].items()} == {
+        "min": scale["min-scale"],
+        "max": scale["max-scale"],
+        "metric": scale["metric"],
+        "target": scale["target"],
+    }
+    assert options["resources"]["limits"].pop("concurrency") == service["spec"]["containerConcurrency"]
+    assert options["resources"] == container["resources"]
+    assert health["liveness"] == container["livenessProbe"]["httpGet"]["path"]
+    assert health["readiness"] == container["readinessProbe"]["httpGet"]["path"]
