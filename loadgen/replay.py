@@ -2,17 +2,31 @@
 
 import asyncio
 import gc
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from loadgen.arrivals import Times
-from loadgen.images import Body
+from loadgen.protocols import Body
 from loadgen.results import Record
-from loadgen.transport import Clock, Transport
+from loadgen.transport import Target, Transport
 
 # Time between making the schedule's zero and it: for the first connections and the loop to be ready.
 LEAD_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent when: bodies in turn at times_s (ascending, from the run's zero, shape (requests,)).
+
+    processes: senders, each with its share of the requests.
+    """
+
+    times_s: Times
+    bodies: Sequence[Body]
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +38,84 @@ class Replay:
     interrupted: bool
 
 
-async def replay(
-    transport: Transport,
-    times_s: Times,
-    bodies: Sequence[Body],
-    stop: asyncio.Event,
-    on_done: Callable[[Record], None],
-) -> Replay:
-    """Send bodies in turn at times_s (ascending); ends when all are answered, or soon after stop is set."""
+class Watcher(Protocol):
+    """Hears how a run goes."""
+
+    @property
+    def every_s(self) -> float:
+        """Time between two calls of say."""
+
+    def done(self, record: Record) -> None:
+        """One request came to its end, good or bad."""
+
+    def say(self, now_s: float) -> None:
+        """Called every_s, with the time since the run's zero."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    every_s = 60.0
+
+    def done(self, record: Record) -> None:
+        """Nothing."""
+
+    def say(self, now_s: float) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+def run_replay(target: Target, plan: Plan, watcher: Watcher | None = None) -> Replay:
+    """Send the plan to the target; ends when all are answered, or soon after SIGINT or SIGTERM.
+
+    Every planned request has a record, also those that a signal kept from being sent.
+    """
+    return asyncio.run(_run(target, plan, watcher or Silent()))
+
+
+async def _run(target: Target, plan: Plan, watcher: Watcher) -> Replay:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    telling = asyncio.create_task(_tell(watcher))
+    try:
+        return await _replay(Transport(target), plan, stop, watcher.done)
+    finally:
+        telling.cancel()
+        watcher.end()
+
+
+async def _tell(watcher: Watcher) -> None:
+    began_s = time.monotonic()
+    while True:
+        await asyncio.sleep(watcher.every_s)
+        watcher.say(time.monotonic() - began_s)
+
+
+async def _replay(transport: Transport, plan: Plan, stop: asyncio.Event, on_done: Callable[[Record], None]) -> Replay:
+    bodies = plan.bodies
     records = tuple(
-        Record(intended_s, bodies[index % len(bodies)].name) for index, intended_s in enumerate(times_s.tolist())
+        Record(intended_s, bodies[index % len(bodies)].name) for index, intended_s in enumerate(plan.times_s.tolist())
     )
     await transport.open()
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection would delay sends
-    clock = Clock(asyncio.get_running_loop().time() + LEAD_S)
+    zero_s = time.monotonic() + LEAD_S
     started_unix_s = time.time() + LEAD_S
     under_way: set[asyncio.Task[None]] = set()
 
+    def clock() -> float:
+        return time.monotonic() - zero_s
+
     async def one(record: Record, body: Body) -> None:
-        await transport.send(body, record, clock(), clock)
+        await transport.send(body, record, clock)
         on_done(record)
 
     try:

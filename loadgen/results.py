@@ -1,23 +1,43 @@
 """What became of each request."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Failure(StrEnum):
+    """Why a request is not good; the text beside it says more."""
+
+    NONE = ""
+    TIMEOUT = "timeout"
+    CONNECT = "connect"  # nobody took the connection
+    TLS = "tls"
+    CLOSED = "closed"  # the connection ended or was reset before the answer was whole
+    PROTOCOL = "protocol"  # what came is no HTTP, or not what the protocol promises
+    STATUS = "status"  # a whole answer that says no
+    REFUSED = "refused"  # a hook of the user's own did not accept the answer
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
 class Record:
-    """One request; times in seconds from the schedule's zero.
+    """One request; times in seconds from the schedule's zero, on a monotonic clock.
 
-    sent_s, done_s: None until it was sent, until its last byte came. status 0: no answer, error says why.
+    intended_s: when it was due. sent_s: when it was given to the kernel; first_byte_s, done_s: when the head and
+    the last byte of its answer came (with --protocol async: of the result). None: that never happened.
+    status 0: no answer. worker: lowest slot that was free, so the highest seen is the most under way at once.
     """
 
     intended_s: float
     image: str
     sent_s: float | None = None
+    first_byte_s: float | None = None
     done_s: float | None = None
     status: int = 0
+    failure: Failure = Failure.NONE
     error: str = ""
     label: str = ""
     confidence: float = 0.0
+    pod: str = ""
     request_id: str = ""
     worker: int = 0
     bytes_in: int = 0
@@ -25,5 +45,5 @@ class Record:
 
     @property
     def good(self) -> bool:
-        """Answered, and with 200."""
-        return self.status == 200 and self.done_s is not None
+        """Answered whole, with 200, and by what the protocol calls an answer."""
+        return self.status == 200 and self.done_s is not None and not self.failure

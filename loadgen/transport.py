@@ -3,26 +3,41 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 
-from loadgen.images import Body
-from loadgen.results import Record
+from loadgen.protocols import PROTOCOLS, Body, Protocol
+from loadgen.results import Failure, Record
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go; slow_send_s: each body is spread over so long, as a client on a thin line sends it."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 30.0
+    protocol: str = "multipart"
+    slow_send_s: float = 0.0
 
 
 class Transport:
     """POSTs bodies to one URL over kept connections."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float) -> None:
-        self._url, self._headers, self._timeout_s = url, dict(headers), timeout_s
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._protocol: Protocol = PROTOCOLS[target.protocol]
         self._session: aiohttp.ClientSession | None = None
         self._free_workers: list[int] = []
         self._workers = 0
 
     async def open(self) -> None:
         """Make the connection pool, without a limit: an open loop never waits for a connection."""
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        timeout = aiohttp.ClientTimeout(total=self._target.timeout_s)
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
     async def close(self) -> None:
@@ -30,24 +45,31 @@ class Transport:
         if self._session:
             await self._session.close()
 
-    async def send(self, body: Body, record: Record, now_s: float, clock: "Clock") -> None:
+    async def send(self, body: Body, record: Record, clock: Clock) -> None:
         """Fill the record."""
         if self._session is None:
             raise RuntimeError("send() before open()")
-        record.sent_s, record.worker = now_s, self._take_worker()
+        record.sent_s, record.worker = clock(), self._take_worker()
         record.request_id, record.bytes_out = uuid.uuid4().hex[:8], len(body.content)
-        headers = {**self._headers, "Content-Type": body.content_type, "X-Request-Id": record.request_id}
+        ids = dict.fromkeys(body.id_headers, record.request_id)
+        headers = {**self._protocol.headers, **body.headers, **ids, **self._target.headers}
         try:
-            async with self._session.post(self._url, data=body.content, headers=headers) as answer:
+            async with self._session.post(self._target.url, data=body.content, headers=headers) as answer:
+                record.first_byte_s, record.status = clock(), answer.status
                 content = await answer.read()
-                record.done_s, record.status, record.bytes_in = clock(), answer.status, len(content)
-            _read(content, record)
+                record.done_s, record.bytes_in = clock(), len(content)
+                record.pod = answer.headers.get("X-Pod", "")
+            self._read(content, record)
         except TimeoutError:
-            record.error = f"no answer within {self._timeout_s:g} s"
+            record.failure, record.error, record.status = (
+                Failure.TIMEOUT,
+                f"no answer within {self._target.timeout_s:g} s",
+                0,
+            )
         except (aiohttp.ClientError, OSError) as error:
-            record.error = _short(error)
+            record.failure, record.error, record.status = Failure.CLOSED, _short(error), 0
         except asyncio.CancelledError:
-            record.error = record.error or "interrupted"
+            record.failure, record.error = Failure.INTERRUPTED, "interrupted"
             raise
         finally:
             self._free_workers.append(record.worker)
@@ -59,42 +81,18 @@ class Transport:
         self._workers += 1
         return self._workers
 
-
-class Clock:
-    """Seconds from the schedule's zero on the loop's monotonic clock."""
-
-    def __init__(self, zero_s: float) -> None:
-        self._zero_s = zero_s
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(self) -> float:
-        return self._loop.time() - self._zero_s
-
-
-def _read(content: bytes, record: Record) -> None:
-    """The label of a good answer, the reason of a bad one."""
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        record.error = "" if record.status == 200 else f"status {record.status}"
-    elif record.status == 200:
-        record.label, record.confidence = _prediction(answer)
-    else:
-        record.error = f"status {record.status}: {str(answer.get('error', ''))[:100]}"
-
-
-def _prediction(answer: Mapping[str, object]) -> tuple[str, float]:
-    """Label and confidence, 0 to 1, from `label` and `confidence`, or from `prediction` alone (`cat: 89.2%`)."""
-    label, confidence = answer.get("label"), answer.get("confidence")
-    if isinstance(label, str) and isinstance(confidence, int | float):
-        return label, float(confidence)
-    name, _, percent = str(answer.get("prediction", "")).rpartition(": ")
-    try:
-        return name, float(percent.rstrip("%")) / 100
-    except ValueError:
-        return str(answer.get("prediction", "")), 0.0
+    def _read(self, content: bytes, record: Record) -> None:
+        """The label of a good answer, the reason of a bad one."""
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if record.status != 200:
+            said = f": {str(answer.get('error', ''))[:100]}" if isinstance(answer, dict) else ""
+            record.failure, record.error = Failure.STATUS, f"status {record.status}{said}"
+        elif isinstance(answer, dict):
+            prediction = self._protocol.read(answer)
+            record.label, record.confidence = prediction.label, prediction.confidence
 
 
 def _short(error: Exception) -> str:

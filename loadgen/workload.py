@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen.errors import InputError
+
 MOST_PER_SECOND = 1_000_000
 
 
-class WorkloadError(ValueError):
+class WorkloadError(InputError):
     """The file is no workload; the text has the line's number and what stands there."""
 
 
@@ -28,6 +30,10 @@ class Workload:
         if not counts:
             raise WorkloadError(f"no second from {from_s} on: the workload has {self.duration_s}")
         return Workload(counts)
+
+    def repeated(self, times: int) -> "Workload":
+        """The same again, so often."""
+        return Workload(self.counts * times)
 
     def scaled(self, factor: float) -> "Workload":
         """Rates times factor, rounded so that the running total is never off by more than a half."""

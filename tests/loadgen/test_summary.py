@@ -14,7 +14,7 @@ from loadgen.summary import spread, summarise
 def record(intended_s: float, latency_s: float | None, status: int = 200, **others: object) -> Record:
     done_s = None if latency_s is None else intended_s + latency_s
     sent_s = intended_s + 0.001
-    return Record(intended_s, "a.jpg", sent_s, done_s, status, **others)  # type: ignore[arg-type]
+    return Record(intended_s, "a.jpg", sent_s, done_s=done_s, status=status, **others)  # type: ignore[arg-type]
 
 
 RUN = [

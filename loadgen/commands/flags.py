@@ -1,0 +1,92 @@
+"""Flags that several commands share, and what they mean to the rest of the program."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from loadgen.arrivals import MODES
+from loadgen.images import load_images
+from loadgen.protocols import PROTOCOLS, Body
+from loadgen.transport import Target
+
+
+def positive(word: str) -> float:
+    """A finite number above 0."""
+    value = float(word)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite, was {word}")
+    return value
+
+
+def whole(word: str) -> int:
+    """A whole number, 0 or more."""
+    if not (word.isascii() and word.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, was {word!r}")
+    return int(word)
+
+
+def count(word: str) -> int:
+    """A whole number, 1 or more."""
+    if whole(word) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, was {word!r}")
+    return int(word)
+
+
+def header(word: str) -> tuple[str, str]:
+    """`Name: value`."""
+    name, colon, value = word.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"must be 'Name: value', was {word!r}")
+    return name.strip(), value.strip()
+
+
+def endpoint(word: str) -> str:
+    """A full URL."""
+    try:
+        parts = urlsplit(word)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8001/predict, was {word!r}")
+    return word
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What is sent, and where."""
+    add = parser.add_argument
+    add("url", type=endpoint, metavar="URL", help="where to POST each photograph, the full endpoint")
+    add("--images", type=Path, default=Path("samples"), metavar="DIR", help="PNG, JPG and JPEG to send in turn")
+    add("--protocol", choices=tuple(PROTOCOLS), default="multipart", help="how a photograph is put into a request")
+    add("--timeout-s", type=positive, default=30.0, metavar="S", help="an answer later than this is an error")
+    add("--host", metavar="NAME", help="Host header, for a Knative route reached by address")
+    add("--header", type=header, action="append", default=[], metavar="'K: V'", help="another header; repeatable")
+
+
+def add_arrivals(parser: argparse.ArgumentParser) -> None:
+    """How requests fall within a second, and when a run counts."""
+    add = parser.add_argument
+    add("--mode", choices=tuple(MODES), default="count", help="how requests fall within a second")
+    add("--seed", type=whole, default=0, help="of the arrival times")
+    add("--slo-s", type=positive, default=0.5, metavar="S", help="an answer later than this is late")
+    add(
+        "--max-lag-ms",
+        type=positive,
+        default=5.0,
+        metavar="MS",
+        help="a run whose p99 send lag is over this is invalid",
+    )
+
+
+def target(args: argparse.Namespace) -> Target:
+    """Where add_target's flags point."""
+    headers = dict(args.header) | ({"Host": args.host} if args.host else {})
+    return Target(args.url, headers, args.timeout_s, args.protocol)
+
+
+def load_bodies(args: argparse.Namespace) -> tuple[Body, ...]:
+    """Every photograph of --images, encoded for --protocol; broken ones are named on stderr. Raises InputError."""
+    photographs = load_images(args.images, lambda line: print(f"loadgen: {line}", file=sys.stderr))
+    return tuple(PROTOCOLS[args.protocol].encode(photograph) for photograph in photographs)

@@ -1,0 +1,79 @@
+"""Replay a workload over HTTP, open loop."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from loadgen.arrivals import arrival_times
+from loadgen.commands.flags import add_arrivals, add_target, count, load_bodies, positive, target, whole
+from loadgen.errors import INTERRUPTED, INVALID, OK, InputError, exit_code
+from loadgen.progress import Progress
+from loadgen.reach import check_reachable
+from loadgen.replay import Plan, Replay, Silent, Watcher, run_replay
+from loadgen.report import document, text, verbose_lines
+from loadgen.results import Record
+from loadgen.summary import Summary, summarise
+from loadgen.workload import Workload, read_workload
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_target(parser)
+    add = parser.add_argument
+    add("--workload", type=Path, default=Path("workload.txt"), metavar="FILE", help="requests per second")
+    add("--scale", type=positive, default=1.0, metavar="FACTOR", help="factor on the rates")
+    add("--from-s", type=whole, default=0, metavar="SECOND", help="begin at this second of the workload")
+    add("--seconds", type=count, metavar="N", help="replay only so many")
+    add("--repeat", type=count, default=1, metavar="N", help="replay it so often")
+    add_arrivals(parser)
+    add("--json", type=Path, metavar="OUT", help="write every request and the summary here")
+    add("--verbose", action="store_true", help="a line for each answer")
+    add("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns the exit code; an interrupted run writes what there is. Raises InputError or UnreachableError."""
+    workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale).repeated(args.repeat)
+    bodies = load_bodies(args)
+    if args.json and not args.json.parent.is_dir():
+        raise InputError(f"--json must lie in a folder that exists, {args.json.parent} is none")
+    check_reachable(args.url)
+    times_s = arrival_times(workload.counts, args.mode, args.seed, args.from_s)
+    replayed = run_replay(target(args), Plan(times_s, bodies), _watcher(args, float(workload.duration_s)))
+    summary = summarise(replayed.records, args.slo_s, args.max_lag_ms)
+    _write(args, replayed, summary, workload)
+    return exit_code([INTERRUPTED if replayed.interrupted else OK, INVALID if summary.invalid else OK])
+
+
+class _Verbose:
+    """Prints each answer, and leaves the rest to another watcher."""
+
+    def __init__(self, inner: Watcher) -> None:
+        self._inner = inner
+        self.every_s, self.say, self.end = inner.every_s, inner.say, inner.end
+
+    def done(self, record: Record) -> None:
+        """Two lines for a good one."""
+        self._inner.done(record)
+        print("\n".join(verbose_lines(record)))
+
+
+def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
+    watcher: Watcher = Silent() if args.quiet else Progress(sys.stderr, duration_s)
+    return _Verbose(watcher) if args.verbose else watcher
+
+
+def _write(args: argparse.Namespace, replayed: Replay, summary: Summary, workload: Workload) -> None:
+    print(text(summary, args.slo_s))
+    if args.json:
+        about = {"url": args.url, "workload": str(args.workload), "slo_s": args.slo_s, "scale": args.scale}
+        plan = {
+            "requests": summary.planned,
+            "duration_s": workload.duration_s,
+            "from_s": args.from_s,
+            "mode": args.mode,
+            "seed": args.seed,
+        }
+        args.json.write_text(json.dumps(document(replayed, summary, about, plan)), encoding="utf-8")
