@@ -23,7 +23,8 @@ class Record:
     """One request; times in seconds from the schedule's zero, on a monotonic clock.
 
     intended_s: when it was due. sent_s: when it was given to the kernel; first_byte_s, done_s: when the head and
-    the last byte of its answer came (with --protocol async: of the result). None: that never happened.
+    the last byte of its answer came (with --protocol async: of the result). ended_s: when its outcome was known, good
+    or bad. None: that never happened.
     status 0: no answer. worker: lowest slot that was free, so the highest seen is the most under way at once.
     """
 
@@ -32,6 +33,7 @@ class Record:
     sent_s: float | None = None
     first_byte_s: float | None = None
     done_s: float | None = None
+    ended_s: float | None = None
     status: int = 0
     failure: Failure = Failure.NONE
     error: str = ""
