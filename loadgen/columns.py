@@ -31,6 +31,11 @@ class Columns:
         return len(self.intended_s)
 
     @property
+    def duration_s(self) -> float:
+        """Up to the last intended send."""
+        return float(self.intended_s.max(initial=0.0))
+
+    @property
     def latency_s(self) -> Floats:
         """From the intended send; nan without an answer."""
         return self.done_s - self.intended_s
