@@ -68,6 +68,12 @@ class Columns:
         ends_s = np.concatenate((sent_s, self.done_s[np.isfinite(self.done_s)]))
         return float(ends_s.max() - sent_s.min()) if sent_s.size else 0.0
 
+    def achieved_rps(self, duration_s: float) -> float:
+        """Requests sent, over the plan's duration or until the last was sent, whichever is longer; nan of nothing."""
+        sent_s = self.sent_s[np.isfinite(self.sent_s)]
+        whole_s = max(duration_s, float(sent_s.max(initial=0.0)))
+        return sent_s.size / whole_s if sent_s.size and whole_s else math.nan
+
 
 def columns(records: Sequence[Record]) -> Columns:
     """The records' times and outcomes."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from loadgen.columns import Columns, Floats, quantile
+from loadgen.runs import Asked
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -18,6 +19,9 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 _EXPRESSION = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)\s*(<=|>=|<|>)\s*([0-9]*\.?[0-9]+)\s*([a-zµ%/]*)")
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]+)?)")
+
+
+Figure = Callable[[Columns, Asked], float]
 
 
 class GateError(ValueError):
@@ -42,10 +46,10 @@ SUFFIXES: dict[Unit, dict[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of a run: the second argument of `of` is the SLO's seconds, which only `late` needs."""
+    """A figure of a run, which was asked for something."""
 
     unit: Unit
-    of: Callable[[Columns, float], float]
+    of: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +84,20 @@ class Verdict:
         return f"SLO {self.gate.text}: {'held' if self.held else 'MISSED'}: {shown(self.value, self.gate.metric)}{note}"
 
 
-def _of_answers(reduce: Callable[[Floats], float]) -> Callable[[Columns, float], float]:
+def _of_answers(reduce: Callable[[Floats], float]) -> Figure:
     """Over good answers only: one that never came has no mean."""
     return lambda run, _: reduce(run.latency_s[run.good]) if run.good.any() else math.nan
 
 
-def _late_ratio(run: Columns, slo_s: float) -> float:
-    return float((run.useful_s > slo_s).mean()) if run.planned else math.nan
+def _late_ratio(run: Columns, asked: Asked) -> float:
+    return float((run.useful_s > asked.slo_s).mean()) if run.planned else math.nan
 
 
-def _error_ratio(run: Columns, _: float) -> float:
+def _error_ratio(run: Columns, _: Asked) -> float:
     return 1 - float(run.good.mean()) if run.planned else math.nan
 
 
-def _rate_rps(run: Columns, _: float) -> float:
-    sent = int((run.sent_s == run.sent_s).sum())
-    return sent / run.attack_s if run.attack_s else math.nan
-
-
-def _throughput_rps(run: Columns, _: float) -> float:
+def _throughput_rps(run: Columns, _: Asked) -> float:
     return float(run.good.sum()) / run.took_s if run.took_s else math.nan
 
 
@@ -107,9 +106,9 @@ METRICS: dict[str, Metric] = {
     "mean": Metric(Unit.TIME, _of_answers(lambda latency_s: float(latency_s.mean()))),
     "max": Metric(Unit.TIME, _of_answers(lambda latency_s: float(latency_s.max()))),
     "errors": Metric(Unit.RATIO, _error_ratio),
-    "success": Metric(Unit.RATIO, lambda run, slo_s: 1 - _error_ratio(run, slo_s)),
+    "success": Metric(Unit.RATIO, lambda run, asked: 1 - _error_ratio(run, asked)),
     "late": Metric(Unit.RATIO, _late_ratio),
-    "rate": Metric(Unit.RATE, _rate_rps),
+    "rate": Metric(Unit.RATE, lambda run, asked: run.achieved_rps(asked.duration_s)),
     "throughput": Metric(Unit.RATE, _throughput_rps),
 }
 
@@ -143,20 +142,20 @@ def _share(name: str) -> float | None:
     return float(found[1]) / 100 if found else None
 
 
-def check(gates: Sequence[Gate], run: Columns, slo_s: float) -> tuple[Verdict, ...]:
+def check(gates: Sequence[Gate], run: Columns, asked: Asked) -> tuple[Verdict, ...]:
     """Every gate in turn. A percentile counts requests without a good answer as infinitely slow, so that a server
     cannot pass by failing fast; nothing measured is missed."""
-    return tuple(_check(gate, run, slo_s) for gate in gates)
+    return tuple(_check(gate, run, asked) for gate in gates)
 
 
-def _check(gate: Gate, run: Columns, slo_s: float) -> Verdict:
-    value = gate.metric.of(run, slo_s)
+def _check(gate: Gate, run: Columns, asked: Asked) -> Verdict:
+    value = gate.metric.of(run, asked)
     held = COMPARISONS[gate.comparison](value, gate.bound)
     bad = run.planned - int(run.good.sum())
     if math.isinf(value) or (gate.name in ("errors", "success") and bad):
         return Verdict(gate, value, held, f"{bad} of {run.planned} got no good answer")
     if gate.name == "late" and run.planned:
-        return Verdict(gate, value, held, f"over {slo_s:g} s or no good answer")
+        return Verdict(gate, value, held, f"over {asked.slo_s:g} s or no good answer")
     return Verdict(gate, value, held)
 
 

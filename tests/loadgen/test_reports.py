@@ -67,7 +67,7 @@ NOTHING = run()
 
 
 def k6(seen: Run, *gates: str) -> Any:
-    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), seen.asked.slo_s)
+    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), seen.asked)
     return json.loads(json.dumps(summary_data(seen, verdicts, ["p99 send lag"]), allow_nan=False))
 
 
@@ -208,7 +208,7 @@ def test_k6s_summary_names_what_makes_the_run_invalid() -> None:
 
 
 def test_the_older_export_has_values_at_once_and_true_for_a_crossed_threshold() -> None:
-    verdicts = check([parse_gate("p95<0.5s"), parse_gate("max<1s")], columns(MIXED.records), 0.5)
+    verdicts = check([parse_gate("p95<0.5s"), parse_gate("max<1s")], columns(MIXED.records), MIXED.asked)
     made: Any = json.loads(json.dumps(summary_export(MIXED, verdicts), allow_nan=False))
     assert set(made) == {"metrics", "root_group"}
     assert set(made["metrics"]) == set(K6_METRICS)
