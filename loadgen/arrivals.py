@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.errors import InputError
+from loadgen.workload import Workload
+
 Times = NDArray[np.float64]
 
 
@@ -32,6 +35,23 @@ MODES: dict[str, Callable[[np.random.Generator, int], Times]] = {
     "even": _even,
     "burst": _burst,
 }
+
+
+RECORDED = "recorded"  # a trace's own times
+
+
+def planned_times(workload: Workload, mode: str | None, seed: int, first_second: int = 0) -> Times:
+    """As arrival_times; a trace's own times in mode recorded, which is the default where there are any.
+
+    Raises InputError if the workload has none, as after a scale.
+    """
+    if mode is None:
+        mode = RECORDED if workload.recorded_s else "count"
+    if mode != RECORDED:
+        return arrival_times(workload.counts, mode, seed, first_second)
+    if sum(workload.counts) != len(workload.recorded_s):
+        raise InputError("--mode recorded needs a trace with a time for each request, at --scale 1")
+    return np.array(workload.recorded_s)
 
 
 def arrival_times(counts: Sequence[int], mode: str, seed: int, first_second: int = 0) -> Times:

@@ -11,6 +11,10 @@ class InputError(ValueError):
     """A file, folder or value that cannot be used; the text names the rule and what was seen."""
 
 
+class WorkloadError(InputError):
+    """Not a workload; the text has the file or family, the line's number and what stands there."""
+
+
 class UnreachableError(Exception):
     """Nobody listens at the URL, or not with a certificate that holds."""
 

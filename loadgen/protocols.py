@@ -5,19 +5,22 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from loadgen.images import Photograph
+from loadgen.results import Failure, Record
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """A ready request body.
 
-    headers: those that belong to it, Content-Type among them. id_headers: get the request's own id, each time another.
+    content: bytes, or what else aiohttp can send if a hook of the user's own made it. headers: those that belong to
+    it, Content-Type among them. id_headers: get the request's own id, each time another.
     """
 
     name: str
-    content: bytes
+    content: Any
     headers: Mapping[str, str] = field(default_factory=dict)
     id_headers: tuple[str, ...] = ("X-Request-Id",)
 
@@ -124,6 +127,20 @@ def read_v2(answer: Mapping[str, object]) -> Prediction:
     sure = (value for name, value in first.items() if any(word in name for word in words))
     confidence = next((float(value) for value in sure if isinstance(value, int | float)), 0.0)
     return Prediction(label, confidence)
+
+
+def read_answer(protocol: Protocol, content: bytes, record: Record) -> None:
+    """Fill a record whose status is known: the label of a good answer, the reason of a bad one."""
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not 200 <= record.status < 300:
+        said = f": {' '.join(str(answer.get('error', '')).split())[:100]}" if isinstance(answer, dict) else ""
+        record.failure, record.error = Failure.STATUS, f"status {record.status}{said}"
+    elif isinstance(answer, dict):
+        prediction = protocol.read(answer)
+        record.label, record.confidence = prediction.label, prediction.confidence
 
 
 PROTOCOLS = {

@@ -1,39 +1,30 @@
-"""Open loop: every request is sent at its time, whatever became of those before."""
+"""One run: a plan is sent to a target, by this process or by several, and its records come back."""
 
 import asyncio
-import gc
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from loadgen.arrivals import Times
-from loadgen.protocols import Body
+import uvloop
+
+from loadgen.crew import Crew
 from loadgen.results import Record
-from loadgen.transport import Target, Transport
+from loadgen.sender import Job, Plan, send_jobs
+from loadgen.transport import Target
 
-# Time between making the schedule's zero and it: for the first connections and the loop to be ready.
-LEAD_S = 0.2
+__all__ = ["Plan", "Replay", "Silent", "Target", "Watcher", "run_replay"]
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is sent when: bodies in turn at times_s (ascending, from the run's zero, shape (requests,)).
-
-    processes: senders, each with its share of the requests.
-    """
-
-    times_s: Times
-    bodies: Sequence[Body]
-    processes: int = 1
+# Time between making the schedule's zero and it, for the loop and for other processes to be ready.
+LEAD_S, CREW_LEAD_S = 0.2, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
     """What was sent: one record for each planned request; started_unix_s only labels it."""
 
-    records: tuple[Record, ...]
+    records: tuple[Record, ...] = field(repr=False)
     started_unix_s: float
     interrupted: bool
 
@@ -75,83 +66,44 @@ def run_replay(target: Target, plan: Plan, watcher: Watcher | None = None) -> Re
 
     Every planned request has a record, also those that a signal kept from being sent.
     """
-    return asyncio.run(_run(target, plan, watcher or Silent()))
+    watcher = watcher or Silent()
+    records = [
+        Record(intended_s, plan.bodies[number % len(plan.bodies)].name)
+        for number, intended_s in enumerate(plan.times_s.tolist())
+    ]
+    jobs = list(enumerate(records))
+    lead_s = LEAD_S if plan.processes == 1 else CREW_LEAD_S
+    zero_s, started_unix_s = time.monotonic() + lead_s, time.time() + lead_s
+
+    def done(job: Job) -> None:
+        number, records[number] = job
+        watcher.done(records[number])
+
+    if plan.processes == 1:
+        interrupted = uvloop.run(
+            _watched(lambda stop: send_jobs(target, plan, jobs, zero_s, stop, done), zero_s, watcher)
+        )
+    else:
+        with Crew(target, plan, jobs, zero_s) as crew:
+            interrupted = uvloop.run(_watched(lambda stop: crew.collect(stop, done), zero_s, watcher))
+    return Replay(tuple(records), started_unix_s, interrupted)
 
 
-async def _run(target: Target, plan: Plan, watcher: Watcher) -> Replay:
+async def _watched(work: Callable[[asyncio.Event], Awaitable[None]], zero_s: float, watcher: Watcher) -> bool:
+    """Do the work, which ends soon after its event is set; returns whether a signal set it."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    telling = asyncio.create_task(_tell(watcher))
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    telling = asyncio.create_task(_tell(watcher, zero_s))
     try:
-        return await _replay(Transport(target), plan, stop, watcher.done)
+        await work(stop)
     finally:
         telling.cancel()
         watcher.end()
+    return stop.is_set()
 
 
-async def _tell(watcher: Watcher) -> None:
-    began_s = time.monotonic()
+async def _tell(watcher: Watcher, zero_s: float) -> None:
     while True:
         await asyncio.sleep(watcher.every_s)
-        watcher.say(time.monotonic() - began_s)
-
-
-async def _replay(transport: Transport, plan: Plan, stop: asyncio.Event, on_done: Callable[[Record], None]) -> Replay:
-    bodies = plan.bodies
-    records = tuple(
-        Record(intended_s, bodies[index % len(bodies)].name) for index, intended_s in enumerate(plan.times_s.tolist())
-    )
-    await transport.open()
-    gc.collect()
-    gc.freeze()
-    gc.disable()  # a collection would delay sends
-    zero_s = time.monotonic() + LEAD_S
-    started_unix_s = time.time() + LEAD_S
-    under_way: set[asyncio.Task[None]] = set()
-
-    def clock() -> float:
-        return time.monotonic() - zero_s
-
-    async def one(record: Record, body: Body) -> None:
-        await transport.send(body, record, clock)
-        on_done(record)
-
-    try:
-        for index, record in enumerate(records):
-            delay_s = record.intended_s - clock()
-            if delay_s > 0 and await _is_set_within(stop, delay_s):
-                break
-            task = asyncio.create_task(one(record, bodies[index % len(bodies)]))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            if index % 50 == 0:  # a burst must not keep the loop from answers
-                await asyncio.sleep(0)
-        await _finish(under_way, stop)
-    finally:
-        gc.enable()
-        gc.unfreeze()
-        await transport.close()
-    return Replay(records, started_unix_s, stop.is_set())
-
-
-async def _is_set_within(stop: asyncio.Event, delay_s: float) -> bool:
-    """Sleep, but not past a stop."""
-    try:
-        async with asyncio.timeout(delay_s):
-            await stop.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _finish(under_way: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
-    """Wait for what is under way; a stop cuts it off."""
-    stopped = asyncio.create_task(stop.wait())
-    while under_way and not stop.is_set():
-        await asyncio.wait({stopped, *under_way}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    for task in tuple(under_way):
-        task.cancel()
-    await asyncio.gather(*under_way, return_exceptions=True)
+        watcher.say(max(0.0, time.monotonic() - zero_s))

@@ -15,6 +15,7 @@ class Failure(StrEnum):
     PROTOCOL = "protocol"  # what came is no HTTP, or not what the protocol promises
     STATUS = "status"  # a whole answer that says no
     REFUSED = "refused"  # a hook of the user's own did not accept the answer
+    LOCAL = "local"  # this machine had no more files, ports or memory: it was never sent
     INTERRUPTED = "interrupted"
 
 
@@ -47,5 +48,5 @@ class Record:
 
     @property
     def good(self) -> bool:
-        """Answered whole, with 200, and by what the protocol calls an answer."""
-        return self.status == 200 and self.done_s is not None and not self.failure
+        """Answered whole, with a status from 200 to 299, and as the protocol promises."""
+        return 200 <= self.status < 300 and self.done_s is not None and not self.failure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.results import Record
+from loadgen.results import Failure, Record
 
 # Share of the plan that must have been sent for a run to count.
 LEAST_SENT = 0.995
@@ -76,14 +76,17 @@ def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Sum
         statuses=dict(sorted(Counter(record.status for record in sent).items())),
         errors=dict(Counter(record.error for record in sent if record.error).most_common()),
         classes=dict(Counter(record.label for record in good if record.label).most_common()),
-        invalid=_invalid(len(records), len(sent), lag.p99_s, max_lag_ms),
+        invalid=_invalid(records, len(sent), lag.p99_s, max_lag_ms),
     )
 
 
-def _invalid(planned: int, sent: int, lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
-    reasons = []
+def _invalid(records: Sequence[Record], sent: int, lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
+    """Why the run says more about this machine than about the server."""
+    reasons, planned = [], len(records)
     if sent < LEAST_SENT * planned:
-        reasons.append(f"only {sent} of {planned} planned requests were sent, {100 * LEAST_SENT:g} % are needed")
+        local = next((f"; this machine failed with {one.error}" for one in records if one.failure is Failure.LOCAL), "")
+        share = f"{100 * LEAST_SENT:g} % are needed"
+        reasons.append(f"only {sent} of {planned} planned requests were sent, {share}{local}")
     if sent and 1000 * lag_p99_s > max_lag_ms:
         reasons.append(f"p99 send lag {1000 * lag_p99_s:.1f} ms is over --max-lag-ms {max_lag_ms:g}")
     return tuple(reasons)

@@ -2,14 +2,22 @@
 
 import argparse
 import math
+import os
+import re
 import sys
+from math import ceil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadgen.arrivals import MODES
+from loadgen.arrivals import MODES, RECORDED
 from loadgen.images import load_images
 from loadgen.protocols import PROTOCOLS, Body
 from loadgen.transport import Target
+
+# What one process sends on one core with room to spare; see tests/benchmarks.
+RPS_A_PROCESS = 2500
+# RFC 9110: what a header's name is made of.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def positive(word: str) -> float:
@@ -37,9 +45,21 @@ def count(word: str) -> int:
 def header(word: str) -> tuple[str, str]:
     """`Name: value`."""
     name, colon, value = word.partition(":")
-    if not colon or not name.strip():
+    if not colon or not TOKEN.fullmatch(name.strip()) or not value.isprintable():
         raise argparse.ArgumentTypeError(f"must be 'Name: value', was {word!r}")
     return name.strip(), value.strip()
+
+
+def method(word: str) -> str:
+    """Such as POST."""
+    if not (word.isascii() and word.isalpha()):
+        raise argparse.ArgumentTypeError(f"must be a word such as POST, was {word!r}")
+    return word.upper()
+
+
+def processes(word: str) -> int:
+    """How many, or 0 for `auto`."""
+    return 0 if word == "auto" else count(word)
 
 
 def endpoint(word: str) -> str:
@@ -61,6 +81,11 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, default=Path("samples"), metavar="DIR", help="PNG, JPG and JPEG to send in turn")
     add("--protocol", choices=tuple(PROTOCOLS), default="multipart", help="how a photograph is put into a request")
     add("--timeout-s", type=positive, default=30.0, metavar="S", help="an answer later than this is an error")
+    add("--method", type=method, default="POST", metavar="VERB", help="HTTP method")
+    add("--poll-s", type=positive, default=0.1, metavar="S", help="with --protocol async: time between two questions")
+    add("--cacert", type=Path, metavar="FILE", help="trust only these certificates (PEM)")
+    add("--insecure", action="store_true", help="trust any certificate")
+    add("--key", metavar="KEY", default=os.environ.get("LOADGEN_KEY"), help="sent as bearer token; or LOADGEN_KEY")
     add("--host", metavar="NAME", help="Host header, for a Knative route reached by address")
     add("--header", type=header, action="append", default=[], metavar="'K: V'", help="another header; repeatable")
 
@@ -68,7 +93,15 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 def add_arrivals(parser: argparse.ArgumentParser) -> None:
     """How requests fall within a second, and when a run counts."""
     add = parser.add_argument
-    add("--mode", choices=tuple(MODES), default="count", help="how requests fall within a second")
+    add(
+        "--mode",
+        choices=(*MODES, RECORDED),
+        help="how requests fall within a second: count (exact numbers at random moments), poisson (the numbers are "
+        "means), even, burst (all at once), recorded (a trace's own times; the default for one)",
+    )
+    add(
+        "--processes", type=processes, default=0, metavar="N", help="senders; auto: one for each 2500 requests a second"
+    )
     add("--seed", type=whole, default=0, help="of the arrival times")
     add("--slo-s", type=positive, default=0.5, metavar="S", help="an answer later than this is late")
     add(
@@ -82,8 +115,24 @@ def add_arrivals(parser: argparse.ArgumentParser) -> None:
 
 def target(args: argparse.Namespace) -> Target:
     """Where add_target's flags point."""
-    headers = dict(args.header) | ({"Host": args.host} if args.host else {})
-    return Target(args.url, headers, args.timeout_s, args.protocol)
+    headers = {"Authorization": f"Bearer {args.key}"} if args.key else {}
+    headers |= dict(args.header) | ({"Host": args.host} if args.host else {})
+    return Target(
+        args.url,
+        headers,
+        args.timeout_s,
+        args.protocol,
+        args.method,
+        args.cacert,
+        args.insecure,
+        args.poll_s,
+    )
+
+
+def senders(args: argparse.Namespace, peak_rps: float) -> int:
+    """How many processes: --processes, or as many as the busiest second needs and this machine has cores."""
+    cores = len(os.sched_getaffinity(0))
+    return int(args.processes or max(1, min(cores, ceil(peak_rps / RPS_A_PROCESS))))
 
 
 def load_bodies(args: argparse.Namespace) -> tuple[Body, ...]:

@@ -5,9 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from loadgen.arrivals import arrival_times
-from loadgen.commands.flags import add_arrivals, add_target, count, load_bodies, positive, target, whole
+from loadgen.arrivals import planned_times
+from loadgen.commands.flags import add_arrivals, add_target, count, load_bodies, positive, senders, target, whole
 from loadgen.errors import INTERRUPTED, INVALID, OK, InputError, exit_code
+from loadgen.families import FAMILIES
 from loadgen.progress import Progress
 from loadgen.reach import check_reachable
 from loadgen.replay import Plan, Replay, Silent, Watcher, run_replay
@@ -16,12 +17,17 @@ from loadgen.results import Record
 from loadgen.summary import Summary, summarise
 from loadgen.workload import Workload, read_workload
 
+WORKLOAD_HELP = (
+    "requests per second; or a CSV of timestamps, of Azure's traces among them (csv:FILE,column=NAME,unit=ms); or a "
+    f"family, such as mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)})"
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add_target(parser)
     add = parser.add_argument
-    add("--workload", type=Path, default=Path("workload.txt"), metavar="FILE", help="requests per second")
+    add("--workload", type=Path, default=Path("workload.txt"), metavar="FILE", help=WORKLOAD_HELP)
     add("--scale", type=positive, default=1.0, metavar="FACTOR", help="factor on the rates")
     add("--from-s", type=whole, default=0, metavar="SECOND", help="begin at this second of the workload")
     add("--seconds", type=count, metavar="N", help="replay only so many")
@@ -39,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     bodies = load_bodies(args)
     if args.json and not args.json.parent.is_dir():
         raise InputError(f"--json must lie in a folder that exists, {args.json.parent} is none")
-    check_reachable(args.url)
-    times_s = arrival_times(workload.counts, args.mode, args.seed, args.from_s)
-    replayed = run_replay(target(args), Plan(times_s, bodies), _watcher(args, float(workload.duration_s)))
+    times_s = planned_times(workload, args.mode, args.seed, args.from_s)
+    check_reachable(target(args))
+    plan = Plan(times_s, bodies, senders(args, max(workload.counts)))
+    replayed = run_replay(target(args), plan, _watcher(args, float(workload.duration_s)))
     summary = summarise(replayed.records, args.slo_s, args.max_lag_ms)
     _write(args, replayed, summary, workload)
     return exit_code([INTERRUPTED if replayed.interrupted else OK, INVALID if summary.invalid else OK])

@@ -1,0 +1,66 @@
+"""A server that costs next to nothing, so that a measurement sees the client: answers every POST with a fixed body.
+
+`python -m tests.benchmarks.fast_server PORT [AT_S STALL_S]` stops once for STALL_S, AT_S after the first request.
+"""
+
+import asyncio
+import sys
+import time
+from typing import cast
+
+import uvloop
+
+BODY = b'{"prediction": "cat: 99.0%", "label": "cat", "confidence": 0.99}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+class Stall:
+    """Blocks the whole server once."""
+
+    def __init__(self, at_s: float, length_s: float) -> None:
+        self._at_s, self._length_s, self._began_s = at_s, length_s, 0.0
+
+    def __call__(self) -> None:
+        """Called at each request."""
+        now_s = time.monotonic()
+        self._began_s = self._began_s or now_s
+        if self._length_s and now_s - self._began_s >= self._at_s:
+            time.sleep(self._length_s)
+            self._length_s = 0.0
+
+
+class Answers(asyncio.Protocol):
+    """Counts the bytes of requests with a Content-Length; parses nothing else."""
+
+    def __init__(self, stall: Stall) -> None:
+        self._stall, self._head, self._missing_bytes = stall, b"", 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep it."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own kind is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Answer when a request is whole."""
+        if self._missing_bytes:
+            self._missing_bytes -= len(data)
+        else:
+            self._head += data
+            head, found, rest = self._head.partition(b"\r\n\r\n")
+            if not found:
+                return
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            self._head, self._missing_bytes = b"", int(length or 0) - len(rest)
+        if self._missing_bytes == 0:
+            self._stall()
+            self._transport.write(ANSWER)
+
+
+async def serve(port: int, stall: Stall) -> None:
+    """Until it is killed."""
+    server = await asyncio.get_running_loop().create_server(lambda: Answers(stall), "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    at_s, length_s = (float(word) for word in (sys.argv[2:] or ("0", "0")))
+    uvloop.run(serve(int(sys.argv[1]), Stall(at_s, length_s)))
