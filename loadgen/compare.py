@@ -42,6 +42,11 @@ class Change(StrEnum):
     WORSE = "WORSE"
     SAME = "no difference seen"
 
+    @property
+    def is_change(self) -> bool:
+        """One way or the other."""
+        return self is not Change.SAME
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

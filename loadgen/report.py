@@ -59,13 +59,12 @@ def verbose_lines(record: Record) -> list[str]:
     ]
 
 
-def document(run: Run, summary: Summary, plan: Mapping[str, object]) -> dict[str, object]:
+def document(run: Run, summary: Summary) -> dict[str, object]:
     """Everything, requests as columns of equal length; read_run() takes it back."""
     asked = run.asked
-    about = {"url": asked.url, "slo_s": asked.slo_s, "max_lag_ms": asked.max_lag_ms, **(asked.about or {})}
     return {
-        "about": about,
-        "plan": {"requests": summary.planned, "duration_s": asked.duration_s, **plan},
+        "about": {"url": asked.url, "slo_s": asked.slo_s, "max_lag_ms": asked.max_lag_ms, **asked.about},
+        "plan": {"requests": summary.planned, "duration_s": asked.duration_s, **asked.plan},
         "started_unix_s": run.started_unix_s,
         "summary": _without_nan(asdict(summary)),
         "requests": columns_of(run.records),
@@ -76,6 +75,8 @@ def duration(seconds: float) -> str:
     """As Go writes it, rounded as vegeta rounds: 1m30s, 1.234s, 12.345ms, 890.123µs; - for nan."""
     if math.isnan(seconds):
         return "-"
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
     for least_s, unit_s in ROUNDING:
         if seconds >= least_s:
             seconds = round(seconds / unit_s) * unit_s

@@ -2,28 +2,26 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from loadgen.errors import InputError
 from loadgen.results import Failure, Record
 
 # Every field of a record, so that whatever can be reported from a run can be reported from its file.
-COLUMNS = tuple(field.name for field in fields(Record))
+COLUMNS = tuple(one.name for one in fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The plan and what the run is judged by.
-
-    duration_s: of the plan, seconds. method and the rest of about only label the reports.
-    """
+    """The plan and what the run is judged by; about and plan hold what else is worth knowing and only label reports."""
 
     url: str
     duration_s: float
     slo_s: float = 0.5
     max_lag_ms: float = 5.0
-    about: Mapping[str, object] | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
+    plan: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,8 @@ def read_run(path: Path) -> Run:
             float(plan["duration_s"]),
             float(about["slo_s"]),
             float(about.get("max_lag_ms", 5.0)),
-            {**about, **plan},
+            dict(about),
+            dict(plan),
         )
         return Run(path.name, asked, _records(requests), float(document["started_unix_s"]))
     except (KeyError, TypeError, ValueError) as error:

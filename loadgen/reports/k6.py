@@ -2,7 +2,7 @@
 
 An iteration is a planned request: iteration_duration counts from the intended send, http_req_blocked is the send lag
 and http_req_duration the rest, as k6 defines them. Three parts are not measured apart and stand as 0, their time being
-within a neighbour: connecting and TLS within blocked or waiting, sending within waiting. Bytes are those of bodies.
+within http_req_waiting: connecting, TLS and sending. Bytes are those of bodies.
 Source: "Custom summary" and "Metrics" in k6's documentation, and what k6 1.8 writes.
 """
 

@@ -1,7 +1,7 @@
 """Every request as a row of CSV."""
 
 import csv
-from typing import TextIO
+import io
 
 from loadgen.results import Record
 from loadgen.runs import COLUMNS, Run
@@ -9,12 +9,14 @@ from loadgen.runs import COLUMNS, Run
 HEADINGS = (*COLUMNS, "good", "latency_s", "from_sent_s", "lag_s")
 
 
-def write_csv(run: Run, out: TextIO) -> None:
+def as_csv(run: Run) -> str:
     """One row a planned request, in the order of the plan; what never happened is empty."""
+    out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
     for record in run.records:
         writer.writerow(_cell(value) for value in (*(getattr(record, name) for name in COLUMNS), *_derived(record)))
+    return out.getvalue()
 
 
 def _derived(record: Record) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from loadgen.columns import columns
 from loadgen.errors import InputError
 from loadgen.gates import check, parse_gate
 from loadgen.reports.k6 import summary_data, summary_export
-from loadgen.reports.table import HEADINGS, write_csv
+from loadgen.reports.table import HEADINGS, as_csv
 from loadgen.reports.vegeta import report, results
 from loadgen.runs import Run, columns_of, read_run
 from tests.loadgen.runs import MIXED, URL, good, queue, run
@@ -219,9 +219,7 @@ def test_the_older_export_has_values_at_once_and_true_for_a_crossed_threshold() 
 
 
 def test_csv_has_a_row_for_every_planned_request() -> None:
-    out = io.StringIO()
-    write_csv(MIXED, out)
-    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    rows = list(csv.DictReader(io.StringIO(as_csv(MIXED))))
     assert tuple(rows[0]) == HEADINGS
     assert [row["good"] for row in rows] == ["1", "1", "1", "0", "0", "0"]
     assert (rows[0]["latency_s"], rows[0]["from_sent_s"], rows[0]["lag_s"]) == ("0.100000", "0.099000", "0.001000")
@@ -232,9 +230,7 @@ def test_csv_has_a_row_for_every_planned_request() -> None:
 def test_csv_quotes_what_an_error_may_hold() -> None:
     record = good(0.0, 0.1)
     record.error = 'a, "b"\nc'
-    out = io.StringIO()
-    write_csv(run(record), out)
-    assert next(csv.DictReader(io.StringIO(out.getvalue())))["error"] == 'a, "b"\nc'
+    assert next(csv.DictReader(io.StringIO(as_csv(run(record)))))["error"] == 'a, "b"\nc'
 
 
 def saved(seen: Run, **changes: object) -> dict[str, object]:
