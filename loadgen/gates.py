@@ -172,18 +172,30 @@ def shown(value: float, metric: Metric) -> str:
     }[metric.unit]()
 
 
-def hopeless(gates: Sequence[Gate], planned: int, bad_s: Sequence[float], slo_s: float) -> Gate | None:
-    """The first gate that a run must miss whatever the rest of it brings, or None.
+class Hope:
+    """Tells during a run when a gate must be missed, whatever the rest of the run brings.
 
-    bad_s: latencies so far, infinite without a good answer. Only gates with an upper bound that counts requests can
-    be lost early: percentiles, errors, late.
+    Only gates that count requests against an upper bound can be lost early: percentiles, errors, late.
     """
-    return next((gate for gate in gates if _worse(gate, bad_s, slo_s) > _allowed(gate, planned)), None)
+
+    def __init__(self, gates: Sequence[Gate], planned: int, slo_s: float) -> None:
+        self._limits_s = [_limit_s(gate, slo_s) for gate in gates]
+        self._left = [_allowed(gate, planned) for gate in gates]
+        self._gates = gates
+        self.lost: Gate | None = None
+
+    def done(self, latency_s: float) -> None:
+        """One more request came to its end; infinite without a good answer."""
+        for index, limit_s in enumerate(self._limits_s):
+            if latency_s > limit_s:
+                self._left[index] -= 1
+                if self._left[index] < 0 and self.lost is None:
+                    self.lost = self._gates[index]
 
 
-def _worse(gate: Gate, latencies_s: Sequence[float], slo_s: float) -> int:
-    limit_s = {"errors": sys.float_info.max, "late": slo_s}.get(gate.name, gate.bound)
-    return sum(latency_s > limit_s for latency_s in latencies_s)
+def _limit_s(gate: Gate, slo_s: float) -> float:
+    """Latency above which a request counts against the gate."""
+    return {"errors": sys.float_info.max, "late": slo_s}.get(gate.name, gate.bound)
 
 
 def _allowed(gate: Gate, planned: int) -> float:

@@ -71,10 +71,7 @@ def run_replay(
     Every planned request has a record, also those that were kept from being sent.
     """
     watcher, enough = watcher or Silent(), enough or (lambda: False)
-    records = [
-        Record(intended_s, plan.bodies[number % len(plan.bodies)].name)
-        for number, intended_s in enumerate(plan.times_s.tolist())
-    ]
+    records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
     jobs = list(enumerate(records))
     lead_s = LEAD_S if plan.processes == 1 else CREW_LEAD_S
     zero_s, started_unix_s = time.monotonic() + lead_s, time.time() + lead_s

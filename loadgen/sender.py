@@ -41,48 +41,66 @@ async def send_jobs(
         return time.monotonic() - zero_s
 
     async with Transport(target, clock, plan.read) as transport:
-        await send_all(transport, jobs, plan.bodies, clock, stop, on_done)
+        with _no_collections():
+            await _Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
 
 
-async def send_all(
-    transport: Transport,
-    jobs: Sequence[Job],
-    bodies: Sequence[Body],
-    clock: Clock,
-    stop: asyncio.Event,
-    on_done: Callable[[Job], None],
-) -> None:
-    """Send each job, (its number in the plan, its record), with its body when it is due; bodies take turns.
+class _Sender:
+    """Keeps the schedule, and knows what is under way."""
 
-    jobs: ascending by intended_s. Returns when all are answered; when stop is set, cuts off what is under way.
-    """
-    under_way: set[asyncio.Task[None]] = set()
+    def __init__(
+        self, transport: Transport, bodies: Sequence[Body], clock: Clock, on_done: Callable[[Job], None]
+    ) -> None:
+        self._transport, self._bodies, self._clock, self._on_done = transport, bodies, clock, on_done
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._something_ended = asyncio.Event()
 
-    async def one(job: Job) -> None:
-        number, record = job
+    async def send(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
+        """Send each job, (its number in the plan, its record), when it is due; bodies take turns.
+
+        jobs: ascending by intended_s. Returns when all are answered; when stop is set, cuts off what is under way.
+        Raises what the making of a body or on_done raises, and sends no more.
+        """
         try:
-            await transport.send(bodies[number % len(bodies)], record)
+            await _unless(stop, self._send(jobs))
         finally:
-            on_done(job)
-
-    async def all_of_them() -> None:
-        for sent, job in enumerate(jobs, start=1):
-            delay_s = job[1].intended_s - clock()
-            if delay_s > 0 or sent % SENDS_A_TURN == 0:
-                await asyncio.sleep(max(0.0, delay_s))
-            task = asyncio.create_task(one(job))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        while under_way:
-            await asyncio.wait(under_way)
-
-    with _no_collections():
-        try:
-            await _unless(stop, all_of_them())
-        finally:
-            for task in tuple(under_way):
+            for task in self._under_way:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._broken:
+            raise self._broken
+
+    async def _send(self, jobs: Sequence[Job]) -> None:
+        for sent, job in enumerate(jobs, start=1):
+            if sent % SENDS_A_TURN == 0:
+                await asyncio.sleep(0)
+            # uvloop's timers have whole milliseconds and may come early: what is left is waited for turn by turn
+            while (delay_s := job[1].intended_s - self._clock()) > 0:
+                await asyncio.sleep(delay_s)
+            if self._broken:
+                return
+            task = asyncio.create_task(self._one(job))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        while self._under_way and not self._broken:
+            self._something_ended.clear()
+            await self._something_ended.wait()
+
+    async def _one(self, job: Job) -> None:
+        number, record = job
+        body = self._bodies[number % len(self._bodies)]
+        record.image = body.name
+        try:
+            await self._transport.send(body, record)
+        finally:
+            self._on_done(job)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._broken = error
+        self._something_ended.set()
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from loadgen.columns import Columns, columns
-from loadgen.gates import GateError, check, hopeless, parse_gate
+from loadgen.gates import GateError, Hope, check, parse_gate
 from loadgen.results import Record
 from loadgen.runs import Asked
 from tests.loadgen.runs import URL, good, lost, refused
@@ -134,4 +134,7 @@ def test_a_run_without_a_good_answer_has_no_mean() -> None:
 )
 def test_a_run_is_hopeless_when_no_rest_can_save_it(text: str, latencies_s: list[float], lost: bool) -> None:
     gate = parse_gate(text)
-    assert hopeless([gate], 100, latencies_s, slo_s=0.5) == (gate if lost else None)
+    hope = Hope([gate], 100, slo_s=0.5)
+    for latency_s in latencies_s:
+        hope.done(latency_s)
+    assert hope.lost == (gate if lost else None)

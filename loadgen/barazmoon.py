@@ -1,0 +1,130 @@
+"""BarAzmoon's interface over the open-loop replay: subclasses written for it run unchanged.
+
+    from loadgen.barazmoon import BarAzmoon
+
+    class MyLoadTester(BarAzmoon):
+        def get_request_data(self):
+            return "some id", json.dumps({"KEY": "VALUE"})
+
+        def process_response(self, sent_data_id, response):
+            print(sent_data_id, response.get("KEY"))
+
+    sent, succeeded = MyLoadTester(workload=[7, 12, 0, 31], endpoint="http://IP:PORT/PATH", http_method="post").start()
+
+Source: github.com/reconfigurable-ml-pipeline/load_tester, its README; the code is ours.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from loadgen.arrivals import arrival_times
+from loadgen.errors import InputError
+from loadgen.protocols import Body
+from loadgen.replay import Plan, Replay, Target, run_replay
+from loadgen.results import Failure, Record
+from loadgen.summary import Summary, summarise
+
+
+class BarAzmoon:
+    """Sends `workload[i]` requests in second i and hands each answer to process_response.
+
+    timeout: seconds an answer may take, 30 unless said. mode, seed: of the arrivals within a second (loadgen.arrivals).
+    slo_s, max_lag_ms: of the summary. Other arguments are kept in `kwargs`, as there.
+    After start(), `replay` has a record of each request and `summary` the figures.
+
+    Subclasses for the older interface, which names endpoint, http_method and timeout in the class and has get_workload
+    in place of the argument, run too.
+    """
+
+    endpoint: str = ""
+    http_method: str = "get"
+    timeout: float | None = None
+    replay: Replay
+    summary: Summary
+
+    def __init__(
+        self,
+        *,
+        workload: Iterable[int] | None = None,
+        endpoint: str | None = None,
+        http_method: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Raises TypeError for a subclass that replaces what is not a hook, InputError for a bad workload."""
+        if hasattr(type(self), "predict"):
+            raise TypeError(f"{type(self).__name__}.predict would not be called: requests are sent by loadgen itself")
+        self.endpoint = endpoint or self.endpoint
+        self.http_method = http_method or self.http_method
+        self.kwargs = kwargs
+        counts = [int(count) for count in (self.get_workload() if workload is None else workload)]
+        if not counts or min(counts) < 0:
+            raise InputError(f"workload must be numbers of requests, 0 or more, was {counts[:5]}")
+        self._counts = counts
+
+    def get_workload(self) -> Iterable[int]:
+        """Requests in each second, where the constructor is not given any."""
+        raise InputError("workload is missing: give it to the constructor or write get_workload")
+
+    def get_request_data(self) -> tuple[Any, Any]:
+        """An id, which process_response gets back, and what is sent: str, bytes, a form, or None for no body."""
+        return None, None
+
+    def process_response(self, sent_data_id: Any, response: Any) -> object:
+        """Called with the answer's JSON, whatever its status; False means that the request failed."""
+
+    def start(self) -> tuple[int, int]:
+        """Send everything; returns how many requests were sent and how many succeeded.
+
+        A request succeeds if it is answered in time, with a status from 200 to 299 and JSON, and process_response does
+        neither raise nor return False.
+        """
+        timeout_s = float(self.kwargs.get("timeout") or self.timeout or 30.0)
+        target = Target(self.endpoint, timeout_s=timeout_s, method=self.http_method.upper())
+        mode, seed = self.kwargs.get("mode", "count"), int(self.kwargs.get("seed", 0))
+        times_s = arrival_times(self._counts, mode, seed)
+        self.replay = run_replay(target, Plan(times_s, _Asked(self), read=self._read))
+        slo_s, max_lag_ms = self.kwargs.get("slo_s", 0.5), self.kwargs.get("max_lag_ms", 5.0)
+        self.summary = summarise(self.replay.records, slo_s, max_lag_ms)
+        return self.summary.sent, self.summary.good
+
+    def _read(self, body: Body, content: bytes, record: Record) -> None:
+        """Hand an answer to the hook; what the hook says or raises becomes the outcome."""
+        assert isinstance(body, _Data)
+        try:
+            accepted = self.process_response(body.data_id, json.loads(content))
+        except json.JSONDecodeError as error:
+            record.failure, record.error = Failure.PROTOCOL, f"status {record.status}, no JSON: {error}"
+        except Exception as error:  # noqa: BLE001  a user's code: its fault is this request's outcome, not the run's end
+            record.failure, record.error = Failure.REFUSED, f"process_response: {type(error).__name__}: {error}"
+        else:
+            if not 200 <= record.status < 300:
+                record.failure, record.error = Failure.STATUS, f"status {record.status}"
+            elif accepted is False:
+                record.failure, record.error = Failure.REFUSED, "process_response returned False"
+
+
+@dataclass(frozen=True, slots=True)
+class _Data(Body):
+    """What a hook wants sent, and its id as the hook gave it."""
+
+    data_id: Any = None
+
+
+class _Asked(Sequence[Body]):
+    """Asks the hook when a request is due, as often as there are requests: what it takes shows in the send lag."""
+
+    def __init__(self, tester: BarAzmoon) -> None:
+        self._tester = tester
+
+    def __len__(self) -> int:
+        return sum(self._tester._counts)
+
+    @overload
+    def __getitem__(self, index: int) -> Body: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Body]: ...
+    def __getitem__(self, index: int | slice) -> Body | Sequence[Body]:
+        data_id, data = self._tester.get_request_data()
+        return _Data(str(data_id), data, data_id=data_id)
