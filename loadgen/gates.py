@@ -78,6 +78,12 @@ class Verdict:
     note: str = ""
 
     @property
+    def short(self) -> str:
+        """The figure and what it is of."""
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.gate.name} {shown(self.value, self.gate.metric)}{note}"
+
+    @property
     def line(self) -> str:
         """For people and logs."""
         note = f" ({self.note})" if self.note else ""

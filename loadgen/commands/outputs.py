@@ -61,9 +61,13 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 def check_outputs(args: argparse.Namespace) -> None:
     """Before the run rather than after it: raises InputError for a file that cannot be written."""
     for name in SHAPES:
-        path = _path(args, name)
-        if path and (not path.parent.is_dir() or path.is_dir()):
-            raise InputError(f"--{name} must be a file in a folder that exists, was {path}")
+        check_file(f"--{name}", _path(args, name))
+
+
+def check_file(flag: str, path: Path | None) -> None:
+    """Raises InputError if nothing can be written there."""
+    if path and (not path.parent.is_dir() or path.is_dir()):
+        raise InputError(f"{flag} must be a file in a folder that exists, was {path}")
 
 
 def judge(run: Run, gates: Sequence[Gate]) -> Judged:

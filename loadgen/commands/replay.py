@@ -73,7 +73,7 @@ def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
 
 
 def _run(args: argparse.Namespace, replayed: Replay, duration_s: float) -> Run:
-    about = {"workload": str(args.workload), "scale": args.scale, "protocol": args.protocol}
+    about = {"workload": str(args.workload), "scale": args.scale, "protocol": args.protocol, "method": args.method}
     plan = {"from_s": args.from_s, "mode": args.mode, "seed": args.seed}
     asked = Asked(args.url, duration_s, args.slo_s, args.max_lag_ms, about, plan)
     return Run(args.workload.name, asked, replayed.records, replayed.started_unix_s)

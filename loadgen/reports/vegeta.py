@@ -38,7 +38,7 @@ def results(run: Run) -> Iterator[str]:
                 "bytes_in": record.bytes_in,
                 "error": record.error,
                 "body": None,
-                "method": "POST",
+                "method": str(run.asked.about.get("method", "POST")),
                 "url": run.asked.url,
                 "headers": {"X-Request-Id": [record.request_id]} if record.request_id else None,
             }
