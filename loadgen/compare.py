@@ -14,7 +14,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from loadgen.columns import Columns, Floats, quantile
 
@@ -157,6 +156,8 @@ def _comparable(old: _Side, new: _Side) -> tuple[tuple[float, ...], tuple[str, .
 
 def _half_width(old: _Side, new: _Side, draw: _Draw, alpha: float) -> Floats:
     """Of the interval around each difference; infinite where some resamples had no end."""
+    from scipy.special import stdtrit  # noqa: PLC0415  half a second that a run without a comparison need not wait
+
     apart = np.array([_difference(old, new, draw) for _ in range(RESAMPLES)])
     finite = np.isfinite(apart).all(axis=0)
     error = np.where(finite, np.where(finite, apart, 0.0).std(axis=0, ddof=1), math.inf)

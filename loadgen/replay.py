@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,6 +88,27 @@ def run_replay(
         with Crew(target, plan, jobs, zero_s) as crew:
             interrupted = uvloop.run(_watched(lambda stop: crew.collect(stop, done), zero_s, watcher, enough))
     return Replay(tuple(records), started_unix_s, interrupted)
+
+
+def run_together(
+    parts: Sequence[tuple[Target, Plan]], watcher: Watcher | None = None, enough: Callable[[], bool] | None = None
+) -> tuple[Replay, ...]:
+    """Several kinds of clients at once, on one clock and in this process; watcher hears of the first kind only."""
+    watcher, enough = watcher or Silent(), enough or (lambda: False)
+    records = [[Record(intended_s) for intended_s in plan.times_s.tolist()] for _, plan in parts]
+    zero_s, started_unix_s = time.monotonic() + LEAD_S, time.time() + LEAD_S
+
+    async def work(stop: asyncio.Event) -> None:
+        hear: list[Callable[[Job], None]] = [lambda job: watcher.done(job[1]), *[lambda _: None] * (len(parts) - 1)]
+        await asyncio.gather(
+            *(
+                send_jobs(target, plan, list(enumerate(own)), zero_s, stop, done)
+                for (target, plan), own, done in zip(parts, records, hear, strict=True)
+            )
+        )
+
+    interrupted = uvloop.run(_watched(work, zero_s, watcher, enough))
+    return tuple(Replay(tuple(own), started_unix_s, interrupted) for own in records)
 
 
 async def _watched(

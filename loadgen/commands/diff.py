@@ -4,19 +4,16 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loadgen.columns import columns
 from loadgen.commands.flags import positive, whole
+from loadgen.compare import Change, CompareError, Comparison, Row, compare
 from loadgen.errors import INVALID, OK, SLO_MISSED, InputError, exit_code
 from loadgen.report import duration
 from loadgen.runs import Run, read_run
 from loadgen.summary import summarise
-
-if TYPE_CHECKING:
-    from loadgen.compare import Comparison, Row
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 1 if AFTER is worse, 3 if a run does not count. Raises OSError or InputError."""
-    from loadgen.compare import Change, CompareError, compare  # noqa: PLC0415  scipy takes half a second to load
-
     before, after = read_run(args.before), read_run(args.after)
     slo_s = args.slo_s or before.asked.slo_s
     rng = np.random.default_rng(args.seed)
@@ -45,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     return exit_code([INVALID if invalid else OK, SLO_MISSED if worse else OK])
 
 
-def lines(before: Run, after: Run, found: "Comparison", invalid: Sequence[str]) -> list[str]:
+def lines(before: Run, after: Run, found: Comparison, invalid: Sequence[str]) -> list[str]:
     """A table, and the verdict in the last line."""
     how = (
         "same plan: the same parts of both runs are drawn together"
@@ -70,21 +65,21 @@ def _invalid(side: Run) -> tuple[str, ...]:
     return summarise(side.records, side.asked.slo_s, side.asked.max_lag_ms).invalid
 
 
-def _line(row: "Row") -> str:
+def _line(row: Row) -> str:
     interval = f"{_signed(row, row.low)} to {_signed(row, row.high)}"
     cells = f"{_value(row, row.before):>12}{_value(row, row.after):>12}{_apart(row):>12}"
     return f"{row.name:8}{cells}   {interval:28}{row.change.value}"
 
 
-def _apart(row: "Row") -> str:
+def _apart(row: Row) -> str:
     return _signed(row, row.after - row.before)
 
 
-def _value(row: "Row", value: float) -> str:
+def _value(row: Row, value: float) -> str:
     return duration(value) if row.is_latency else f"{100 * value:.2f} %"
 
 
-def _signed(row: "Row", value: float) -> str:
+def _signed(row: Row, value: float) -> str:
     if math.isinf(value):
         return "no end"
     sign = "-" if value < 0 else "+"
