@@ -54,6 +54,7 @@ class _Sender:
         self._transport, self._bodies, self._clock, self._on_done = transport, bodies, clock, on_done
         self._under_way: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
+        self._breaks = asyncio.Event()
         self._something_ended = asyncio.Event()
 
     async def send(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
@@ -63,7 +64,7 @@ class _Sender:
         Raises what the making of a body or on_done raises, and sends no more.
         """
         try:
-            await _unless(stop, self._send(jobs))
+            await _unless((stop, self._breaks), self._send(jobs))
         finally:
             for task in self._under_way:
                 task.cancel()
@@ -78,12 +79,10 @@ class _Sender:
             # uvloop's timers have whole milliseconds and may come early: what is left is waited for turn by turn
             while (delay_s := job[1].intended_s - self._clock()) > 0:
                 await asyncio.sleep(delay_s)
-            if self._broken:
-                return
             task = asyncio.create_task(self._one(job))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
-        while self._under_way and not self._broken:
+        while self._under_way:
             self._something_ended.clear()
             await self._something_ended.wait()
 
@@ -100,20 +99,22 @@ class _Sender:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._broken = error
+            self._breaks.set()
         self._something_ended.set()
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; a stop cancels it. Raises what the work raises."""
-    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+async def _unless(events: Sequence[asyncio.Event], work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; the first of the events cancels it. Raises what the work raises."""
+    working = asyncio.create_task(work)
+    waiting = [working, *(asyncio.create_task(event.wait()) for event in events)]
     try:
-        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             working.result()
     finally:
-        for task in (working, stopped):
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(working, stopped, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @contextmanager

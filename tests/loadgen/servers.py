@@ -1,0 +1,118 @@
+"""Servers of the tests that behave and misbehave, each on a free port of this machine."""
+
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as `answer` does, POST and GET; counts connections; keeps the bodies it got and the headers with them."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> None:
+        self.connections = 0
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                got.append((dict(self.headers), body))
+                answer(self)
+
+            def do_GET(self) -> None:
+                answer(self)
+
+            def log_message(self, *args: Any) -> None:
+                """Silent."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self.scheme = "https"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Count it."""
+        request = super().get_request()
+        self.connections += 1
+        return request
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is no news."""
+
+    @property
+    def url(self) -> str:
+        """Its endpoint."""
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/predict"
+
+
+def say(
+    handler: BaseHTTPRequestHandler,
+    status: int = 200,
+    body: bytes = b'{"prediction": "cat: 99.0%"}',
+    headers: dict[str, str] | None = None,
+) -> None:
+    """A whole answer."""
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def fail(handler: BaseHTTPRequestHandler) -> None:
+    """Status 500 and a reason."""
+    say(handler, 500, b'{"error": "no\\nway"}')
+
+
+def lead_elsewhere(handler: BaseHTTPRequestHandler) -> None:
+    """A redirect."""
+    say(handler, 302, b"", {"Location": "/other"})
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    """Close without a word."""
+    handler.close_connection = True
+
+
+def hang_up_in_the_middle(handler: BaseHTTPRequestHandler) -> None:
+    """Promise 100 bytes, send one, close."""
+    say(handler, 200, b"{", {"Content-Length": "100"})
+    handler.close_connection = True
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Half an answer, then a TCP reset."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.close_connection = True
+
+
+def talk_nonsense(handler: BaseHTTPRequestHandler) -> None:
+    """No HTTP."""
+    handler.wfile.write(b"\x15\x03\x01 hello\r\n\r\n")
+    handler.close_connection = True
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 and its key, that nobody else trusts; needs openssl."""
+    path = folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(folder / "only.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (folder / "only.pem").read_text())
+    return path
