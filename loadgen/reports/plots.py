@@ -128,6 +128,7 @@ def _binned(values: Floats, bins: NDArray[np.int64], use: NDArray[np.bool_], cou
 
 def _axes(y_label: str, x_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 2.9))
+    figure.subplots_adjust(left=0.075, right=0.99, bottom=0.18, top=0.86)  # measuring all text takes as long as drawing
     axes = figure.subplots()
     axes.set_ylabel(y_label, color=INK)
     axes.set_xlabel(x_label, color=INK)
@@ -155,7 +156,6 @@ def _svg(figure: Figure, axes: Axes) -> str:
     buffer = io.StringIO()
     # Text stays text: it can be searched, and a page is a third of the size.
     with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "loadgen"}):
-        figure.tight_layout()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
