@@ -30,6 +30,9 @@ class Server(ThreadingHTTPServer):
                 got.append((dict(self.headers), body))
                 answer(self)
 
+            def do_PUT(self) -> None:
+                self.do_POST()
+
             def do_GET(self) -> None:
                 answer(self)
 

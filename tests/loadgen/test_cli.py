@@ -9,45 +9,137 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from loadgen.cli import main
-from tests.loadgen.servers import Server, say
+from loadgen.cli import COMMANDS, main
+from loadgen.errors import exit_code
+from tests.loadgen.servers import Server, hang_up_in_the_middle, say, self_signed
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_bad_input_ends_with_2_and_one_line(
-    tmp_path: Path, samples_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    workload = tmp_path / "w.txt"
-    workload.write_text("1\ntwo\n")
-    url = "http://127.0.0.1:9/predict"
-    assert main([url, "--workload", str(workload), "--images", str(samples_dir)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert main([url, "--workload", str(tmp_path / "none.txt"), "--images", str(samples_dir)]) == 2
-    workload.write_text("1")
-    assert main([url, "--workload", str(workload), "--images", str(tmp_path)]) == 2
-    assert "no PNG, JPG or JPEG that can be read" in capsys.readouterr().err
+URL = "http://127.0.0.1:9/predict"
 
 
-@pytest.mark.parametrize("flags", [["ftp://a/b"], ["http://a/", "--scale", "nan"], ["http://a/", "--from-s", "-1"]])
-def test_wrong_flags_end_with_2(flags: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(flags)
-    assert caught.value.code == 2
+@pytest.fixture
+def run(samples_dir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """main() with the project's photographs; returns its exit code and what it printed. It must not send anything."""
+
+    def called(*flags: str) -> tuple[int, str, str]:
+        try:
+            code = main([*flags, "--images", str(samples_dir)] if "--images" not in flags else [*flags])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return called
+
+
+def test_a_bad_workload_is_one_line_that_names_file_line_and_word(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "w.txt").write_text("1\ntwo\n")
+    code, out, err = run(URL, "--workload", str(tmp_path / "w.txt"))
+    assert (code, out) == (2, "")
+    assert err == f"loadgen: {tmp_path}/w.txt, line 2: a whole number, 0 or more, must stand here, found 'two'\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        pytest.param(["--workload", "no-such-file"], "No such file", id="no workload"),
+        pytest.param(["--workload", "."], "Is a directory", id="a folder as workload"),
+        pytest.param(["--workload", "mmpp:low=x"], "low must be a number", id="a family's setting"),
+        pytest.param(["--from-s", "9999"], "no second from 9999 on", id="after its end"),
+        pytest.param(["--mode", "recorded"], "--mode recorded needs a trace", id="no trace"),
+        pytest.param(["--images", "no-such-folder"], "--images must be a folder", id="no folder"),
+        pytest.param(
+            ["--images", "loadgen"], "no PNG, JPG or JPEG that can be read", id="a folder without photographs"
+        ),
+        pytest.param(["--json", "no/such/folder/x.json"], "--json must lie in a folder that exists", id="no place"),
+    ],
+)
+def test_bad_input_ends_with_2_and_one_line(run: Callable[..., Any], flags: list[str], words: str) -> None:
+    code, out, err = run(URL, *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+def test_broken_photographs_are_named_at_the_start(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "broken.JPG").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "notes.txt").write_text("no photograph")
+    (tmp_path / "folder.png").mkdir()
+    code, _, err = run(URL, "--images", str(tmp_path))
+    first, second = err.splitlines()
+    assert code == 2
+    assert first.startswith(f"loadgen: {tmp_path}/broken.JPG: left out: ")
+    assert second == f"loadgen: no PNG, JPG or JPEG that can be read in {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        pytest.param(
+            ["ftp://a/b"], "must be a URL such as http://127.0.0.1:8001/predict, was 'ftp://a/b'", id="scheme"
+        ),
+        pytest.param(["http://"], "must be a URL", id="no host"),
+        pytest.param(["http://a:b/"], "must be a URL", id="no port"),
+        pytest.param(["strss"], "must be a URL", id="neither a URL nor a command"),
+        pytest.param([URL, "--scale", "nan"], "must be above 0 and finite, was nan", id="nan"),
+        pytest.param([URL, "--from-s", "-1"], "must be a whole number, 0 or more, was '-1'", id="negative"),
+        pytest.param([URL, "--from-s", "1.5"], "must be a whole number, 0 or more, was '1.5'", id="half a second"),
+        pytest.param([URL, "--seconds", "0"], "must be a whole number, 1 or more, was '0'", id="no second"),
+        pytest.param([URL, "--repeat", "0"], "must be a whole number, 1 or more, was '0'", id="no repeat"),
+        pytest.param([URL, "--processes", "0"], "must be a whole number, 1 or more, was '0'", id="no process"),
+        pytest.param([URL, "--header", "nonsense"], "must be 'Name: value', was 'nonsense'", id="no header"),
+        pytest.param([URL, "--header", "A b: c"], "must be 'Name: value'", id="no header's name"),
+        pytest.param([URL, "--header", "A: b\r\nC: d"], "must be 'Name: value'", id="two headers in one"),
+        pytest.param([URL, "--method", "P OST"], "must be a word such as POST", id="no method"),
+        pytest.param([URL, "--protocol", "grpc"], "invalid choice: 'grpc'", id="no protocol"),
+        pytest.param([URL, "--mode", "often"], "invalid choice: 'often'", id="no mode"),
+    ],
+)
+def test_wrong_flags_end_with_2(run: Callable[..., Any], flags: list[str], words: str) -> None:
+    code, _, err = run(*flags)
+    assert code == 2
+    assert words in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_the_commands_and_the_exit_codes(run: Callable[..., Any], flag: str) -> None:
+    code, out, _ = run(flag)
+    assert code == 0
+    assert all(name in out for name in (*COMMANDS, "3 a run that does not count"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "counts"),
+    [
+        ([0], 0),
+        ([], 0),
+        ([1, 0, 3], 3),
+        ([3, 4, 1], 4),
+        ([4, 2, 3], 2),
+        ([1, 0], 1),
+        ([130, 2], 130),
+    ],
+)
+def test_of_several_ends_the_gravest_is_told(codes: list[int], counts: int) -> None:
+    assert exit_code(codes) == counts
 
 
 @pytest.fixture
 def loadgen(tmp_path: Path, samples_dir: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
-    def start(url: str, counts: str, *flags: str) -> subprocess.Popen[str]:
+    def start(url: str, counts: str, *flags: str, limit_files: int = 0) -> subprocess.Popen[str]:
         (tmp_path / "w.txt").write_text(counts)
         command = [sys.executable, "-m", "loadgen", url, "--workload", str(tmp_path / "w.txt")]
         command += ["--images", str(samples_dir), "--json", str(tmp_path / "out.json"), "--max-lag-ms", "2000", *flags]
+        if limit_files:
+            command = ["bash", "-c", f'ulimit -n {limit_files}; exec "$@"', "bash", *command]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -116,10 +208,123 @@ def test_every_failure_is_an_outcome(loadgen: Callable[..., subprocess.Popen[str
 
 
 @pytest.mark.integration
-def test_nobody_listening_ends_with_4(loadgen: Callable[..., subprocess.Popen[str]]) -> None:
-    process = loadgen(f"http://127.0.0.1:{free_port()}/predict", "1")
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (4, 1)
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        pytest.param(
+            "http://127.0.0.1:{port}/predict", "cannot be reached: [Errno 111] Connection refused", id="nobody"
+        ),
+        pytest.param(
+            "http://no-such-host.invalid/predict", "no-such-host.invalid:80 cannot be reached", id="no such name"
+        ),
+        pytest.param("http://a..b/predict", "a..b:80 cannot be reached", id="no name at all"),
+    ],
+)
+def test_nobody_listening_ends_with_4_and_one_line(run: Callable[..., Any], url: str, words: str) -> None:
+    code, out, err = run(url.format(port=free_port()))
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert words in err
+
+
+@pytest.mark.integration
+def test_tls_that_does_not_hold_ends_with_4_and_one_line(run: Callable[..., Any], tmp_path: Path) -> None:
+    url = Server(say, self_signed(tmp_path)).url
+    code, _, err = run(url)
+    assert (code, err.count("\n")) == (4, 1)
+    assert "self-signed certificate" in err
+    code, _, err = run(Server(say).url.replace("http:", "https:"))
+    assert (code, err.count("\n")) == (4, 1)
+    code, _, err = run(url, "--cacert", str(tmp_path / "none.pem"))
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.integration
+def test_tls_with_the_right_certificate_or_with_none_asked_for(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+    url = Server(say, self_signed(tmp_path)).url
+    for flags in (["--cacert", str(tmp_path / "only.pem")], ["--insecure"]):
+        process = loadgen(url, "3", *flags)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, "Test Results: 3/3" in out) == (0, True)
+
+
+@pytest.mark.integration
+def test_a_server_that_closes_in_mid_body_is_a_line_of_the_report(loadgen: Callable[..., Any]) -> None:
+    process = loadgen(Server(hang_up_in_the_middle).url, "4")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "4x ClientPayloadError" in out
+    assert "Test Results: 0/4 successful requests (0.0%)" in out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_fell_behind_says_why_and_ends_with_3(
+    loadgen: Callable[..., Any], tmp_path: Path, processes: str
+) -> None:
+    process = loadgen(Server(say).url, "100", "--mode", "burst", "--max-lag-ms", "0.001", "--processes", processes)
+    out, _ = process.communicate(timeout=60)
+    (reason,) = json.loads((tmp_path / "out.json").read_text())["summary"]["invalid"]
+    assert process.returncode == 3
+    assert reason.startswith("p99 send lag ")
+    assert f"INVALID: {reason}" in out
+
+
+@pytest.mark.integration
+def test_a_machine_without_files_for_more_connections_makes_the_run_invalid(
+    loadgen: Callable[..., Any], tmp_path: Path
+) -> None:
+    held = threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        held.wait(20)
+        say(handler)
+
+    process = loadgen(Server(hold).url, "90", "--mode", "even", "--timeout-s", "3", limit_files=40)
+    out, _ = process.communicate(timeout=60)
+    held.set()
+    assert process.returncode == 3
+    assert "of 90 planned requests were sent, 99.5 % are needed; this machine failed with" in out
+    assert "Too many open files" in out
+
+
+@pytest.mark.integration
+def test_a_part_scaled_and_repeated_has_the_requests_it_should(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+    flags = ["--from-s", "1", "--seconds", "2", "--scale", "2", "--repeat", "2", "--mode", "even"]
+    loadgen(Server(say).url, "9 1 2 9", *flags).communicate(timeout=60)
+    intended_s = json.loads((tmp_path / "out.json").read_text())["requests"]["intended_s"]
+    assert intended_s == [0, 0.5, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.25, 3.5, 3.75]
+
+
+@pytest.mark.integration
+def test_key_host_and_headers_arrive(loadgen: Callable[..., Any]) -> None:
+    server = Server(say)
+    flags = ["--key", "k7", "--host", "a.example.com", "--header", "X-One: 1", "--header", "X-Two:2", "--method", "put"]
+    loadgen(server.url, "1", *flags).communicate(timeout=60)
+    ((headers, _),) = server.got
+    assert (headers["Authorization"], headers["Host"]) == ("Bearer k7", "a.example.com")
+    assert (headers["X-One"], headers["X-Two"]) == ("1", "2")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_signal_is_not_needed_by_several_processes_either(
+    loadgen: Callable[..., Any], tmp_path: Path, processes: str
+) -> None:
+    """Answers that are still out are cut off, and counted as interrupted."""
+    arrived, held = threading.Barrier(4), threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        arrived.wait(60)
+        held.wait(30)
+
+    process = loadgen(Server(hold).url, "3 " + "0 " * 60 + "1", "--mode", "burst", "--processes", processes)
+    arrived.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    held.set()
+    assert process.returncode == 130
+    assert "3x interrupted" in out
+    assert json.loads((tmp_path / "out.json").read_text())["requests"]["error"] == ["interrupted"] * 3 + [""]
 
 
 @pytest.mark.integration

@@ -1,0 +1,183 @@
+"""Subclasses as BarAzmoon's README and its users write them, unchanged but for the import."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+from aiohttp import FormData
+
+from loadgen.barazmoon import BarAzmoon
+from loadgen.errors import InputError
+from loadgen.results import Failure
+from tests.loadgen.servers import Server, say
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Says back the JSON it got, or its own; the form's second request fails, if a form comes."""
+
+    def echo(handler: BaseHTTPRequestHandler) -> None:
+        body = made.got[-1][1] if made.got else b""
+        say(handler, 200, body if body.startswith(b"{") else b'{"KEY": "own"}')
+
+    made = Server(echo)
+    yield made
+    made.shutdown()
+
+
+class MyLoadTester(BarAzmoon):
+    """As in the README of the newest version."""
+
+    seen: list[tuple[str, Any]]
+
+    def get_request_data(self) -> tuple[str, str]:
+        """An id and JSON."""
+        return "sending_data_id", json.dumps({"KEY": "VALUE"})
+
+    def process_response(self, sent_data_id: str, response: Any) -> None:
+        """Returns nothing."""
+        self.seen.append((sent_data_id, response.get("KEY")))
+
+
+def test_the_readmes_subclass_runs_unchanged(server: Server) -> None:
+    tester = MyLoadTester(workload=[3, 0, 2], endpoint=server.url, http_method="post")
+    tester.seen = []
+    assert tester.start() == (5, 5)
+    assert tester.seen == [("sending_data_id", "VALUE")] * 5
+    assert server.got[0][0]["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_each_second_gets_its_requests_and_their_latencies_are_kept(server: Server) -> None:
+    """Without its faults: no request spills into another second, a second without requests is no error, ..."""
+    tester = MyLoadTester(workload=[4, 0, 3], endpoint=server.url, http_method="post")
+    tester.seen = []
+    tester.start()
+    assert [int(record.intended_s) for record in tester.replay.records] == [0, 0, 0, 0, 2, 2, 2]
+    assert tester.summary.latency.p99_s > 0
+    assert tester.summary.statuses == {200: 7}
+    assert server.connections < 7
+
+
+def test_the_readmes_older_subclass_runs_too(server: Server) -> None:
+    seen = []
+
+    class Old(BarAzmoon):
+        """Names everything in the class."""
+
+        endpoint = server.url
+        http_method = "post"
+        timeout = 2
+
+        def get_workload(self) -> list[int]:
+            """Two seconds."""
+            return [2, 1]
+
+        @classmethod
+        def get_request_data(cls) -> tuple[int, str]:
+            """An id that is no text."""
+            return 7, json.dumps({"KEY": "VALUE"})
+
+        @classmethod
+        def process_response(cls, sent_data_id: int, response: Any) -> None:
+            """Keep it."""
+            seen.append((sent_data_id, response["KEY"]))
+
+    assert Old().start() == (3, 3)
+    assert seen == [(7, "VALUE")] * 3
+
+
+def test_a_form_and_get_without_a_body_are_sent_as_aiohttp_would(server: Server) -> None:
+    class Form(BarAzmoon):
+        """As users send photographs; keeps arguments of its own."""
+
+        def __init__(self, *, image: bytes, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.image = image
+
+        def get_request_data(self) -> tuple[str, FormData]:
+            """A file's form."""
+            form = FormData()
+            form.add_field("file", self.image, filename="a.jpg", content_type="image/jpeg")
+            return "a.jpg", form
+
+    posted = Form(image=b"JPEG", workload=[1], endpoint=server.url, http_method="post", timeout=30, other="kept")
+    assert posted.start() == (1, 1)
+    assert posted.kwargs == {"timeout": 30, "other": "kept"}
+    assert b'filename="a.jpg"' in server.got[0][1]
+    assert BarAzmoon(workload=[2], endpoint=server.url).start() == (2, 2)
+
+
+def test_false_an_exception_a_bad_status_and_no_json_are_failures_that_are_told_apart() -> None:
+    answers = iter([(200, b"{}"), (200, b"{}"), (503, b"{}"), (200, b"<html>"), (200, b"{}")])
+    turn = threading.Lock()
+
+    def in_turn(handler: BaseHTTPRequestHandler) -> None:
+        with turn:
+            say(handler, *next(answers))
+
+    class Picky(BarAzmoon):
+        """Does not like the first, breaks at the second."""
+
+        heard = 0
+
+        def process_response(self, sent_data_id: Any, response: Any) -> object:
+            """Once for each answer that is JSON."""
+            self.heard += 1
+            if self.heard == 2:
+                raise KeyError("label")
+            return self.heard != 1
+
+    picky = Picky(workload=[1, 1, 1, 1, 1], endpoint=Server(in_turn).url, mode="even")
+    assert picky.start() == (5, 1)
+    failures = [(record.failure, record.error) for record in picky.replay.records]
+    assert failures[0] == (Failure.REFUSED, "process_response returned False")
+    assert failures[1] == (Failure.REFUSED, "process_response: KeyError: 'label'")
+    assert failures[2] == (Failure.STATUS, "status 503")
+    assert failures[3][0] is Failure.PROTOCOL
+    assert failures[4] == (Failure.NONE, "")
+
+
+def test_an_answer_that_does_not_come_is_a_timeout_and_not_awaited_for_ever() -> None:
+    silent = threading.Event()
+
+    def wait(handler: BaseHTTPRequestHandler) -> None:
+        silent.wait(30)
+
+    tester = BarAzmoon(workload=[2], endpoint=Server(wait).url, timeout=0.3)
+    assert tester.start() == (2, 0)
+    silent.set()
+    assert tester.summary.errors == {"no answer within 0.3 s": 2}
+
+
+def test_a_hook_that_makes_no_data_ends_the_run_with_its_own_error(server: Server) -> None:
+    class Broken(BarAzmoon):
+        """Has nothing to send."""
+
+        def get_request_data(self) -> tuple[Any, Any]:
+            """Raises."""
+            raise FileNotFoundError("no photograph")
+
+    with pytest.raises(FileNotFoundError, match="no photograph"):
+        Broken(workload=[1, 0, 0, 1], endpoint=server.url).start()
+
+
+def test_what_cannot_work_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="workload must be numbers of requests, 0 or more, was \\[1, -1\\]"):
+        BarAzmoon(workload=[1, -1], endpoint="http://127.0.0.1/")
+    with pytest.raises(InputError, match="workload is missing"):
+        BarAzmoon(endpoint="http://127.0.0.1/")
+
+    class Predicts(BarAzmoon):
+        """Replaces what is inside."""
+
+        async def predict(self, delay: float, session: object) -> int:
+            """Would not be called."""
+            return 1
+
+    with pytest.raises(TypeError, match=r"Predicts\.predict would not be called"):
+        Predicts(workload=[1], endpoint="http://127.0.0.1/")
