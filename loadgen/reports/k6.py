@@ -34,11 +34,13 @@ def summary_data(run: Run, verdicts: Sequence[Verdict], invalid: Sequence[str] =
     sent = [record for record in run.records if record.sent_s is not None]
     took_s = max(map(_end_s, sent), default=0.0) - min(map(_sent_s, sent), default=0.0)
     metrics = _metrics(run, sent, took_s)
-    for verdict in verdicts:
-        name = GATE_METRICS.get(verdict.gate.name, "iteration_duration")
+    # tools that know only thresholds shall not show an invalid run as a good one
+    judged = [("http_req_blocked", f"INVALID: {reason}", False) for reason in invalid]
+    judged += [(GATE_METRICS.get(one.gate.name, "iteration_duration"), one.gate.text, one.held) for one in verdicts]
+    for name, threshold, held in judged:
         thresholds = metrics[name].setdefault("thresholds", {})
         if isinstance(thresholds, dict):
-            thresholds[verdict.gate.text] = {"ok": verdict.held}
+            thresholds[threshold] = {"ok": held}
     return {
         "root_group": {
             "name": "",

@@ -200,10 +200,12 @@ def test_gates_are_k6s_thresholds_under_the_metric_that_they_are_about() -> None
         "http_req_failed": {"errors<=50%": {"ok": True}},
         "checks": {"late<1%": {"ok": False}},
         "http_reqs": {"throughput>0.1/s": {"ok": True}},
+        "http_req_blocked": {"INVALID: p99 send lag": {"ok": False}},
     }
 
 
-def test_k6s_summary_names_what_makes_the_run_invalid() -> None:
+def test_k6s_summary_names_what_makes_the_run_invalid_also_as_a_threshold_that_was_crossed() -> None:
+    assert k6(MIXED)["metrics"]["http_req_blocked"]["thresholds"] == {"INVALID: p99 send lag": {"ok": False}}
     assert k6(MIXED)["loadgen"] == {"url": URL, "invalid": ["p99 send lag"]}
 
 
