@@ -83,4 +83,4 @@ def _signed(row: Row, value: float) -> str:
     if math.isinf(value):
         return "no end"
     sign = "-" if value < 0 else "+"
-    return sign + (duration(abs(value)) if row.is_latency else f"{100 * abs(value):.2f} %")
+    return sign + (duration(abs(value)) if row.is_latency else f"{100 * abs(value):.2f} points")

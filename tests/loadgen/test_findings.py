@@ -187,7 +187,7 @@ def test_a_plan_has_each_phases_rate_in_its_place() -> None:
 def test_stretch_changes_seconds_and_not_rates() -> None:
     scenario = Scenario("", "", (Act((Phase("a", 10, 1), Phase("b", 1, 1))),), ())
     (act,) = plan_acts(scenario, rate_rps=5, stretch=0.5, seed=0)
-    assert [span.end_s - span.start_s for span in act.spans] == [5, 1]
+    assert [(span.start_s, span.end_s) for span in act.spans] == [(0, 5), (5, 6)]
     assert act.times_s.size == 30
 
 

@@ -20,7 +20,7 @@ from loadgen.reports.k6 import summary_data, summary_export
 from loadgen.reports.table import HEADINGS, as_csv
 from loadgen.reports.vegeta import report, results
 from loadgen.runs import Run, columns_of, read_run
-from tests.loadgen.runs import MIXED, URL, good, queue, run
+from tests.loadgen.runs import MIXED, URL, good, queue, refused, run
 
 # "report -type=json" in vegeta's README, with buckets.
 VEGETA_REPORT = {
@@ -94,6 +94,12 @@ def test_vegetas_report_counts_from_the_intended_send_in_nanoseconds() -> None:
     assert made["bytes_in"] == {"total": 34, "mean": 6.8}
 
 
+def test_success_is_vegetas_own_from_200_to_399() -> None:
+    moved = refused(1.0)
+    moved.status = 302
+    assert report(run(good(0.0, 0.1), moved, refused(2.0), refused(3.0)))["success"] == 0.5
+
+
 def test_vegetas_buckets_hold_every_request_once_and_their_lower_bound_is_within() -> None:
     buckets: Any = report(run(good(0.0, 0.25), good(1.0, 0.249), good(2.0, 99.0)))["buckets"]
     assert sum(buckets.values()) == 3
@@ -104,6 +110,7 @@ def test_each_request_that_was_sent_is_a_line_as_vegeta_encodes_it() -> None:
     lines = [json.loads(line) for line in results(MIXED)]
     assert all(set(line) == VEGETA_RESULT for line in lines)
     assert [line["code"] for line in lines] == [200, 200, 200, 503, 0]
+    assert lines[0]["timestamp"] == "2023-11-14T22:13:20.250000000Z"  # when it was due, 1 ms before it was sent
     assert lines[1]["timestamp"] == "2023-11-14T22:13:21.250000000Z"
     assert lines[1]["latency"] == pytest.approx(0.2e9, abs=2)
     assert (lines[4]["latency"], lines[4]["error"]) == (2_000_000_000, "no answer within 2 s")
@@ -114,7 +121,7 @@ def test_each_request_that_was_sent_is_a_line_as_vegeta_encodes_it() -> None:
 def vegeta() -> str:
     found = shutil.which("vegeta")
     if not found:
-        pytest.skip("needs vegeta: apt-get install vegeta, or go install github.com/tsenart/vegeta/v12@latest")
+        pytest.skip("needs vegeta: go install github.com/tsenart/vegeta/v12@latest, and its folder on PATH")
     return found
 
 
