@@ -40,6 +40,7 @@ Captured = pytest.CaptureFixture[str]
     [
         pytest.param(queue(1, 0.01), ["p95<0.5s", "errors<0.1%"], 0, id="held"),
         pytest.param(queue(1, 0.01), ["p95<1ms"], 1, id="missed"),
+        pytest.param(queue(1, 0.01), ["p95<1ms", "p95<1s"], 1, id="one of two missed"),
         pytest.param(run(good(0.0, 0.1, lag_s=0.1)), ["p95<1s"], 3, id="does not count"),
         pytest.param(run(good(0.0, 0.1, lag_s=0.1)), ["p95<1ms"], 3, id="does not count, missed or not"),
     ],
