@@ -54,4 +54,4 @@ lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove what the other targets made
-	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json
+	rm -rf .venv model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-loadgen.json

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from loadgen.arrivals import Times
 from loadgen.protocols import Body
@@ -42,15 +42,20 @@ async def send_jobs(
 
     async with Transport(target, clock, plan.read) as transport:
         with _no_collections():
-            await _Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
+            await Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
 
 
-class _Sender:
+class Sends(Protocol):
+    """What a Sender needs of a transport."""
+
+    async def send(self, body: Body, record: Record) -> None:
+        """Send it now; every failure goes into the record."""
+
+
+class Sender:
     """Keeps the schedule, and knows what is under way."""
 
-    def __init__(
-        self, transport: Transport, bodies: Sequence[Body], clock: Clock, on_done: Callable[[Job], None]
-    ) -> None:
+    def __init__(self, transport: Sends, bodies: Sequence[Body], clock: Clock, on_done: Callable[[Job], None]) -> None:
         self._transport, self._bodies, self._clock, self._on_done = transport, bodies, clock, on_done
         self._under_way: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None

@@ -25,3 +25,14 @@ def wait_for(url: str, timeout_s: float = 60.0) -> requests.Response:
             pass
         time.sleep(0.05)
     raise AssertionError(f"{url} did not answer within {timeout_s} s")
+
+
+def wait_for_port(port: int, timeout_s: float = 60.0) -> None:
+    """Connect again and again until somebody takes it."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody took port {port} within {timeout_s} s")

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadgen.arrivals import MODES, RECORDED
+from loadgen.errors import InputError
 from loadgen.images import load_images
 from loadgen.protocols import PROTOCOLS, Body
 from loadgen.transport import Target
@@ -114,9 +115,11 @@ def add_arrivals(parser: argparse.ArgumentParser) -> None:
 
 
 def target(args: argparse.Namespace) -> Target:
-    """Where add_target's flags point."""
+    """Where add_target's flags point. Raises InputError if they name two accounts."""
     headers = {"Authorization": f"Bearer {args.key}"} if args.key else {}
     headers |= dict(args.header) | ({"Host": args.host} if args.host else {})
+    if urlsplit(args.url).username and any(name.lower() == "authorization" for name in headers):
+        raise InputError("a user in the URL and --key or an Authorization header: only one can be sent")
     return Target(
         args.url,
         headers,

@@ -1,11 +1,15 @@
 """A server that costs next to nothing, so that a measurement sees the client: answers every POST with a fixed body.
 
-`python -m tests.benchmarks.fast_server PORT [AT_S STALL_S]` stops once for STALL_S, AT_S after the first request.
+`python -m tests.benchmarks.fast_server PORT [AT_S STALL_S [FILE]]` stops once for STALL_S, AT_S after the first request,
+and at SIGTERM writes the moments at which requests were whole to FILE, as JSON, in seconds of the monotonic clock.
 """
 
 import asyncio
+import json
+import signal
 import sys
 import time
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -32,8 +36,8 @@ class Stall:
 class Answers(asyncio.Protocol):
     """Counts the bytes of requests with a Content-Length; parses nothing else."""
 
-    def __init__(self, stall: Stall) -> None:
-        self._stall, self._head, self._missing_bytes = stall, b"", 0
+    def __init__(self, stall: Stall, arrived_s: list[float]) -> None:
+        self._stall, self._arrived_s, self._head, self._missing_bytes = stall, arrived_s, b"", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep it."""
@@ -51,16 +55,22 @@ class Answers(asyncio.Protocol):
             length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
             self._head, self._missing_bytes = b"", int(length or 0) - len(rest)
         if self._missing_bytes == 0:
+            self._arrived_s.append(time.monotonic())
             self._stall()
             self._transport.write(ANSWER)
 
 
-async def serve(port: int, stall: Stall) -> None:
-    """Until it is killed."""
-    server = await asyncio.get_running_loop().create_server(lambda: Answers(stall), "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
+async def serve(port: int, stall: Stall, arrived_s: list[float]) -> None:
+    """Until SIGTERM."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await loop.create_server(lambda: Answers(stall, arrived_s), "127.0.0.1", port, backlog=4096)
+    await stop.wait()
 
 
 if __name__ == "__main__":
-    at_s, length_s = (float(word) for word in (sys.argv[2:] or ("0", "0")))
-    uvloop.run(serve(int(sys.argv[1]), Stall(at_s, length_s)))
+    at_s, length_s = (float(word) for word in (sys.argv[2:4] or ("0", "0")))
+    arrivals_s: list[float] = []
+    uvloop.run(serve(int(sys.argv[1]), Stall(at_s, length_s), arrivals_s))
+    for out in sys.argv[4:]:
+        Path(out).write_text(json.dumps(arrivals_s))

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = "dev.local/resnet18"
 NAMESPACE = "default"
 DOMAIN = "example.com"
-NAME, NUMBER = "elastic", "217"  # of its network namespace and addresses; other clusters on this machine have others
+# of its network namespace and addresses; other clusters on this machine have others
+NAME, NUMBER = os.environ.get("CLUSTER_NAME", "elastic"), os.environ.get("CLUSTER_NUMBER", "217")
 # a fixed place, so that the next run can stop what a killed one left
 STATE = Path(tempfile.gettempdir(), f"cluster-{NAME}")
 START_TIMEOUT_S = 400.0

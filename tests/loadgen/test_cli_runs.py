@@ -1,0 +1,102 @@
+"""`python -m loadgen`: what its flags do, and runs that end otherwise than they were meant to."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.loadgen.servers import Server, hang_up_in_the_middle, say, self_signed
+
+
+@pytest.mark.integration
+def test_tls_with_the_right_certificate_or_with_none_asked_for(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+    url = Server(say, self_signed(tmp_path)).url
+    for flags in (["--cacert", str(tmp_path / "only.pem")], ["--insecure"]):
+        process = loadgen(url, "3", *flags)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, "Test Results: 3/3" in out) == (0, True)
+
+
+@pytest.mark.integration
+def test_a_server_that_closes_in_mid_body_is_a_line_of_the_report(loadgen: Callable[..., Any]) -> None:
+    process = loadgen(Server(hang_up_in_the_middle).url, "4")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "4x ClientPayloadError" in out
+    assert "Test Results: 0/4 successful requests (0.0%)" in out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_fell_behind_says_why_and_ends_with_3(
+    loadgen: Callable[..., Any], tmp_path: Path, processes: str
+) -> None:
+    process = loadgen(Server(say).url, "100", "--mode", "burst", "--max-lag-ms", "0.001", "--processes", processes)
+    out, _ = process.communicate(timeout=60)
+    (reason,) = json.loads((tmp_path / "out.json").read_text())["summary"]["invalid"]
+    assert process.returncode == 3
+    assert reason.startswith("p99 send lag ")
+    assert f"INVALID: {reason}" in out
+
+
+@pytest.mark.integration
+def test_a_machine_without_files_for_more_connections_makes_the_run_invalid(
+    loadgen: Callable[..., Any], tmp_path: Path
+) -> None:
+    held = threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        held.wait(20)
+        say(handler)
+
+    process = loadgen(Server(hold).url, "90", "--mode", "even", "--timeout-s", "3", limit_files=40)
+    out, _ = process.communicate(timeout=60)
+    held.set()
+    assert process.returncode == 3
+    assert "of 90 planned requests were sent, 99.5 % are needed; this machine failed with" in out
+    assert "Too many open files" in out
+
+
+@pytest.mark.integration
+def test_a_part_scaled_and_repeated_has_the_requests_it_should(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+    flags = ["--from-s", "1", "--seconds", "2", "--scale", "2", "--repeat", "2", "--mode", "even"]
+    loadgen(Server(say).url, "9 1 2 9", *flags).communicate(timeout=60)
+    intended_s = json.loads((tmp_path / "out.json").read_text())["requests"]["intended_s"]
+    assert intended_s == [0, 0.5, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.25, 3.5, 3.75]
+
+
+@pytest.mark.integration
+def test_key_host_and_headers_arrive(loadgen: Callable[..., Any]) -> None:
+    server = Server(say)
+    flags = ["--key", "k7", "--host", "a.example.com", "--header", "X-One: 1", "--header", "X-Two:2", "--method", "put"]
+    loadgen(server.url, "1", *flags).communicate(timeout=60)
+    ((headers, _),) = server.got
+    assert (headers["Authorization"], headers["Host"]) == ("Bearer k7", "a.example.com")
+    assert (headers["X-One"], headers["X-Two"]) == ("1", "2")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_signal_is_not_needed_by_several_processes_either(
+    loadgen: Callable[..., Any], tmp_path: Path, processes: str
+) -> None:
+    """Answers that are still out are cut off, and counted as interrupted."""
+    arrived, held = threading.Barrier(4), threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        arrived.wait(60)
+        held.wait(30)
+
+    process = loadgen(Server(hold).url, "3 " + "0 " * 60 + "1", "--mode", "burst", "--processes", processes)
+    arrived.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    held.set()
+    assert process.returncode == 130
+    assert "3x interrupted" in out
+    assert json.loads((tmp_path / "out.json").read_text())["requests"]["error"] == ["interrupted"] * 3 + [""]
