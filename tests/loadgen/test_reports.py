@@ -6,21 +6,26 @@ import json
 import math
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loadgen.columns import columns
 from loadgen.errors import InputError
 from loadgen.gates import check, parse_gate
+from loadgen.protocols import Body
+from loadgen.replay import Plan, Target, run_replay
 from loadgen.reports.k6 import summary_data, summary_export
 from loadgen.reports.table import HEADINGS, as_csv
 from loadgen.reports.vegeta import report, results
 from loadgen.runs import Run, columns_of, read_run
 from tests.loadgen.runs import MIXED, URL, good, queue, refused, run
+from tests.loadgen.servers import Server
 
 # "report -type=json" in vegeta's README, with buckets.
 VEGETA_REPORT = {
@@ -291,3 +296,19 @@ def test_nothing_measured_is_nan_in_columns_and_no_number_is_made_up() -> None:
     assert [math.isinf(value) for value in seen.useful_s] == [False] * 3 + [True] * 3
     assert seen.attack_s == pytest.approx(3.999)
     assert seen.took_s == pytest.approx(3.999)
+
+
+def _wait(release: threading.Event) -> None:
+    release.wait(60)
+
+
+@pytest.mark.integration
+def test_a_time_out_lasts_until_it_was_known() -> None:
+    """Without an answer there is no last byte; a latency of nothing would make the run look fast."""
+    release = threading.Event()
+    server = Server(lambda _: _wait(release))
+    replayed = run_replay(Target(server.url, timeout_s=0.5), Plan(np.array([0.0]), (Body("a.jpg", b"a"),)))
+    release.set()
+    (line,) = results(run(*replayed.records))
+    assert json.loads(line)["code"] == 0
+    assert json.loads(line)["latency"] > 0.4e9
