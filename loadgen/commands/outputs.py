@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loadgen.columns import columns
 from loadgen.errors import INVALID, OK, SLO_MISSED, InputError, exit_code
+from loadgen.findings import Finding
 from loadgen.gates import Gate, GateError, Verdict, check, parse_gate
 from loadgen.report import document, text
 from loadgen.reports import k6, vegeta
@@ -18,16 +19,17 @@ from loadgen.summary import Summary, summarise
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A run and what is said of it."""
+    """A run and what is said of it; findings: of a stress scenario."""
 
     run: Run
     summary: Summary
     verdicts: tuple[Verdict, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0, 1 for a missed SLO, 3 for a run that does not count."""
-        missed = any(not verdict.held for verdict in self.verdicts)
+        """0, 1 for a missed SLO or a weakness found, 3 for a run that does not count."""
+        missed = not (all(one.held for one in self.verdicts) and all(one.held for one in self.findings))
         return exit_code([SLO_MISSED if missed else OK, INVALID if self.summary.invalid else OK])
 
 
@@ -77,8 +79,8 @@ def judge(run: Run, gates: Sequence[Gate]) -> Judged:
 
 
 def tell(args: argparse.Namespace, judged: Judged) -> None:
-    """Print the text report, and write every file that was asked for."""
-    print(text(judged.run, judged.summary, judged.verdicts))
+    """Print the text report and what was found, and write every file that was asked for."""
+    print("\n".join((text(judged.run, judged.summary, judged.verdicts), *(one.line for one in judged.findings))))
     for name, shape in SHAPES.items():
         if path := _path(args, name):
             path.write_text(shape.make(judged), encoding="utf-8")
@@ -102,9 +104,11 @@ def _json(judged: Judged) -> str:
 
 
 def _html(judged: Judged) -> str:
-    from loadgen.reports.page import page  # noqa: PLC0415  matplotlib takes half a second, and few runs want a page
+    from loadgen.reports.page import Line, page  # noqa: PLC0415  matplotlib takes half a second, and few runs want a page
 
-    return page(judged.run, judged.summary, judged.verdicts)
+    lines = [Line(one.held, one.line) for one in judged.verdicts]
+    lines += [Line(one.held, one.words) for one in judged.findings]
+    return page(judged.run, judged.summary, lines)
 
 
 def _k6(shape: Callable[[Run, Sequence[Verdict], Sequence[str]], Mapping[str, object]]) -> Callable[[Judged], str]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from loadgen.arrivals import Times
 from loadgen.commands.flags import add_target, count, load_bodies, positive, target, whole
 from loadgen.commands.outputs import add_outputs, check_outputs, judge, tell
-from loadgen.errors import INTERRUPTED, OK, SLO_MISSED, InputError, exit_code
-from loadgen.findings import LATE_RATIO, Finding, Seen, Span
+from loadgen.errors import INTERRUPTED, InputError
+from loadgen.findings import LATE_RATIO, Seen, Span
 from loadgen.gates import Hope, parse_gate
 from loadgen.progress import Progress
 from loadgen.protocols import Body
@@ -57,12 +57,16 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.name}: {scenario.about}; it looks for {scenario.looks_for}")
     print(f"at most {requests} requests in {sum(act.spans[-1].end_s for act in acts):g} s", flush=True)
     performed = _perform(args, acts, bodies)
-    judged = judge(_as_run(args, scenario, performed), ())
+    findings = () if performed.interrupted else tuple(check(performed.seen) for check in scenario.checks)
+    judged = replace(judge(_as_run(args, scenario, performed), ()), findings=findings)
     tell(args, judged)
     if performed.interrupted:
         return INTERRUPTED
-    findings = [check(performed.seen) for check in scenario.checks]
-    return exit_code([judged.exit_code, _tell(args.name, findings)])
+    held = sum(finding.held for finding in findings)
+    passed = "passed" if held == len(findings) else "FAILED"
+    words = "does not count" if judged.summary.invalid else passed
+    print(f"Verdict: {args.name} {words}, {held} of {len(findings)} checks held")
+    return judged.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +165,3 @@ def _as_run(args: argparse.Namespace, scenario: Scenario, performed: Performed) 
     about = {"scenario": args.name, "rate": args.rate, "stretch": args.stretch, "protocol": args.protocol}
     asked = Asked(args.url, duration_s, args.slo_s, max_lag_ms, {**about, "method": args.method}, {"seed": args.seed})
     return Run(f"stress {args.name}", asked, performed.seen.records, performed.started_unix_s)
-
-
-def _tell(name: str, findings: Sequence[Finding]) -> int:
-    print("\n".join(finding.line for finding in findings))
-    held = sum(finding.held for finding in findings)
-    print(f"Verdict: {name} {'passed' if held == len(findings) else 'FAILED'}, {held} of {len(findings)} checks held")
-    return OK if held == len(findings) else SLO_MISSED

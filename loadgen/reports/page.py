@@ -2,10 +2,10 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from loadgen.columns import columns
-from loadgen.gates import Verdict
 from loadgen.report import duration
 from loadgen.reports import plots
 from loadgen.runs import Run
@@ -15,8 +15,16 @@ MOST_CLASSES = 20
 HEADINGS = ("", "least", "mean", "p50", "p90", "p95", "p99", "most")
 
 
-def page(run: Run, summary: Summary, verdicts: Sequence[Verdict]) -> str:
-    """The whole document."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One condition and what became of it."""
+
+    held: bool
+    words: str
+
+
+def page(run: Run, summary: Summary, lines: Sequence[Line]) -> str:
+    """The whole document; lines: SLOs, or a scenario's checks."""
     title = f"loadgen: {run.name}"
     started = datetime.fromtimestamp(run.started_unix_s, UTC)
     about = {"url": run.asked.url, **run.asked.about, **run.asked.plan, "started": f"{started:%Y-%m-%d %H:%M:%S} UTC"}
@@ -25,7 +33,7 @@ def page(run: Run, summary: Summary, verdicts: Sequence[Verdict]) -> str:
     body = "".join(
         (
             f"<h1>{html.escape(title)}</h1><p class=about>{line}</p>",
-            _verdict(summary, verdicts),
+            _verdict(summary, lines),
             _figures(run, summary),
             _latencies(summary),
             _plots(run),
@@ -38,19 +46,19 @@ def page(run: Run, summary: Summary, verdicts: Sequence[Verdict]) -> str:
     return f"{HEAD.format(title=html.escape(title))}{body}</html>\n"
 
 
-def _verdict(summary: Summary, verdicts: Sequence[Verdict]) -> str:
+def _verdict(summary: Summary, lines: Sequence[Line]) -> str:
     reasons = "".join(f"<p>INVALID: {html.escape(reason)}</p>" for reason in summary.invalid)
-    lines = "".join(f"<li class={'held' if one.held else 'missed'}>{html.escape(one.line)}</li>" for one in verdicts)
-    missed = sum(not one.held for one in verdicts)
+    items = "".join(f"<li class={'held' if one.held else 'missed'}>{html.escape(one.words)}</li>" for one in lines)
+    missed = sum(not one.held for one in lines)
     if summary.invalid:
         kind, words = "invalid", "INVALID: these figures do not count"
     elif missed:
-        kind, words = "missed", f"{missed} of {len(verdicts)} SLOs missed"
-    elif verdicts:
-        kind, words = "held", f"valid, and all {len(verdicts)} SLOs held"
+        kind, words = "missed", f"{missed} of {len(lines)} missed"
+    elif lines:
+        kind, words = "held", f"valid, and {len(lines)} of {len(lines)} held"
     else:
         kind, words = "held", "valid: the generator kept to its schedule"
-    return f'<section class="verdict {kind}"><h2>{words}</h2>{reasons}<ul>{lines}</ul></section>'
+    return f'<section class="verdict {kind}"><h2>{words}</h2>{reasons}<ul>{items}</ul></section>'
 
 
 def _figures(run: Run, summary: Summary) -> str:

@@ -76,6 +76,7 @@ def latency_distribution(run: Columns, slo_s: float) -> str:
     axes.axhline(1000 * slo_s, color=INK, linestyle="--", linewidth=0.8, label=f"SLO {slo_s:g} s")
     ticks = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
     axes.set_xticks(-np.log10(1 - np.array(ticks)), [f"{100 * tick:g}" for tick in ticks])
+    axes.set_xlim(-0.1, 4.1)
     _logarithmic(axes)
     return _svg(figure, axes)
 
@@ -128,7 +129,7 @@ def _binned(values: Floats, bins: NDArray[np.int64], use: NDArray[np.bool_], cou
 
 def _axes(y_label: str, x_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 2.9))
-    figure.subplots_adjust(left=0.075, right=0.99, bottom=0.18, top=0.86)  # measuring all text takes as long as drawing
+    figure.subplots_adjust(left=0.075, right=0.98, bottom=0.18, top=0.86)  # measuring all text takes as long as drawing
     axes = figure.subplots()
     axes.set_ylabel(y_label, color=INK)
     axes.set_xlabel(x_label, color=INK)
