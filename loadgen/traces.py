@@ -2,7 +2,8 @@
 
 `calls.csv` is read by its header; `csv:calls.csv,column=when,unit=ms` says what cannot be seen there. Known headers:
 - Azure's LLM inference traces: TIMESTAMP, ContextTokens, GeneratedTokens.
-- Azure Functions 2021: app, func, end_timestamp, duration. A request begins its duration before its end.
+- Azure Functions 2021: app, func, end_timestamp, duration. A request begins its duration before its end. The file is
+  published as .txt: `csv:FILE.txt`.
 - Azure Functions 2019: HashFunction, ..., 1 to 1440. Counts of a minute, spread evenly over it.
 `only=VALUE` keeps the rows that have VALUE in one of their columns, such as the hash of a function.
 Source: github.com/Azure/AzurePublicDataset.

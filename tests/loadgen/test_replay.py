@@ -69,10 +69,11 @@ def test_nobody_waits_for_anybodys_answer() -> None:
     assert max(record.worker for record in replayed.records) == 40
 
 
-def test_connections_are_kept() -> None:
+def test_connections_are_kept_and_slots_used_again() -> None:
     server = Server(say)
-    sent(server.url, [0.0, 1.0, 2.0])
+    replayed = sent(server.url, [0.0, 1.0, 2.0])
     assert server.connections == 1
+    assert [record.worker for record in replayed.records] == [1, 1, 1]
 
 
 def test_headers_keys_and_ids() -> None:
