@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from loadgen.commands import diff, find_max, replay, stress
+from loadgen.commands import diff, find_max, replay, report, stress
 from loadgen.errors import BAD_INPUT, UNREACHABLE, InputError, UnreachableError
 
 # Each adds its flags to a parser and sets `run`, which takes the parsed flags and returns the exit code.
-COMMANDS = {"replay": replay, "stress": stress, "find-max": find_max, "diff": diff}
+COMMANDS = {"replay": replay, "stress": stress, "find-max": find_max, "diff": diff, "report": report}
 EXIT_CODES = "exit codes: 0; 1 SLO missed; 2 bad input; 3 a run that does not count; 4 unreachable; 130 interrupted"
 
 

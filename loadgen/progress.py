@@ -2,6 +2,7 @@
 
 from typing import TextIO
 
+from loadgen.report import duration
 from loadgen.results import Record
 from loadgen.summary import spread
 
@@ -33,9 +34,11 @@ class Progress:
         """The rate and latency since the last line, errors since the start, and the time left."""
         seconds = max(0.001, now_s - self._said_s)
         latency = spread([r.done_s - r.intended_s for r in self._recent if r.done_s is not None])
+        left_s = self._duration_s - now_s
         line = (
-            f"{now_s:5.0f} s  {len(self._recent) / seconds:6.1f}/s  p50 {1000 * latency.p50_s:.0f} ms  "
-            f"p99 {1000 * latency.p99_s:.0f} ms  errors {self._errors}  {max(0.0, self._duration_s - now_s):.0f} s left"
+            f"{now_s:5.0f} s  {len(self._recent) / seconds:6.1f}/s  p50 {duration(latency.p50_s)}  "
+            f"p99 {duration(latency.p99_s)}  errors {self._errors}  "
+            + (f"{left_s:.0f} s left" if left_s > 0 else "all sent, waiting for answers")
         )
         self._out.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
         self._out.flush()

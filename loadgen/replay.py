@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,8 @@ __all__ = ["Plan", "Replay", "Silent", "Target", "Watcher", "run_replay"]
 
 # Time between making the schedule's zero and it, for the loop and for other processes to be ready.
 LEAD_S, CREW_LEAD_S = 0.2, 1.0
+# How often a run is asked whether it has shown enough.
+ENOUGH_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,14 @@ class Silent:
         """Nothing."""
 
 
-def run_replay(target: Target, plan: Plan, watcher: Watcher | None = None) -> Replay:
-    """Send the plan to the target; ends when all are answered, or soon after SIGINT or SIGTERM.
+def run_replay(
+    target: Target, plan: Plan, watcher: Watcher | None = None, enough: Callable[[], bool] | None = None
+) -> Replay:
+    """Send the plan to the target; ends when all are answered, or soon after SIGINT, SIGTERM or enough() is true.
 
-    Every planned request has a record, also those that a signal kept from being sent.
+    Every planned request has a record, also those that were kept from being sent.
     """
-    watcher = watcher or Silent()
+    watcher, enough = watcher or Silent(), enough or (lambda: False)
     records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
     jobs = list(enumerate(records))
     lead_s = LEAD_S if plan.processes == 1 else CREW_LEAD_S
@@ -78,29 +82,64 @@ def run_replay(target: Target, plan: Plan, watcher: Watcher | None = None) -> Re
 
     if plan.processes == 1:
         interrupted = uvloop.run(
-            _watched(lambda stop: send_jobs(target, plan, jobs, zero_s, stop, done), zero_s, watcher)
+            _watched(lambda stop: send_jobs(target, plan, jobs, zero_s, stop, done), zero_s, watcher, enough)
         )
     else:
         with Crew(target, plan, jobs, zero_s) as crew:
-            interrupted = uvloop.run(_watched(lambda stop: crew.collect(stop, done), zero_s, watcher))
+            interrupted = uvloop.run(_watched(lambda stop: crew.collect(stop, done), zero_s, watcher, enough))
     return Replay(tuple(records), started_unix_s, interrupted)
 
 
-async def _watched(work: Callable[[asyncio.Event], Awaitable[None]], zero_s: float, watcher: Watcher) -> bool:
+def run_together(
+    parts: Sequence[tuple[Target, Plan]], watcher: Watcher | None = None, enough: Callable[[], bool] | None = None
+) -> tuple[Replay, ...]:
+    """Several kinds of clients at once, on one clock and in this process; watcher hears of the first kind only."""
+    watcher, enough = watcher or Silent(), enough or (lambda: False)
+    records = [[Record(intended_s) for intended_s in plan.times_s.tolist()] for _, plan in parts]
+    zero_s, started_unix_s = time.monotonic() + LEAD_S, time.time() + LEAD_S
+
+    async def work(stop: asyncio.Event) -> None:
+        hear: list[Callable[[Job], None]] = [lambda job: watcher.done(job[1]), *[lambda _: None] * (len(parts) - 1)]
+        await asyncio.gather(
+            *(
+                send_jobs(target, plan, list(enumerate(own)), zero_s, stop, done)
+                for (target, plan), own, done in zip(parts, records, hear, strict=True)
+            )
+        )
+
+    interrupted = uvloop.run(_watched(work, zero_s, watcher, enough))
+    return tuple(Replay(tuple(own), started_unix_s, interrupted) for own in records)
+
+
+async def _watched(
+    work: Callable[[asyncio.Event], Awaitable[None]], zero_s: float, watcher: Watcher, enough: Callable[[], bool]
+) -> bool:
     """Do the work, which ends soon after its event is set; returns whether a signal set it."""
-    stop = asyncio.Event()
+    stop, signalled = asyncio.Event(), asyncio.Event()
+
+    def interrupt() -> None:
+        signalled.set()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    telling = asyncio.create_task(_tell(watcher, zero_s))
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    beside = [asyncio.create_task(_tell(watcher, zero_s)), asyncio.create_task(_stop_when(enough, stop))]
     try:
         await work(stop)
     finally:
-        telling.cancel()
+        for task in beside:
+            task.cancel()
         watcher.end()
-    return stop.is_set()
+    return signalled.is_set()
 
 
 async def _tell(watcher: Watcher, zero_s: float) -> None:
     while True:
         await asyncio.sleep(watcher.every_s)
         watcher.say(max(0.0, time.monotonic() - zero_s))
+
+
+async def _stop_when(enough: Callable[[], bool], stop: asyncio.Event) -> None:
+    while not enough():
+        await asyncio.sleep(ENOUGH_EVERY_S)
+    stop.set()

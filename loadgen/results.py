@@ -1,5 +1,6 @@
 """What became of each request."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,7 +26,8 @@ class Record:
 
     intended_s: when it was due. sent_s: when it, or the connection it needed, was given to the kernel;
     first_byte_s, done_s: when the head and the last byte of its answer came (with --protocol async: of the result).
-    None: that never happened. image: name of what was sent. status 0: no answer.
+    ended_s: when its outcome was known, good or bad. None: that never happened.
+    image: name of what was sent. status 0: no answer.
     worker: lowest slot that was free, so the highest seen is the most under way at once.
     """
 
@@ -34,6 +36,7 @@ class Record:
     sent_s: float | None = None
     first_byte_s: float | None = None
     done_s: float | None = None
+    ended_s: float | None = None
     status: int = 0
     failure: Failure = Failure.NONE
     error: str = ""
@@ -49,3 +52,8 @@ class Record:
     def good(self) -> bool:
         """Answered whole, with a status from 200 to 299, and as the protocol promises."""
         return 200 <= self.status < 300 and self.done_s is not None and not self.failure
+
+    @property
+    def useful_s(self) -> float:
+        """Latency from the intended send, infinite without a good answer."""
+        return math.inf if self.done_s is None or not self.good else self.done_s - self.intended_s

@@ -97,6 +97,7 @@ class Transport:
             record.failure, record.error, record.status = Failure.INTERRUPTED, "interrupted", 0
             raise
         finally:
+            record.ended_s = self._clock()
             heapq.heappush(self._free_workers, record.worker)
 
     async def _exchange(self, body: Body, record: Record) -> bytes | None:

@@ -1,21 +1,21 @@
 """Replay a workload over HTTP, open loop."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from loadgen.arrivals import planned_times
 from loadgen.commands.flags import add_arrivals, add_target, count, load_bodies, positive, senders, target, whole
-from loadgen.errors import INTERRUPTED, INVALID, OK, InputError, exit_code
+from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, tell
+from loadgen.errors import INTERRUPTED, OK, exit_code
 from loadgen.families import FAMILIES
 from loadgen.progress import Progress
 from loadgen.reach import check_reachable
 from loadgen.replay import Plan, Replay, Silent, Watcher, run_replay
-from loadgen.report import document, text, verbose_lines
+from loadgen.report import verbose_lines
 from loadgen.results import Record
-from loadgen.summary import Summary, summarise
-from loadgen.workload import Workload, read_workload
+from loadgen.runs import Asked, Run
+from loadgen.workload import read_workload
 
 WORKLOAD_HELP = (
     "requests per second; or a CSV of timestamps, of Azure's traces among them (csv:FILE,column=NAME,unit=ms); or a "
@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=count, metavar="N", help="replay only so many")
     add("--repeat", type=count, default=1, metavar="N", help="replay it so often")
     add_arrivals(parser)
-    add("--json", type=Path, metavar="OUT", help="write every request and the summary here")
+    add_gates(parser)
+    add_outputs(parser)
     add("--verbose", action="store_true", help="a line for each answer")
     add("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
@@ -43,15 +44,14 @@ def run(args: argparse.Namespace) -> int:
     """Returns the exit code; an interrupted run writes what there is. Raises InputError or UnreachableError."""
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale).repeated(args.repeat)
     bodies = load_bodies(args)
-    if args.json and not args.json.parent.is_dir():
-        raise InputError(f"--json must lie in a folder that exists, {args.json.parent} is none")
+    check_outputs(args)
     times_s = planned_times(workload, args.mode, args.seed, args.from_s)
     check_reachable(target(args))
     plan = Plan(times_s, bodies, senders(args, max(workload.counts)))
     replayed = run_replay(target(args), plan, _watcher(args, float(workload.duration_s)))
-    summary = summarise(replayed.records, args.slo_s, args.max_lag_ms)
-    _write(args, replayed, summary, workload)
-    return exit_code([INTERRUPTED if replayed.interrupted else OK, INVALID if summary.invalid else OK])
+    judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
+    tell(args, judged)
+    return exit_code([INTERRUPTED if replayed.interrupted else OK, judged.exit_code])
 
 
 class _Verbose:
@@ -72,15 +72,8 @@ def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
     return _Verbose(watcher) if args.verbose else watcher
 
 
-def _write(args: argparse.Namespace, replayed: Replay, summary: Summary, workload: Workload) -> None:
-    print(text(summary, args.slo_s))
-    if args.json:
-        about = {"url": args.url, "workload": str(args.workload), "slo_s": args.slo_s, "scale": args.scale}
-        plan = {
-            "requests": summary.planned,
-            "duration_s": workload.duration_s,
-            "from_s": args.from_s,
-            "mode": args.mode,
-            "seed": args.seed,
-        }
-        args.json.write_text(json.dumps(document(replayed, summary, about, plan)), encoding="utf-8")
+def _run(args: argparse.Namespace, replayed: Replay, duration_s: float) -> Run:
+    about = {"workload": str(args.workload), "scale": args.scale, "protocol": args.protocol, "method": args.method}
+    plan = {"from_s": args.from_s, "mode": args.mode, "seed": args.seed}
+    asked = Asked(args.url, duration_s, args.slo_s, args.max_lag_ms, about, plan)
+    return Run(args.workload.name, asked, replayed.records, replayed.started_unix_s)

@@ -55,7 +55,9 @@ def test_a_bad_workload_is_one_line_that_names_file_line_and_word(run: Callable[
         pytest.param(
             ["--images", "loadgen"], "no PNG, JPG or JPEG that can be read", id="a folder without photographs"
         ),
-        pytest.param(["--json", "no/such/folder/x.json"], "--json must lie in a folder that exists", id="no place"),
+        pytest.param(
+            ["--json", "no/such/folder/x.json"], "--json must be a file in a folder that exists", id="no place"
+        ),
     ],
 )
 def test_bad_input_ends_with_2_and_one_line(run: Callable[..., Any], flags: list[str], words: str) -> None:

@@ -1,12 +1,10 @@
 """Figures and lines of a run, against numbers worked out by hand."""
 
-import json
 from math import isnan
 
 import pytest
 
-from loadgen.replay import Replay
-from loadgen.report import document, text, verbose_lines
+from loadgen.report import verbose_lines
 from loadgen.results import Record
 from loadgen.summary import spread, summarise
 
@@ -68,14 +66,6 @@ def test_percentiles() -> None:
     assert isnan(spread([]).p50_s)
 
 
-def test_the_text_has_vegetas_lines_and_ends_with_the_result() -> None:
-    lines = text(summarise(RUN, 0.5, 5), 0.5).splitlines()
-    assert lines[0].split() == ["Requests", "[total,", "rate,", "throughput]", "5,", "1.25,", "0.75"]
-    assert "200:3" in next(line for line in lines if line.startswith("Status Codes"))
-    assert "1x status 503" in lines
-    assert lines[-1] == "Test Results: 3/5 successful requests (60.0%)"
-
-
 def test_verbose_says_who_got_what() -> None:
     good = record(0.0, 0.1, label="golden retriever", confidence=0.892, request_id="12345678", worker=1)
     assert verbose_lines(good) == [
@@ -83,12 +73,3 @@ def test_verbose_says_who_got_what() -> None:
         "Image a.jpg: Classified as 'golden retriever' with 89.2% confidence",
     ]
     assert verbose_lines(RUN[3]) == ["Image a.jpg: status 503"]
-
-
-def test_the_document_is_json_with_columns_of_equal_length() -> None:
-    empty = summarise([], 0.5, 5)
-    made = document(Replay(tuple(RUN), 1000.0, False), empty, {}, {})
-    again = json.loads(json.dumps(made, allow_nan=False))
-    assert {len(column) for column in again["requests"].values()} == {5}
-    assert again["requests"]["done_s"][4] is None
-    assert again["summary"]["latency"]["p50_s"] is None

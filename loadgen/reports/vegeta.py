@@ -1,0 +1,112 @@
+"""vegeta's two JSON shapes: a line for each request, which its commands read, and its report.
+
+A request's timestamp is its intended send and its latency counts from there, so that what vegeta prints of our runs is
+free of coordinated omission. Without an answer, latency lasts until that was known (a time-out, a reset).
+Source: vegeta 12, lib/results.go and lib/metrics.go, and "report -type=json" in its README.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from loadgen.columns import Floats, quantile
+from loadgen.results import Record
+from loadgen.runs import Run
+
+NS = 1_000_000_000
+# Lower bounds of the report's buckets, seconds.
+BUCKETS_S = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+PERCENTILES = {"50th": 0.5, "90th": 0.9, "95th": 0.95, "99th": 0.99}
+
+
+def results(run: Run) -> Iterator[str]:
+    """A JSON object a line for every request that was sent, as `vegeta encode` writes them."""
+    started_ns = _ns(run.started_unix_s)
+    for number, record in enumerate(run.records):
+        if record.sent_s is None:
+            continue
+        yield json.dumps(
+            {
+                "attack": run.name,
+                "seq": number,
+                "code": record.status,
+                "timestamp": _rfc3339(started_ns + round(record.intended_s * NS)),
+                "latency": _latency_ns(record),
+                "bytes_out": record.bytes_out,
+                "bytes_in": record.bytes_in,
+                "error": record.error,
+                "body": None,
+                "method": str(run.asked.about.get("method", "POST")),
+                "url": run.asked.url,
+                "headers": {"X-Request-Id": [record.request_id]} if record.request_id else None,
+            }
+        )
+
+
+def report(run: Run) -> dict[str, object]:
+    """What `vegeta report -type=json -buckets=...` prints; all durations in nanoseconds."""
+    sent = [record for record in run.records if record.sent_s is not None]
+    intended_ns = [round(record.intended_s * NS) for record in sent]
+    latency_ns = np.array([_latency_ns(record) for record in sent], dtype=np.float64)
+    earliest_ns, latest_ns = min(intended_ns, default=0), max(intended_ns, default=0)
+    ends_ns = [began + int(latency) for began, latency in zip(intended_ns, latency_ns, strict=True)]
+    end_ns = max(ends_ns, default=0)
+    duration_s, took_s = (latest_ns - earliest_ns) / NS, (end_ns - earliest_ns) / NS
+    successes = sum(200 <= record.status < 400 for record in sent)
+    codes = sorted({record.status for record in sent})
+    started_ns = _ns(run.started_unix_s)
+    return {
+        "latencies": _latencies(latency_ns),
+        "buckets": _buckets(latency_ns),
+        "bytes_in": _bytes([record.bytes_in for record in sent]),
+        "bytes_out": _bytes([record.bytes_out for record in sent]),
+        "earliest": _rfc3339(started_ns + earliest_ns),
+        "latest": _rfc3339(started_ns + latest_ns),
+        "end": _rfc3339(started_ns + end_ns),
+        "duration": latest_ns - earliest_ns,
+        "wait": end_ns - latest_ns,
+        "requests": len(sent),
+        "rate": len(sent) / duration_s if duration_s else float(len(sent)),
+        "throughput": successes / took_s if duration_s else float(successes),
+        "success": successes / len(sent) if sent else 0.0,
+        "status_codes": {str(code): sum(record.status == code for record in sent) for code in codes},
+        "errors": list(dict.fromkeys(record.error for record in sent if record.error)),
+    }
+
+
+def _ns(unix_s: float) -> int:
+    """In parts: as one product, a time of this century would be rounded to 256 ns."""
+    return int(unix_s) * NS + round(unix_s % 1 * NS)
+
+
+def _latency_ns(record: Record) -> int:
+    ends_s = record.done_s if record.done_s is not None else record.ended_s
+    return max(0, round(((ends_s or record.intended_s) - record.intended_s) * NS))
+
+
+def _latencies(latency_ns: Floats) -> dict[str, int]:
+    if not latency_ns.size:
+        return dict.fromkeys(("total", "mean", *PERCENTILES, "max", "min"), 0)
+    return {
+        "total": int(latency_ns.sum()),
+        "mean": int(latency_ns.mean()),
+        **{name: int(quantile(latency_ns, share)) for name, share in PERCENTILES.items()},
+        "max": int(latency_ns.max()),
+        "min": int(latency_ns.min()),
+    }
+
+
+def _buckets(latency_ns: Floats) -> dict[str, int]:
+    counts, _ = np.histogram(latency_ns, bins=[*(bound_s * NS for bound_s in BUCKETS_S), np.inf])
+    return {str(round(bound_s * NS)): int(count) for bound_s, count in zip(BUCKETS_S, counts, strict=True)}
+
+
+def _bytes(counts: Sequence[int]) -> dict[str, float]:
+    return {"total": sum(counts), "mean": sum(counts) / len(counts) if counts else 0.0}
+
+
+def _rfc3339(unix_ns: int) -> str:
+    moment = datetime.fromtimestamp(unix_ns // NS, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ns % NS:09d}Z"

@@ -1,0 +1,85 @@
+"""Runs made up by hand for the tests of reports."""
+
+import numpy as np
+
+from loadgen.results import Failure, Record
+from loadgen.runs import Asked, Run
+
+URL = "http://127.0.0.1:8001/predict"
+STARTED_UNIX_S = 1_700_000_000.25
+
+
+def good(intended_s: float, latency_s: float, label: str = "cat", lag_s: float = 0.0) -> Record:
+    """An answer whose head came after half of its time."""
+    done_s = intended_s + latency_s
+    sent_s = intended_s + lag_s
+    return Record(
+        intended_s,
+        f"{label}.jpg",
+        sent_s,
+        (sent_s + done_s) / 2,
+        done_s,
+        done_s,
+        200,
+        label=label,
+        confidence=0.5,
+        pod="pod-1",
+        request_id=f"{int(intended_s * 1000):08x}",
+        worker=1,
+        bytes_in=10,
+        bytes_out=100,
+    )
+
+
+def refused(intended_s: float, latency_s: float = 0.001) -> Record:
+    """A 503."""
+    done_s = intended_s + latency_s
+    record = Record(intended_s, "cat.jpg", intended_s, done_s, done_s, done_s, 503, Failure.STATUS, "status 503: full")
+    record.bytes_in, record.bytes_out = 4, 100
+    return record
+
+
+def lost(intended_s: float, after_s: float = 30.0) -> Record:
+    """A time-out."""
+    return Record(
+        intended_s,
+        "cat.jpg",
+        intended_s,
+        ended_s=intended_s + after_s,
+        failure=Failure.TIMEOUT,
+        error=f"no answer within {after_s:g} s",
+        bytes_out=100,
+    )
+
+
+def unsent(intended_s: float) -> Record:
+    """What an interrupted run never came to."""
+    return Record(intended_s, "cat.jpg")
+
+
+def run(*records: Record, name: str = "run.json", slo_s: float = 0.5) -> Run:
+    """As if read from a file."""
+    duration_s = float(int(max((record.intended_s for record in records), default=0.0)) + 1)
+    return Run(name, Asked(URL, duration_s, slo_s, 5.0, {"workload": "w.txt"}), records, STARTED_UNIX_S)
+
+
+# Two good ones, a slow one, a refusal, a time-out, and one that was never sent.
+MIXED = run(
+    good(0.0, 0.1, lag_s=0.001),
+    good(1.0, 0.2, "dog"),
+    good(2.0, 0.8),
+    refused(3.0),
+    lost(4.0, after_s=2.0),
+    unsent(5.0),
+)
+
+
+def queue(seed: int, service_s: float, seconds: int = 120, rate_rps: float = 20.0) -> Run:
+    """A first come, first served server with one worker under Poisson arrivals: waits that hang together in time."""
+    rng = np.random.default_rng(seed)
+    intended_s = np.sort(rng.random(int(seconds * rate_rps)) * seconds)
+    free_s, records = 0.0, []
+    for at_s, needed_s in zip(intended_s, rng.exponential(service_s, intended_s.size), strict=True):
+        free_s = max(free_s, float(at_s)) + float(needed_s)
+        records.append(good(float(at_s), free_s - float(at_s)))
+    return run(*records)
