@@ -24,10 +24,10 @@ class ScenarioConfig:
     """
 
     steps: int = 12
-    memory_s: float = 300.0
+    memory_s: float = 600.0
     likeness: float = 3.5
     prior: float = 40.0
-    surprise: float = 0.3
+    surprise: float = 0.2
     surprise_pods: float = 1.6
 
     def __post_init__(self) -> None:

@@ -1,9 +1,8 @@
 """Our own policy: as many pods as their price and the price of late answers make best."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from math import ceil, inf
 
 import numpy as np
@@ -31,7 +30,6 @@ class ElasticConfig:
     late_price: float = 60.0
     hold_s: float = 7.0
     hedge: float = 3.0
-    band: float = 0.0
     zero_after_s: float = 30.0
     most_pods: int = 1000
     first_service_time_s: float = 0.1
@@ -115,12 +113,9 @@ class Elastic:
         paths = paths + obs.feasible_backlog_s / service_time_s
         served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
         price = self.config.late_price / horizon_s
-        lateness = cache(lambda pods: price * _late(paths, weights, served * pods))
-        band, most = self.config.band, self.config.most_pods
-        up = _downhill(lambda pods: (1 + band) * pods + lateness(pods), self._pods, range(self._pods + 1, most + 1))
-        if up > self._pods:
-            return up
-        return _downhill(lambda pods: (1 - band) * pods + lateness(pods), self._pods, range(self._pods - 1, -1, -1))
+        return _least(
+            lambda pods: pods + price * _late(paths, weights, served * pods), self._pods, self.config.most_pods
+        )
 
     def _hold(self, now_s: float, pods: int) -> int:
         while self._held and self._held[0][0] <= now_s - self.config.hold_s:
@@ -173,12 +168,10 @@ def _late(paths: FloatArray, weights: FloatArray, served: FloatArray) -> float:
     return float(np.maximum(0.0, (paths - served[:, None]).max(axis=0)) @ weights)
 
 
-def _downhill(cost: Callable[[int], float], first: int, others: Iterable[int]) -> int:
-    """The last of the others, in their order, up to which a cost keeps falling."""
+def _least(cost: Callable[[int], float], first: int, most: int) -> int:
+    """Where a convex cost over whole numbers from 0 to most is least, downhill from first."""
     best, best_cost = first, cost(first)
-    for pods in others:
-        next_cost = cost(pods)
-        if next_cost >= best_cost:
-            break
-        best, best_cost = pods, next_cost
+    for step in (1, -1):
+        while 0 <= best + step <= most and (next_cost := cost(best + step)) < best_cost:
+            best, best_cost = best + step, next_cost
     return best

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.base import Bounded
 from autoscaler_tuning.policies.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.scenarios import ScenarioConfig
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 
@@ -35,7 +37,7 @@ def test_the_first_request_wants_a_pod_at_once() -> None:
 
 
 def test_a_steady_rate_is_served_with_slack_but_without_waste() -> None:
-    assert 4 <= after(30, 60, Elastic()).pods <= 6
+    assert 4 <= after(30, 600, Elastic()).pods <= 6
 
 
 def test_a_higher_rate_wants_more() -> None:
@@ -45,9 +47,46 @@ def test_a_higher_rate_wants_more() -> None:
 def test_a_backlog_that_can_still_be_in_time_wants_more_than_the_rate() -> None:
     policy = Elastic()
     steady = after(10, 30, policy)
-    urgent = policy.decide(seen(31.0, 310, ready_pods=2, waiting=30, feasible_backlog_s=3.0))
-    assert urgent.pods >= steady.pods + 4
-    assert "backlog" in urgent.reason
+    urgent = policy.decide(seen(31.0, 310, ready_pods=2, waiting=60, feasible_backlog_s=6.0))
+    assert urgent.pods >= steady.pods + 1
+    assert "6.00 s of work waiting" in urgent.reason
+
+
+def test_a_burst_is_feared_at_first_and_less_the_longer_none_comes() -> None:
+    config = ElasticConfig(scenarios=ScenarioConfig(surprise=0.2, surprise_pods=1.6))
+    fearless = ElasticConfig(scenarios=ScenarioConfig(surprise=0.0))
+    assert after(10, 30, Elastic(config)).pods > after(10, 30, Elastic(fearless)).pods
+    assert after(10, 3600, Elastic(config)).pods == after(10, 3600, Elastic(fearless)).pods
+
+
+def test_dearer_late_answers_keep_more_pods() -> None:
+    counts = np.random.default_rng(0).poisson(30, 100)
+
+    def wanted(late_price: float) -> int:
+        policy = Elastic(ElasticConfig(late_price=late_price))
+        decisions = [
+            policy.decide(seen(float(second), arrived)) for second, arrived in enumerate(np.cumsum(counts).tolist())
+        ]
+        return sum(decision.pods for decision in decisions)
+
+    assert wanted(500.0) > wanted(20.0) > wanted(1.0)
+
+
+def test_what_is_found_running_is_held_until_something_is_known() -> None:
+    policy = Elastic(ElasticConfig(hold_s=7.0))
+    assert policy.decide(seen(0.0, 5, ready_pods=9)).pods == 9
+    assert policy.decide(seen(8.0, 45, ready_pods=9)).pods < 9
+
+
+def test_late_answers_start_more_pods_than_are_missing_the_slower_and_the_more_scattered_starts_are() -> None:
+    def wanted(hedge: float) -> int:
+        policy = Elastic(ElasticConfig(hedge=hedge))
+        pods = tuple(PodSample(str(k), PodPhase.READY, started_s=0.0, ready_s=2.0 + k) for k in range(5))
+        for second in range(20):
+            policy.decide(seen(float(second), 5 * second, pods=pods, ready_pods=1))
+        return policy.decide(seen(20.0, 200, pods=pods, ready_pods=1, waiting=60, oldest_wait_s=1.0)).pods
+
+    assert wanted(hedge=3.0) > wanted(hedge=1.0)
 
 
 def test_a_backlog_that_is_late_anyway_does_not_count() -> None:
@@ -71,7 +110,8 @@ def test_silence_ends_at_zero() -> None:
     policy = Elastic(ElasticConfig(zero_after_s=30.0))
     after(10, 10, policy)
     assert policy.decide(seen(39.9, 100)).pods >= 1
-    assert policy.decide(seen(40.0, 100)).pods == 0
+    policy.decide(seen(40.0, 100))
+    assert policy.decide(seen(48.0, 100)).pods == 0  # when nothing is held any more
 
 
 def test_a_request_in_flight_is_not_silence() -> None:
