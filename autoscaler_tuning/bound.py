@@ -13,8 +13,9 @@ seconds of one pod), X work given up as late, and E work that pods still finish 
 
 Every run fulfils these rows: a mean over slots varies no more than the pods themselves do, so it needs no more starts;
 a pod counts from its start to the moment it is told to stop, and after that it only finishes what it serves. So the
-linear program bounds any policy's pod-seconds (ready and starting) from below. With whole n and u it bounds those
-policies that change the pods on the grid only, and the dual value is what is proved of that.
+linear program bounds any policy's pod-seconds (ready and starting) from below. With whole n and U it bounds those
+policies that change the pods on the grid only, E grows in a slot by what that slot's stops leave to finish, and the
+dual value is what is proved of it.
 
 Source: an optimal-capacity program in the manner of Lin, Wierman, Andrew and Thereska (2011), with deadlines.
 """
@@ -45,7 +46,8 @@ class BoundConfig:
         an answer, so that their work need not be done at all.
     zero_window_s: for so long after a request Knative keeps a pod, once the request has woken one, which takes wake_s
         at the most; 0 leaves the way to zero free.
-    end_s: until when pods are paid; time_limit_s and gap_ratio end the search for whole pods.
+    end_s: when the run ended, if later than the last deadline: until then late work may be done, and pods are paid.
+    time_limit_s and gap_ratio end the search for whole pods.
     """
 
     slo_s: float = 0.5
@@ -95,14 +97,16 @@ def milp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfi
     return _solve(arrivals_s, service_s, config, whole_pods=True)
 
 
-def unavoidable_late(arrivals_s: FloatArray, jump_s: float, pods: int, service_time_s: float, blind_s: float) -> int:
+def unavoidable_late(
+    arrivals_s: FloatArray, jump_s: float, pods: float, blind_s: float, config: BoundConfig, service_time_s: float
+) -> int:
     """Late answers that no policy avoids which did not foresee the jump and has these pods when it comes.
 
-    blind_s: from the jump until the first new pod answers: reaction and cold start. Deadlines within slo_s are not
-    counted off: requests of the last slo_s may still be saved by the new pods, so pass blind_s less the SLO.
+    blind_s: from the jump until the first new pod answers: reaction and cold start. What came by blind_s less the SLO
+    is due by then, and only the pods that were there have served any of it.
     """
-    came = np.searchsorted(arrivals_s, jump_s + blind_s) - np.searchsorted(arrivals_s, jump_s)
-    return max(0, int(came) - floor(pods * blind_s / service_time_s))
+    came = np.searchsorted(arrivals_s, jump_s + blind_s - config.slo_s) - np.searchsorted(arrivals_s, jump_s)
+    return max(0, int(came) - floor(pods * config.concurrency * blind_s / service_time_s))
 
 
 def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, whole_pods: bool) -> Bound:
@@ -126,7 +130,7 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
     lower[s.stop - 1] = min(total_s, arrived_s[-1])
     found = milp(
         cost,
-        constraints=_constraints(slots, config, float(longest_first[0]), due_s),
+        constraints=_constraints(config, float(longest_first[0]), due_s, whole_pods),
         bounds=Bounds(lower, upper),
         integrality=np.repeat([1, 1, 0, 0, 0], slots) if whole_pods else None,
         options={"time_limit": config.time_limit_s, "mip_rel_gap": config.gap_ratio},
@@ -140,14 +144,19 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
     return Bound(best, float(proved), np.zeros(0) if found.x is None else found.x[n])
 
 
-def _constraints(slots: int, config: BoundConfig, longest_s: float, due_s: FloatArray) -> list[LinearConstraint]:
-    """The rows over (n, U, S, X, E), each of so many slots; U, S, X and E are sums from the start and never fall."""
+def _constraints(config: BoundConfig, longest_s: float, due_s: FloatArray, whole_pods: bool) -> list[LinearConstraint]:
+    """The rows over (n, U, S, X, E), each as long as due_s; U, S, X and E are sums from the start and never fall."""
+    slots = len(due_s)
     one = eye_array(slots, format="csr")
     step = (one - eye_array(slots, k=-1, format="csr")).tocsr()
     per_stop_s = longest_s * config.concurrency
     first = np.zeros(slots)
     first[0] = config.initial_pods
     nothing = csr_array((slots, slots))
+    if whole_pods:  # that change on the grid: what each slot's stops leave to finish, stops being starts less growth
+        finished = {"n": per_stop_s * step, "u": -per_stop_s * step, "e": step}
+    else:
+        finished = {"u": -per_stop_s * one, "e": one}
 
     def row(most: float | FloatArray, **parts: csr_array) -> LinearConstraint:
         return LinearConstraint(hstack([parts.get(name, nothing) for name in "nusxe"], format="csr"), ub=most)
@@ -155,7 +164,7 @@ def _constraints(slots: int, config: BoundConfig, longest_s: float, due_s: Float
     return [
         row(first, n=step, u=-step),
         row(0.0, n=-config.concurrency * config.grid_s * one, s=step, e=-step),
-        row(per_stop_s * config.initial_pods, u=-per_stop_s * one, e=one),
+        row(per_stop_s * (first if whole_pods else config.initial_pods), **finished),
         row(-due_s, s=-one, x=-one),
         row(0.0, u=-step),
         row(0.0, s=-step),
@@ -178,7 +187,8 @@ def awake(arrivals_s: FloatArray, config: BoundConfig, edges_s: FloatArray) -> F
     """
     newest = np.searchsorted(arrivals_s, edges_s - config.grid_s - config.wake_s, side="right") - 1
     asked_s = np.where(newest >= 0, arrivals_s[newest], -inf)
-    return (edges_s <= asked_s + config.zero_window_s - 2.0).astype(float)
+    until_s = np.minimum(asked_s + config.zero_window_s - 2.0, inf if config.end_s is None else config.end_s)
+    return (edges_s <= until_s).astype(float)
 
 
 def work_until(

@@ -1,6 +1,7 @@
 """The clairvoyant optimum in whole pods that change on a grid, by dynamic programming with a price on late work.
 
-The same program as milp_bound of bound.py, a hundred times sooner: the state after a slot is (pods, unfinished work).
+The same problem as milp_bound of bound.py, a hundred times sooner: the state after a slot is (pods, unfinished work).
+No pod is started and stopped within one slot, which the program there allows; so this one may lie a little higher.
 A price on late work takes the place of the limit on it; for any price, least cost - price x limit is a lower bound
 (Lagrange), and the best of a few prices is nearly the optimum. Work is counted in whole quanta, rounded so that the
 bound stays one.

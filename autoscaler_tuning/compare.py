@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import ceil, inf, nan
+from math import ceil, inf, isfinite, nan
 from typing import Literal
 
 import numpy as np
@@ -122,35 +122,36 @@ class Bounds:
     ) -> None:
         self._arrivals_s, self._service_s, self._config = arrivals_s, service_s, config
         self._names = names if _is_tractable(arrivals_s, service_s, config) else ()
-        self._grids: dict[float, GridBound] = {}
-        self._lps: dict[tuple[float, int, float], float] = {}
+        self._grids: dict[BoundConfig, GridBound] = {}
+        self._lps: dict[BoundConfig, float] = {}
 
     def of(self, row: Row, zero_window_s: float) -> Row:
         """The row with its bounds, under the stable window that its policy leaves Knative for the way to zero."""
-        milp = self._milp(row, zero_window_s) if "milp" in self._names else nan
+        config = replace(
+            self._config, zero_window_s=zero_window_s, end_s=row.until_s if isfinite(row.until_s) else None
+        )
+        milp = self._milp(row, config) if "milp" in self._names else nan
         return replace(
             row,
-            lp_bound_pod_seconds=self._lp(row, zero_window_s) if "lp" in self._names else nan,
+            lp_bound_pod_seconds=self._lp(row, config) if "lp" in self._names else nan,
             milp_bound_pod_seconds=milp,
             ratio_to_bound=row.pod_seconds / milp if milp > 0 else nan,
         )
 
-    def _milp(self, row: Row, zero_window_s: float) -> float:
-        if zero_window_s not in self._grids:
-            config = replace(self._config, zero_window_s=zero_window_s)
-            self._grids[zero_window_s] = GridBound(self._arrivals_s, self._service_s, config)
-        return self._grids[zero_window_s].pod_seconds(row.late_ratio)
+    def _milp(self, row: Row, config: BoundConfig) -> float:
+        if config not in self._grids:
+            self._grids[config] = GridBound(self._arrivals_s, self._service_s, config)
+        return self._grids[config].pod_seconds(row.late_ratio)
 
-    def _lp(self, row: Row, zero_window_s: float) -> float:
+    def _lp(self, row: Row, config: BoundConfig) -> float:
         """nan when HiGHS proves nothing in time."""
-        key = (row.late_ratio, row.lost, zero_window_s)
-        if key not in self._lps:
-            config = replace(self._config, late_ratio=row.late_ratio, lost=row.lost, zero_window_s=zero_window_s)
+        config = replace(config, late_ratio=row.late_ratio, lost=row.lost)
+        if config not in self._lps:
             try:
-                self._lps[key] = lp_bound(self._arrivals_s, self._service_s, config).pod_seconds
+                self._lps[config] = lp_bound(self._arrivals_s, self._service_s, config).pod_seconds
             except BoundError:
-                self._lps[key] = nan
-        return self._lps[key]
+                self._lps[config] = nan
+        return self._lps[config]
 
 
 def bound_config(sim: SimConfig) -> BoundConfig:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, nan
 
 from autoscaler_tuning.bound import unavoidable_late
-from autoscaler_tuning.compare import Comparison
+from autoscaler_tuning.compare import Comparison, bound_config
 from autoscaler_tuning.reaction import BEFORE_S, jumps
 from autoscaler_tuning.results import Row
 from autoscaler_tuning.statistics import Estimate, mean_of, paired_ratio
@@ -82,12 +82,12 @@ def unavoidable(comparison: Comparison) -> float:
     """
     counts, sim = comparison.counts, comparison.sim
     arrivals_s = comparison.arrivals_s(0)
-    blind_s = sum(sim.cold_start_s) / 2 + DECISION_S - sim.slo_s
+    blind_s = sum(sim.cold_start_s) / 2 + DECISION_S
     late = 0
     for second in (second for second, _ in jumps(counts) if second >= sim.judged_from_s):
         before_rps = sum(counts[second - BEFORE_S : second]) / BEFORE_S
         pods = max(1, ceil(before_rps * sim.service_time_s))
-        late += unavoidable_late(arrivals_s, float(second), pods, sim.service_time_s, max(0.0, blind_s))
+        late += unavoidable_late(arrivals_s, float(second), pods, blind_s, bound_config(sim), sim.service_time_s)
     judged = sum(counts[int(sim.judged_from_s) :])
     return late / judged if judged else nan
 

@@ -26,6 +26,7 @@ class Row:
         that changes its pods on a grid. nan where nobody asked, or nothing could be proved.
     ratio_to_bound: pod_seconds over milp_bound_pod_seconds.
     cost_per_1000_in_slo: price of the pod-seconds of a thousand answers in time; nan if there was none.
+    until_s: how long pods were counted; nan where nobody noted it.
     notes: what a reader must know before comparing this row.
     """
 
@@ -46,6 +47,7 @@ class Row:
     milp_bound_pod_seconds: float = nan
     ratio_to_bound: float = nan
     cost_per_1000_in_slo: float = nan
+    until_s: float = nan
     notes: tuple[str, ...] = ()
 
     @property

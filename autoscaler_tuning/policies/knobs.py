@@ -87,4 +87,10 @@ def annotation_of(field_name: str) -> str:
 
 
 # The policy `kpa-tuned`, the stronger of two sets that `tune` found: docs/kpa-tuned.md has commands and figures.
-KPA_TUNED = KpaKnobs(window_s=6.0, panic_window_percentage=17.0, min_scale=4)
+KPA_TUNED = KpaKnobs(
+    target_utilization_percentage=30.0,
+    window_s=8.0,
+    panic_window_percentage=5.0,
+    panic_threshold_percentage=110.0,
+    scale_down_delay_s=60.0,
+)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import floor, inf
 
 import numpy as np
@@ -45,6 +46,7 @@ def simulate(
     judged = arrivals_s >= config.judged_from_s
     cost = loop.cluster.cost(config.judged_from_s, end_s)
     row = summarise((name, "simulated"), arrivals_s[judged], done_s[judged], config.slo_s, cost, notes)
+    row = replace(row, until_s=end_s - config.judged_from_s)
     return Run(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
