@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import floor, inf
 
 from autoscaler_tuning.policies.base import Policy
+from autoscaler_tuning.policies.elastic import ElasticConfig
 from autoscaler_tuning.starts import StartTimes
 from autoscaler_tuning.types import Decision, Observation, Order, PodPhase, PodSample, Second
 
@@ -24,7 +25,7 @@ class ShadowConfig:
 
     slo_s: float = 0.5
     order: Order = "fifo"
-    late_price: float = 25.0
+    late_price: float = ElasticConfig().late_price
     first_service_time_s: float = 0.1
 
     def __post_init__(self) -> None:
