@@ -69,10 +69,10 @@ def test_with_knatives_window_silence_costs_a_pod() -> None:
     assert GridBound(*arrivals, kept).pod_seconds(0.0) >= 39.0
 
 
-@pytest.mark.parametrize("late_ratio", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("late_ratio", [0.0, 0.01, 0.05])
 def test_the_grid_bound_is_close_to_the_whole_pods_optimum(late_ratio: float) -> None:
     rng = np.random.default_rng(4)
-    counts = rng.poisson(np.repeat([5, 25, 10], 20))
+    counts = rng.poisson(np.repeat([5, 25, 10], 10))
     arrivals_s = np.asarray(arrival_times(counts.tolist(), "count", 0))
     service_s = np.full(len(arrivals_s), 0.1)
     config = BoundConfig(initial_pods=1, late_ratio=late_ratio, gap_ratio=0.001, time_limit_s=60.0)
@@ -80,10 +80,10 @@ def test_the_grid_bound_is_close_to_the_whole_pods_optimum(late_ratio: float) ->
     grid = GridBound(arrivals_s, service_s, config).pod_seconds(late_ratio)
     assert lp_bound(arrivals_s, service_s, config).pod_seconds <= optimum.pod_seconds + 1e-6
     # above it by the pods that the program starts and stops within one slot, below it by quanta and Lagrange's gap
-    assert 0.93 * optimum.proved_pod_seconds <= grid <= 1.04 * optimum.pod_seconds
+    assert 0.9 * optimum.proved_pod_seconds <= grid <= 1.04 * optimum.pod_seconds
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 60), min_size=5, max_size=120).filter(any),
     policy=st.sampled_from(
