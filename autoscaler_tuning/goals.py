@@ -84,7 +84,7 @@ def unavoidable(comparison: Comparison) -> float:
     arrivals_s = comparison.arrivals_s(0)
     blind_s = sum(sim.cold_start_s) / 2 + DECISION_S
     late = 0
-    for second in (second for second, _ in jumps(counts) if second >= sim.judged_from_s):
+    for second, _ in jumps(counts, int(sim.judged_from_s)):
         before_rps = sum(counts[second - BEFORE_S : second]) / BEFORE_S
         pods = max(1, ceil(before_rps * sim.service_time_s))
         late += unavoidable_late(arrivals_s, float(second), pods, blind_s, bound_config(sim), sim.service_time_s)

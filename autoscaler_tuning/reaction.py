@@ -12,8 +12,8 @@ JUMP_FACTOR, SIGMAS = 1.5, 4.0
 LATEST_S = 30.0
 
 
-def jumps(counts: Sequence[int]) -> list[tuple[int, float]]:
-    """(second, new rate in requests per second) of each jump upwards; counts are requests per second."""
+def jumps(counts: Sequence[int], from_s: int = 0) -> list[tuple[int, float]]:
+    """(second, new rate in requests per second) of each jump upwards from from_s on; counts are requests per second."""
     found: list[tuple[int, float]] = []
     earliest = BEFORE_S
     for second in range(BEFORE_S, len(counts) - AFTER_S + 1):
@@ -24,7 +24,7 @@ def jumps(counts: Sequence[int]) -> list[tuple[int, float]]:
             steepest = max(range(second, second + AFTER_S), key=lambda at: counts[at] - counts[at - 1])
             found.append((steepest, max(counts[steepest : steepest + AFTER_S])))
             earliest = steepest + QUIET_S
-    return found
+    return [jump for jump in found if jump[0] >= from_s]
 
 
 def reaction_s(
@@ -37,7 +37,7 @@ def reaction_s(
     """
     times_s = [time_s for time_s, _ in wishes]
     delays_s = []
-    for second, rate_rps in (jump for jump in jumps(counts) if jump[0] >= from_s):
+    for second, rate_rps in jumps(counts, from_s):
         index = bisect_right(times_s, second)
         wanted = wishes[index - 1][1] if index else 0
         if wanted >= rate_rps * service_time_s:

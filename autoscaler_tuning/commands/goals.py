@@ -74,7 +74,7 @@ def _until(path: Path, wanted: Part) -> tuple[Workload, int]:
 def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
     rows = [run.row for run in compare(comparison, POLICIES, seeds, said)]
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
-    has_jump = any(second >= comparison.sim.judged_from_s for second, _ in jumps(comparison.counts))
+    has_jump = bool(jumps(comparison.counts, int(comparison.sim.judged_from_s)))
     listed = goals(by_policy, unavoidable(comparison), has_jump)
     return listed, [summary_table(summaries(rows)), goals_table(listed)]
 
