@@ -12,7 +12,7 @@ import numpy as np
 
 from function.cpu import this_quota, threads_for
 from function.engines import Engine, Logits, import_engine_module, load_engine
-from function.images import Tensor, pixels, preprocess
+from function.images import Tensor, photograph
 from function.manifest import LABELS, Manifest, ModelError
 from function.plan import Plan, make_plan
 from function.variants import FLOAT32, Variant
@@ -86,9 +86,9 @@ class ImageClassifier:
     def classify(self, body: bytes) -> Classification:
         """Raises ImageError for bytes that are no photograph."""
         began_s = time.perf_counter()
-        size_pixels = pixels(body)
-        with self._large_slot if size_pixels > LARGE_PIXELS else nullcontext():
-            image = preprocess(body, self._max_pixels)
+        read = photograph(body, self._max_pixels)
+        with self._large_slot if read.pixels > LARGE_PIXELS else nullcontext():
+            image = read.tensor()
         decoded_s = time.perf_counter()
         with self._slot:
             logits = self._engine.infer(image)
@@ -98,7 +98,7 @@ class ImageClassifier:
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
         timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing, size_pixels)
+        return Classification(top, timing, read.pixels)
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
@@ -137,8 +137,11 @@ def import_engine(plan: Plan) -> None:
 
 
 def classifier_of(plan: Plan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
-    """What serves."""
-    labels = json.loads((plan.model_dir / LABELS).read_text())
+    """What serves. Raises ModelError if there are no labels."""
+    try:
+        labels = json.loads((plan.model_dir / LABELS).read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no labels in {plan.model_dir / LABELS}: {error}") from error
     manifest, variant = plan.manifest, plan.choice.variant
     info = ModelInfo(manifest.name, manifest.version, manifest.weights, variant.engine, variant.precision)
     return ImageClassifier(engine, labels, info, max_pixels, pad_service_s)

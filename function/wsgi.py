@@ -1,8 +1,8 @@
 """What gunicorn loads: `gunicorn -c function/gunicorn.conf.py function.wsgi:app`.
 
 The only place that reads the environment and loads the weights. Imports stand where a cold start wants them: while the
-interpreter is busy with Flask's, the engine's library is relocated and the weights are hashed, which needs no
-interpreter; then numpy's, and while the last ones run, the engine loads and warms up.
+interpreter is busy with numpy's, the engine's library is relocated and the weights are hashed, which needs no
+interpreter; then the engine loads and warms up, which needs little of it, beside Flask's.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ def load(start: ColdStart, background: Background, config: Config, plan: Plan) -
 
     verified = background.start(verify)
     with start.phase("imports"):
-        import flask  # noqa: F401, PLC0415
-
         from function import classifier  # noqa: PLC0415
 
     def warm_up() -> Engine:

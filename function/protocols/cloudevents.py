@@ -5,7 +5,6 @@ about an image get 202 and no reply (a Trigger without a filter sends everything
 Source: knative/specs specs/eventing/data-plane.md; cloudevents/spec v1.0.2, with its extension `dataref`.
 """
 
-from dataclasses import asdict
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -21,7 +20,7 @@ from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.v1.event import CloudEvent
 
 from function.classifier import Classification
-from function.protocols import Answer, Received, RefusedError, Service, json_object, seen
+from function.protocols import Answer, Received, RefusedError, Service, flat, json_object, seen
 from function.protocols.seed import labels
 
 CLASSIFIED: Final = "ml.elastic.image.classified"
@@ -113,4 +112,4 @@ def reply_to(event: BaseCloudEvent, result: Classification, service: Service) ->
     }
     if event.get_subject():
         attributes["subject"] = event.get_subject()
-    return CloudEvent(attributes, {**labels(result), "model": asdict(service.model)})
+    return CloudEvent(attributes, {**labels(result), "model": flat(service.model)})

@@ -1,10 +1,9 @@
 """The project's own protocol: a form with the field `file`, or the image itself, and one line of text as the answer."""
 
-from dataclasses import asdict
 from typing import Any, Final
 
 from function.classifier import Classification
-from function.protocols import Answer, Received, RefusedError, Service, as_json
+from function.protocols import Answer, Received, RefusedError, Service, as_json, flat
 
 FIELD: Final = "file"
 
@@ -20,7 +19,7 @@ def predict(request: Received, service: Service) -> Answer:
     images = _images(request)
     labelled = [labels(result) for result in service.classify(images)]
     answer: dict[str, Any] = labelled[0] if len(images) == 1 else {"predictions": labelled}
-    return as_json({**answer, "model": asdict(service.model)})
+    return as_json({**answer, "model": flat(service.model)})
 
 
 def labels(result: Classification) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def labels(result: Classification) -> dict[str, Any]:
         "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
         "label": best.label,
         "confidence": best.confidence,
-        "top": [asdict(rank) for rank in result.top],
+        "top": [flat(rank) for rank in result.top],
     }
 
 

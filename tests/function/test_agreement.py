@@ -84,7 +84,7 @@ def swapped_channels(image: Tensor) -> Tensor:
 
 
 def not_normalised(image: Tensor) -> Tensor:
-    return (image * STD[:, None, None] + MEAN[:, None, None]).astype(np.float32)
+    return (image * STD + MEAN).astype(np.float32)
 
 
 def shifted_crop(image: Tensor) -> Tensor:

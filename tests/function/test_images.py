@@ -167,8 +167,9 @@ def test_exif_that_cannot_be_read_does_not_cost_the_picture() -> None:
 
 def size_decoded(width: int, height: int, exact: bool = False) -> tuple[int, int]:
     body = encoded(Image.new("RGB", (width, height)), "JPEG")
-    _, image = images._decoded(body, MANY, exact)
-    return image.size
+    opened = images.photograph(body, MANY)
+    opened.tensor(exact)
+    return opened._image.size
 
 
 def test_a_jpeg_is_decoded_no_larger_than_twice_what_is_needed() -> None:

@@ -1,5 +1,6 @@
 """What is known of a model folder, written and read."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -51,3 +52,16 @@ def test_the_hash_of_a_file_is_checked(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("Weights")
     with pytest.raises(ModelError, match="a has SHA-256"):
         verify(tmp_path / "a", manifest)
+
+
+def test_an_empty_file_has_a_hash_too(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert MANIFEST.with_files(tmp_path, "a").sha256["a"] == hashlib.sha256().hexdigest()
+
+
+def test_what_cannot_be_read_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ModelError, match=r"no model can be read from .*Is a directory"):
+        read_manifest(tmp_path)
+    with pytest.raises(ModelError, match=r"manifest\.json cannot be read: .*Is a directory"):
+        verify(tmp_path / "manifest.json", MANIFEST)

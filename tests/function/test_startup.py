@@ -108,3 +108,12 @@ def test_every_phase_is_measured(model_dir: Path) -> None:
     env = {**os.environ, "MODEL_DIR": str(model_dir)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == set(PHASES)
+
+
+@pytest.mark.integration
+def test_a_pod_leaves_no_file_and_no_identifier_behind(model_dir: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry would, before its first upload."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith(("XDG_", "ORT_", "CI"))}
+    env |= {"MODEL_DIR": str(model_dir), "HOME": str(tmp_path), "ENGINE": "onnxruntime"}
+    subprocess.run([sys.executable, "-c", "import function.wsgi"], cwd=ROOT, env=env, capture_output=True, check=True)
+    assert not list(tmp_path.rglob("*"))
