@@ -12,9 +12,9 @@ class ForecastConfig:
     jump_window_s: a jump is looked for in the newest arrivals of this long.
     """
 
-    level_gain: float = 0.65
-    trend_gain: float = 0.1
-    jump_sigmas: float = 4.0
+    level_gain: float = 0.3
+    trend_gain: float = 0.03
+    jump_sigmas: float = 3.0
     jump_window_s: float = 1.0
 
     def __post_init__(self) -> None:

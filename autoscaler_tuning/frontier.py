@@ -14,7 +14,7 @@ MAIN_KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "kpa-tuned": ("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100)),
     "hpa": ("target_utilization_percent", (30, 50, 70, 90, 120, 200, 300, 400)),
     "peak": ("utilization", (0.4, 0.5, 0.6, 0.7, 0.85, 1.0)),
-    "elastic": ("late_price", (2, 5, 10, 25, 60, 150, 400)),
+    "elastic": ("late_price", (4, 10, 25, 60, 120, 250, 600)),
 }
 
 

@@ -17,22 +17,25 @@ PRIOR = np.array([NormalDist().inv_cdf((index + 0.5) / 16) for index in range(16
 class ScenarioConfig:
     """steps: length of a scenario, in ticks.
 
-    memory_s: a moment so long ago counts 1/e of a new one. likeness: weight exp(-likeness x |log ratio of the two
-    levels|) of a past moment; 0 takes all alike.
+    memory_s: how far back moments are remembered, all alike: what fades instead keeps pods ready for a jump of long ago,
+    for late answers cost so much more than pods. likeness: weight exp(-likeness x |log ratio of the two levels|) of a
+    past moment; 0 takes all alike.
     prior: ticks that what is believed beforehand counts for: Poisson noise, and for a share `surprise` of it a burst
-    that as many pods as surprise_pods would be busy with.
+    that as many pods as surprise_pods would be busy with. After surprise_s of traffic the burst counts 1/e of that.
     """
 
     steps: int = 12
-    memory_s: float = 600.0
-    likeness: float = 3.5
-    prior: float = 40.0
-    surprise: float = 0.2
-    surprise_pods: float = 1.6
+    memory_s: float = 250.0
+    likeness: float = 3.0
+    prior: float = 100.0
+    surprise: float = 0.1
+    surprise_pods: float = 2.5
+    surprise_s: float = 80.0
 
     def __post_init__(self) -> None:
-        if not (self.steps >= 1 and 0 < self.memory_s < inf and 0 < self.prior < inf):
-            raise ValueError(f"steps, memory_s, prior must be above 0: {self.steps}, {self.memory_s}, {self.prior}")
+        for name in ("steps", "memory_s", "prior", "surprise_s"):
+            if not 0 < getattr(self, name) < inf:
+                raise ValueError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
         if not (0 <= self.likeness < inf and 0 <= self.surprise <= 1 and 0 <= self.surprise_pods < inf):
             raise ValueError(
                 "likeness and surprise_pods must be at least 0, surprise from 0 to 1: "
@@ -44,18 +47,17 @@ class Scenarios:
     """Past errors of the forecast, kept as whole paths, in standard deviations of a Poisson count.
 
     So a burst that once came out of silence may come again, at its own size, and noise grows with the root of the
-    rate. A block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by likeness and age, beside a prior
+    rate. A block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by likeness, beside a prior
     (Rubin 1981, the Bayesian bootstrap).
     """
 
     def __init__(self, config: ScenarioConfig, interval_s: float) -> None:
         self._config = config
         self._times_s = interval_s * np.arange(1, config.steps + 1)
-        rows = max(1, round(2.5 * config.memory_s / interval_s))
+        rows = max(1, round(config.memory_s / interval_s))
         self._paths = np.zeros((config.steps, rows))
         self._levels = np.zeros(rows)
-        self._fresh = np.zeros(rows)
-        self._fading = exp(-interval_s / config.memory_s)
+        self._fading = exp(-interval_s / config.surprise_s)
         self._kept = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
         self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
@@ -70,9 +72,7 @@ class Scenarios:
             came = np.array([count for count, _ in self._pending][1:]) - first
             self._paths[:, row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
             self._levels[row] = log(level + 1)
-            self._fresh *= self._fading
             self._surprise *= self._fading
-            self._fresh[row] = 1.0
             self._kept += 1
 
     def interrupt(self) -> None:
@@ -90,6 +90,6 @@ class Scenarios:
         jump = surprise_rps * self._times_s[:steps]
         paths = np.maximum(0.0, expected[:, None] + np.column_stack([errors, noise, jump]))
         likeness = np.exp(-config.likeness * np.abs(self._levels[:kept] - log(level_rps + 1)))
-        weights = np.concatenate([likeness * self._fresh[:kept], self._prior])
-        surprise = self._surprise / (config.prior + self._fresh.sum())
+        weights = np.concatenate([likeness, self._prior])
+        surprise = self._surprise / (config.prior + kept)
         return paths, np.append(weights * ((1 - surprise) / weights.sum()), surprise)

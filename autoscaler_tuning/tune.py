@@ -23,13 +23,14 @@ from autoscaler_tuning.statistics import Estimate, paired_ratio
 from loadgen.workload import Workload
 
 # Values of each knob that are tried; neighbours stand side by side. target counts only as its product with the
-# utilization, and target-burst-capacity does nothing while the activator stays in the path, as it does below 211 pods.
+# utilization. Without target-burst-capacity the activator is only there to wake the Revision: each pod has its own queue.
 GRID: dict[str, tuple[float, ...]] = {
     "target_utilization_percentage": (30, 40, 50, 60, 70, 80, 90, 100),
     "window_s": (6, 8, 10, 12, 15, 20, 30, 45, 60, 90),
     "panic_window_percentage": (5, 10, 17, 25, 34, 50, 75, 100),
     "panic_threshold_percentage": (110, 150, 200, 300, 500, 1000),
     "scale_down_delay_s": (0, 4, 8, 12, 20, 30, 60),
+    "target_burst_capacity": (0, 5, 20, 211),
     "min_scale": (0, 1, 2, 3, 4, 6, 8),
     "max_scale": (0, 4, 6, 8, 12, 16, 24, 32),
 }

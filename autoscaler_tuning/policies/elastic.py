@@ -27,8 +27,8 @@ class ElasticConfig:
 
     slo_s: float = 0.5
     interval_s: float = 0.5
-    late_price: float = 60.0
-    hold_s: float = 7.0
+    late_price: float = 250.0
+    hold_s: float = 10.0
     hedge: float = 3.0
     zero_after_s: float = 30.0
     most_pods: int = 1000
@@ -112,7 +112,7 @@ class Elastic:
         paths, weights = self._scenarios.draw(expected, self._forecast.level_rps, surprise_rps)
         paths = paths + obs.feasible_backlog_s / service_time_s
         served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
-        price = self.config.late_price / horizon_s
+        price = self.config.late_price / float(times_s[-1])
         return _least(
             lambda pods: pods + price * _late(paths, weights, served * pods), self._pods, self.config.most_pods
         )

@@ -107,7 +107,7 @@ def test_capacity_is_held_and_then_let_go() -> None:
 
 
 def test_silence_ends_at_zero() -> None:
-    policy = Elastic(ElasticConfig(zero_after_s=30.0))
+    policy = Elastic(ElasticConfig(zero_after_s=30.0, hold_s=7.0))
     after(10, 10, policy)
     assert policy.decide(seen(39.9, 100)).pods >= 1
     policy.decide(seen(40.0, 100))

@@ -35,21 +35,24 @@ def test_what_came_comes_again_in_standard_deviations_of_the_level() -> None:
 
 
 def test_moments_at_another_level_count_less() -> None:
-    scenarios = fed([2] * 10 + [20] * 10, ScenarioConfig(steps=1, likeness=4.0, surprise=0.0), level_rps=4.0)
+    scenarios = fed([2] * 10 + [20] * 10, ScenarioConfig(steps=1, likeness=4.0, prior=40.0, surprise=0.0), level_rps=4.0)
     _, near = scenarios.draw(np.array([2.0]), 4.0, 0.0)
     _, far = scenarios.draw(np.array([50.0]), 100.0, 0.0)
     assert near[:20].sum() > 0.3
     assert far[:20].sum() < 0.01
 
 
-def test_older_moments_count_less() -> None:
-    _, weights = fed([2] * 20, ScenarioConfig(steps=1, memory_s=2.0), level_rps=4.0).draw(np.array([2.0]), 4.0, 0.0)
-    seen = weights[: -len(PRIOR) - 1]
-    assert seen.max() / np.sort(seen)[-5] == pytest.approx(np.exp(4 * TICK_S / 2.0))
+def test_what_is_older_than_the_memory_is_forgotten_and_nothing_sooner() -> None:
+    config = ScenarioConfig(steps=1, memory_s=2.0, surprise=0.0)
+    paths, weights = fed([9] + [2] * 3, config, level_rps=4.0).draw(np.array([2.0]), 4.0, 0.0)
+    assert np.unique(weights[:4]).size == 1
+    assert paths[0, :4].tolist() == [9.0, 2.0, 2.0, 2.0]
+    paths, _ = fed([9] + [2] * 4, config, level_rps=4.0).draw(np.array([2.0]), 4.0, 0.0)
+    assert paths[0, :4].tolist() == [2.0] * 4
 
 
 def test_fear_of_a_burst_fades_while_none_comes() -> None:
-    config = ScenarioConfig(memory_s=100.0)
+    config = ScenarioConfig(surprise_s=100.0)
     shares = [fed([2] * ticks, config, 4.0).draw(np.array([2.0]), 4.0, 9.0)[1][-1] for ticks in (0, 50, 200, 800)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < shares[0] / 50
@@ -68,8 +71,8 @@ def test_no_path_leads_across_missed_ticks() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"steps": 0}, "steps, memory_s, prior must be above 0"),
-        ({"memory_s": float("nan")}, "steps, memory_s, prior must be above 0"),
+        ({"steps": 0}, "steps must be above 0 and finite, was 0"),
+        ({"memory_s": float("nan")}, "memory_s must be above 0 and finite, was nan"),
         ({"surprise": 1.5}, "surprise from 0 to 1"),
         ({"surprise_pods": -1.0}, "surprise_pods must be at least 0"),
     ],
