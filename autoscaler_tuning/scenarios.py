@@ -17,9 +17,9 @@ PRIOR = np.array([NormalDist().inv_cdf((index + 0.5) / 16) for index in range(16
 class ScenarioConfig:
     """steps: length of a scenario, in ticks.
 
-    memory_s: how far back moments are remembered, all alike: what fades instead keeps pods ready for a jump of long ago,
-    for late answers cost so much more than pods. likeness: weight exp(-likeness x |log ratio of the two levels|) of a
-    past moment; 0 takes all alike.
+    memory_s: how far back moments are remembered, all alike: what fades instead keeps pods ready for a jump of long
+    ago, for late answers cost so much more than pods.
+    likeness: weight exp(-likeness x |log ratio of the two levels|) of a past moment; 0 takes all alike.
     prior: ticks that what is believed beforehand counts for: Poisson noise, and for a share `surprise` of it a burst
     that as many pods as surprise_pods would be busy with. After surprise_s of traffic the burst counts 1/e of that.
     """

@@ -23,7 +23,7 @@ from autoscaler_tuning.statistics import Estimate, paired_ratio
 from loadgen.workload import Workload
 
 # Values of each knob that are tried; neighbours stand side by side. target counts only as its product with the
-# utilization. Without target-burst-capacity the activator is only there to wake the Revision: each pod has its own queue.
+# utilization. At a target-burst-capacity of 0 the activator only wakes the Revision: each pod has its own queue.
 GRID: dict[str, tuple[float, ...]] = {
     "target_utilization_percentage": (30, 40, 50, 60, 70, 80, 90, 100),
     "window_s": (6, 8, 10, 12, 15, 20, 30, 45, 60, 90),
