@@ -35,7 +35,9 @@ def test_what_came_comes_again_in_standard_deviations_of_the_level() -> None:
 
 
 def test_moments_at_another_level_count_less() -> None:
-    scenarios = fed([2] * 10 + [20] * 10, ScenarioConfig(steps=1, likeness=4.0, prior=40.0, surprise=0.0), level_rps=4.0)
+    scenarios = fed(
+        [2] * 10 + [20] * 10, ScenarioConfig(steps=1, likeness=4.0, prior=40.0, surprise=0.0), level_rps=4.0
+    )
     _, near = scenarios.draw(np.array([2.0]), 4.0, 0.0)
     _, far = scenarios.draw(np.array([50.0]), 100.0, 0.0)
     assert near[:20].sum() > 0.3
