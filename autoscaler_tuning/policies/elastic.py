@@ -84,6 +84,8 @@ class Elastic:
         self._pods = self._best(obs, service_time_s)
         if obs.now_s - self._busy_s < self.config.zero_after_s:
             self._pods = max(1, self._pods)
+        elif not self._scenarios.jumps_recur:  # by its price alone a pod would wait minutes for who came once
+            self._pods = 0
         held = self._hold(obs.now_s, self._pods)
         pods = self._hedged(obs, held, service_time_s)
         return Decision(pods, self._reason(obs, pods, held), self._record(obs, service_time_s, held))
