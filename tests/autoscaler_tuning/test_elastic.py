@@ -114,6 +114,19 @@ def test_silence_ends_at_zero() -> None:
     assert policy.decide(seen(48.0, 100)).pods == 0  # when nothing is held any more
 
 
+def pods_in_the_second_minute_of_silence(bursts: int) -> int:
+    """After bursts of 60 requests in a second, 40 s apart."""
+    policy = Elastic()
+    for second in range(40 * bursts + 80):
+        decision = policy.decide(seen(float(second), 60 * min(bursts, 1 + second // 40)))
+    return decision.pods
+
+
+def test_who_came_once_is_not_waited_for_and_who_comes_again_and_again_is() -> None:
+    assert pods_in_the_second_minute_of_silence(1) == 0
+    assert pods_in_the_second_minute_of_silence(8) > 0
+
+
 def test_a_request_in_flight_is_not_silence() -> None:
     policy = Elastic(ElasticConfig(zero_after_s=30.0))
     after(10, 10, policy)

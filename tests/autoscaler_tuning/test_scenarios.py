@@ -53,6 +53,29 @@ def test_what_is_older_than_the_memory_is_forgotten_and_nothing_sooner() -> None
     assert paths[0, :4].tolist() == [2.0] * 4
 
 
+def bursts(number: int, config: ScenarioConfig) -> Scenarios:
+    """After so many of 40 requests in a tick, 15 s apart, at a level of 4/s."""
+    return fed(([40] + [2] * 29) * number, config, level_rps=4.0)
+
+
+def test_what_comes_again_and_again_is_remembered_longer() -> None:
+    config = ScenarioConfig(memory_s=10.0, long_memory_s=100.0, often=4, steps=4, surprise=0.0)
+    for number, remembered in ((3, 20), (4, 117)):  # 120 ticks, of which the last paths are not complete yet
+        scenarios = bursts(number, config)
+        assert scenarios.jumps_recur is (number >= config.often)
+        paths, _ = scenarios.draw(np.array([2.0]), 4.0, 0.0)
+        assert paths.shape[1] == remembered + len(PRIOR) + 1
+
+
+def test_bursts_are_forgotten_in_the_end() -> None:
+    config = ScenarioConfig(memory_s=10.0, long_memory_s=100.0, steps=4)
+    scenarios = bursts(4, config)
+    arrived = 4 * (40 + 29 * 2)
+    for tick in range(1, 202):
+        scenarios.update(arrived + 2 * tick, 4.0)
+    assert not scenarios.jumps_recur
+
+
 def test_fear_of_a_burst_fades_while_none_comes() -> None:
     config = ScenarioConfig(surprise_s=100.0)
     shares = [fed([2] * ticks, config, 4.0).draw(np.array([2.0]), 4.0, 9.0)[1][-1] for ticks in (0, 50, 200, 800)]
