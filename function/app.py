@@ -1,39 +1,22 @@
 """The WSGI application: from HTTP to a protocol's handler and back. What protocols say is theirs."""
 
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
 
-from flask import Flask, Request, Response, g, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry, generate_latest
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from function.classifier import Classification, Classifier
 from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import Metrics
 from function.protocols import ROUTES, Received, RefusedError, Service, handler
-from function.protocols.seed import FIELD
-
-
-class InMemoryRequest(Request):
-    """Uploads stay in memory, which MAX_BODY_BYTES bounds: a pod's file system is read-only."""
-
-    def _get_file_stream(
-        self,
-        total_content_length: int | None,
-        content_type: str | None,
-        filename: str | None = None,
-        content_length: int | None = None,
-    ) -> IO[bytes]:
-        return io.BytesIO()
 
 
 def create_app(classifier: Classifier, metrics: Metrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
     """Build the app around a loaded model; opens no file and reads no environment."""
     app = Flask(__name__, static_folder=None)
-    app.request_class = InMemoryRequest
     app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes
     service = _service(classifier, metrics, http)
     model = classifier.model
@@ -95,27 +78,14 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
 
 def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
     def view() -> Response:
-        answer = handler(protocol, name)(_received(), service)
-        response = Response(answer.body, answer.status)
-        del response.headers["Content-Type"]
-        response.headers.update(answer.headers)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = handler(protocol, name)(Received(headers, request.get_data(cache=False)), service)
+        response = Response(answer.body, answer.status, answer.headers)
+        if not answer.body:
+            del response.headers["Content-Type"]
         return response
 
     return view
-
-
-def _received() -> Received:
-    """Raises BadRequest for a form without a file."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    if request.mimetype != "multipart/form-data":
-        return Received(headers, request.get_data())
-    uploads = tuple(bytes(file.read()) for file in request.files.getlist(FIELD))
-    if not uploads:
-        found = [*request.files, *(f"{name} (without a file name)" for name in request.form)]
-        raise BadRequest(
-            f"the form must have a file in its field {FIELD!r}; fields found: {', '.join(found) or 'none'}"
-        )
-    return Received(headers, b"", uploads)
 
 
 def _measure(app: Flask, metrics: Metrics, pod_name: str) -> None:
@@ -159,10 +129,9 @@ def _refuse(app: Flask, service: Service) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> tuple[Response, int]:
-        size, most = request.content_length, service.max_body_bytes
-        if size is not None and size <= most:
-            return jsonify(error=f"a form may have {request.max_form_parts} parts, this has more"), 413
-        return jsonify(error=f"a body may have at most {most} bytes, this has {'more' if size is None else size}"), 413
+        size = request.content_length
+        told = "more" if size is None else size
+        return jsonify(error=f"a body may have at most {service.max_body_bytes} bytes, this has {told}"), 413
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:

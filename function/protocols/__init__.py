@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -28,11 +29,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request. headers: names in lower case; uploads: files of the form's field `file`, None if it is no form."""
+    """One request; the names of headers are in lower case."""
 
     headers: Mapping[str, str]
     body: bytes
-    uploads: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ ROUTES: Final = (
 )
 
 
+@cache
 def handler(protocol: str, name: str) -> Handler:
     """Import the protocol's module and take its handler."""
     found: Handler = getattr(import_module(f"function.protocols.{protocol}"), name)

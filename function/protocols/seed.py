@@ -1,11 +1,11 @@
 """The project's own protocol: a form with the field `file`, or the image itself, and one line of text as the answer."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from function.classifier import Classification
 from function.protocols import Answer, Received, RefusedError, Service, as_json, flat
-
-FIELD: Final = "file"
+from function.protocols.form import FIELD, files
 
 
 def health(_: Received, service: Service) -> Answer:
@@ -33,9 +33,10 @@ def labels(result: Classification) -> dict[str, Any]:
     }
 
 
-def _images(request: Received) -> tuple[bytes, ...]:
-    if request.uploads is not None:
-        return request.uploads
+def _images(request: Received) -> Sequence[bytes]:
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        return files(content_type, request.body)
     if not request.body:
         raise RefusedError(f"no image: send a form with the field {FIELD!r}, or the image itself as the body")
     return (request.body,)

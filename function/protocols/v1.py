@@ -34,12 +34,12 @@ def instances(document: dict[str, Any]) -> list[bytes]:
 
 
 def _image(instance: object, where: str) -> bytes:
-    """Base64, or an object that has it under one of NAMES, or one around such: {"image": {"b64": "..."}}."""
+    """Base64, or an object that has it under exactly one of NAMES, or one around such: {"image": {"b64": "..."}}."""
     for _ in range(2):
         if not isinstance(instance, dict):
             break
-        name = next((name for name in NAMES if name in instance), None)
-        if name is None:
-            raise RefusedError(f"{where} must have one of {', '.join(NAMES)}, has {seen(sorted(instance))}")
-        instance, where = instance[name], f"{where}.{name}"
+        names = [name for name in NAMES if name in instance]
+        if len(names) != 1:
+            raise RefusedError(f"{where} must have exactly one of {', '.join(NAMES)}, has {seen(sorted(instance))}")
+        instance, where = instance[names[0]], f"{where}.{names[0]}"
     return from_base64(instance, where)

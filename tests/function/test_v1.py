@@ -52,7 +52,16 @@ def test_several_instances_are_answered_in_their_order(client: FlaskClient, fake
         (b"{}", 400, "'instances' must be a list of at least one image, was None"),
         (b'{"instances": []}', 400, "was []"),
         (b'{"instances": "x"}', 400, "was 'x'"),
-        (b'{"instances": [{"photo": "x"}]}', 400, "instances[0] must have one of b64, image, image_bytes, data"),
+        (
+            b'{"instances": [{"photo": "x"}]}',
+            400,
+            "instances[0] must have exactly one of b64, image, image_bytes, data",
+        ),
+        (
+            b'{"instances": [{"b64": "YQ==", "data": "YQ=="}]}',
+            400,
+            "exactly one of b64, image, image_bytes, data, has ['b64', 'data']",
+        ),
         (b'{"instances": [{"b64": 7}]}', 400, "instances[0].b64 must be an image in base64, was 7"),
         (b'{"instances": [{"b64": "YQ"}]}', 400, "Incorrect padding"),
         (b'{"instances": [{"b64": "a\xc3\xa9=="}]}', 400, "ASCII"),

@@ -1,0 +1,99 @@
+"""Forms as clients write them, and as nobody should."""
+
+import pytest
+
+from function.protocols import RefusedError
+from function.protocols.form import MOST_PARTS, files
+
+TYPE = "multipart/form-data; boundary=b"
+NAMED = 'Content-Disposition: form-data; name="file"; filename="a.jpg"'
+
+
+def part(content: bytes, *headers: str) -> bytes:
+    return b"--b\r\n" + "".join(f"{header}\r\n" for header in headers).encode() + b"\r\n" + content + b"\r\n"
+
+
+END = b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(f"{NAMED}\r\nContent-Type: image/jpeg", id="curl"),
+        pytest.param('content-disposition: form-data; name=file; filename="a.jpg"', id="lower case and no quotes"),
+        pytest.param('Content-Disposition: form-data; name="file"; filename=""', id="a name of no letters"),
+        pytest.param(
+            "Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''a.jpg; filename=a.jpg", id="both names"
+        ),
+        pytest.param('Content-Disposition: form-data; name="file"; filename="Käse;=%22\\".jpg"', id="odd letters"),
+    ],
+)
+def test_a_file_is_found_however_its_client_writes_it(header: str) -> None:
+    assert files(TYPE, part(b"photo", header) + END) == (b"photo",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\r\n", b"--b", b"\r\n--", b"\r\n--a--\r\n", bytes(range(256)) * 4000],
+    ids=["empty", "a line end", "a boundary within a line", "half of one", "another", "a megabyte of all bytes"],
+)
+def test_what_is_in_a_file_comes_out_byte_for_byte(content: bytes) -> None:
+    assert files(TYPE, part(content, NAMED) + END) == (content,)
+
+
+def test_files_come_in_their_order_and_other_fields_are_passed_over() -> None:
+    text = part(b"7", 'Content-Disposition: form-data; name="top"')
+    other = part(b"no", 'Content-Disposition: form-data; name="mask"; filename="m.png"')
+    assert files(TYPE, part(b"one", NAMED) + text + other + part(b"two", NAMED) + END) == (b"one", b"two")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'multipart/form-data; boundary="b"',
+        "multipart/form-data;charset=utf-8; boundary=b",
+        "Multipart/Form-Data; BOUNDARY=b",
+    ],
+)
+def test_a_boundary_is_found_however_it_is_written(content_type: str) -> None:
+    assert files(content_type, part(b"photo", NAMED) + END) == (b"photo",)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "words"),
+    [
+        pytest.param(TYPE, END, 400, "a file in its field 'file'; fields found: none", id="no parts"),
+        pytest.param(
+            TYPE,
+            part(b"x", 'Content-Disposition: form-data; name="file"')
+            + part(b"x", NAMED.replace("file", "photo", 1))
+            + END,
+            400,
+            "fields found: file (without a file name), photo",
+            id="other fields",
+        ),
+        pytest.param(TYPE, b"", 400, "broken: Unexpected end of multipart stream", id="empty"),
+        pytest.param(TYPE, part(b"x", NAMED), 400, "broken: Unexpected end of multipart stream", id="cut off"),
+        pytest.param(TYPE, part(b"x") + END, 400, "broken: Missing Content-Disposition", id="no name"),
+        pytest.param(TYPE, part(b"x", "nonsense") + END, 400, "broken: Malformed segment header", id="no header"),
+        pytest.param(
+            "multipart/form-data", END, 400, "broken: Empty boundary (boundary '', 7 bytes)", id="no boundary"
+        ),
+        pytest.param(TYPE, part(b"x", NAMED) * (MOST_PARTS + 1) + END, 413, "may have 1000 parts", id="parts"),
+        pytest.param(
+            TYPE, part(b"x", NAMED, "X: " + "x" * 9000) + END, 413, "header length exceeded", id="long header"
+        ),
+        pytest.param(TYPE, part(b"x", NAMED, *["X: x"] * 20) + END, 413, "header count exceeded", id="many headers"),
+    ],
+)
+def test_a_form_without_a_file_is_refused_with_its_reason(
+    content_type: str, body: bytes, status: int, words: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        files(content_type, body)
+    assert refused.value.status == status
+    assert words in str(refused.value)
+
+
+def test_as_many_parts_as_are_allowed_are_taken() -> None:
+    assert len(files(TYPE, part(b"x", NAMED) * MOST_PARTS + END)) == MOST_PARTS
