@@ -1,4 +1,4 @@
-"""How many requests the simulator serves in a second of one core, beside the same model in SimPy."""
+"""How many requests the simulator serves in a second of one core, beside the same model in SimPy; and the bounds."""
 
 import json
 import time
@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import simpy
 
+from autoscaler_tuning.bound import BoundConfig, lp_bound
+from autoscaler_tuning.bound_grid import GridBound
 from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.zero import ScaleToZero
@@ -18,6 +20,8 @@ from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.run import simulate
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Decision, Observation, Order
+from loadgen.arrivals import planned_times
+from loadgen.workload import read_workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUNS = 5
@@ -135,3 +139,20 @@ def test_a_trace_of_ten_minutes(name: str, say: Say) -> None:
         simulate(name, policy, arrivals_s, SimConfig(), 0)
         took_s.append(time.perf_counter() - began_s)
     say(f"630 s, {len(arrivals_s)} requests, {name}", median(took_s), "s")
+
+
+@pytest.mark.parametrize("family", ["mmpp", "diurnal"])
+def test_the_bounds_of_21_minutes(family: str, say: Say) -> None:
+    """As a row of `compare` asks for them: Knative's window, half a percent late."""
+    workload = read_workload(f"{family}:seed=3,seconds=1260")
+    arrivals_s = planned_times(workload, "count", 0)
+    service_s = np.random.default_rng(3).uniform(0.035, 0.1, len(arrivals_s))
+    config = BoundConfig(zero_window_s=60, late_ratio=0.005, time_limit_s=120)
+    solvers: dict[str, Callable[[], float]] = {
+        "LP": lambda: lp_bound(arrivals_s, service_s, config).pod_seconds,
+        "whole pods on a grid": lambda: GridBound(arrivals_s, service_s, config).pod_seconds(config.late_ratio),
+    }
+    for name, solve in solvers.items():
+        began_s = time.perf_counter()
+        assert solve() > 0
+        say(f"bound of 1260 s, {len(arrivals_s)} requests of {family}, {name}", time.perf_counter() - began_s, "s")
