@@ -17,7 +17,8 @@ from function.protocols import ROUTES, Received, RefusedError, Service, handler
 def create_app(classifier: Classifier, metrics: Metrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
     """Build the app around a loaded model; opens no file and reads no environment."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes
+    # Werkzeug cuts a body that comes in chunks there, without a word; one byte more shows that it was too long.
+    app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes + 1
     service = _service(classifier, metrics, http)
     model = classifier.model
     for method, rule, protocol, name in ROUTES:
@@ -79,7 +80,10 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
 def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
     def view() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = handler(protocol, name)(Received(headers, request.get_data(cache=False)), service)
+        body = request.get_data(cache=False)
+        if len(body) > service.max_body_bytes:
+            raise RequestEntityTooLarge
+        answer = handler(protocol, name)(Received(headers, body), service)
         response = Response(answer.body, answer.status, answer.headers)
         if not answer.body:
             del response.headers["Content-Type"]

@@ -84,6 +84,14 @@ def test_a_form_of_too_many_parts_is_refused_for_its_parts(fake: Fake) -> None:
     assert (answer.status_code, answer.json) == (413, {"error": "a form may have 1000 parts, this has more"})
 
 
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413), (5000, 413)])
+def test_a_body_that_comes_in_chunks_has_the_same_bound(client: FlaskClient, size: int, status: int) -> None:
+    chunked = {"input_stream": io.BytesIO(b"x" * size), "environ_overrides": {"wsgi.input_terminated": True}}
+    answer = client.post("/predict", headers={"Transfer-Encoding": "chunked"}, **chunked)
+    assert answer.status_code == status
+    assert status == 200 or answer.json == {"error": "a body may have at most 1000 bytes, this has more"}
+
+
 def test_what_is_allowed_instead_of_a_wrong_method_is_told(client: FlaskClient) -> None:
     assert set(client.get("/predict").headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
     assert "POST" in client.options("/").headers["Allow"]
