@@ -8,7 +8,7 @@ from typing import Final
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
-from function.protocols import RefusedError
+from function.protocols import RefusedError, seen
 
 FIELD: Final = "file"
 MOST_PARTS: Final = 1000
@@ -19,8 +19,8 @@ def files(content_type: str, body: bytes) -> tuple[bytes, ...]:
     parts = _parts(content_type, body)
     found = tuple(b"".join(pieces) for part, pieces in parts if part.name == FIELD and part.filename is not None)
     if not found:
-        names = ", ".join(f"{part.name}{' (without a file name)' * (part.filename is None)}" for part, _ in parts)
-        raise RefusedError(f"the form must have a file in its field {FIELD!r}; fields found: {names or 'none'}")
+        names = [f"{part.name}{' (without a file name)' * (part.filename is None)}" for part, _ in parts]
+        raise RefusedError(f"the form must have a file in its field {FIELD!r}; fields found: {seen(names)}")
     return found
 
 
@@ -40,5 +40,5 @@ def _parts(content_type: str, body: bytes) -> list[tuple[MultipartSegment, list[
             raise RefusedError(f"a form may have {MOST_PARTS} parts, this has more", 413) from error
         raise RefusedError(f"the form is broken: {error}", 413) from error
     except MultipartError as error:
-        raise RefusedError(f"the form is broken: {error} (boundary {boundary!r}, {len(body)} bytes)") from error
+        raise RefusedError(f"the form is broken: {error} (boundary {seen(boundary)}, {len(body)} bytes)") from error
     return parts

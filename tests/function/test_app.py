@@ -48,13 +48,13 @@ def test_health_is_told(client: FlaskClient, path: str) -> None:
     ("method", "path", "arguments", "status", "words"),
     [
         pytest.param("POST", "/predict", {}, 400, "no image", id="no body"),
-        pytest.param("POST", "/predict", form(name="photo"), 400, "'file'; fields found: photo", id="wrong field"),
+        pytest.param("POST", "/predict", form(name="photo"), 400, "'file'; fields found: ['photo']", id="wrong field"),
         pytest.param(
             "POST",
             "/predict",
             {"data": {"file": "x"}, "content_type": "multipart/form-data"},
             400,
-            "found: file (without a file name)",
+            "found: ['file (without a file name)']",
             id="text",
         ),
         pytest.param("POST", "/predict", form(b"bad"), 400, "not an image: 3 bytes", id="no image"),
