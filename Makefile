@@ -66,7 +66,7 @@ cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started f
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
-comparison: $(STAMP)  ## write docs/comparison.md anew; about an hour
+comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
 	scripts/comparison
 image:  ## build an image: [ROOM=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
 	$(BUILD) --file $(ROOM)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
