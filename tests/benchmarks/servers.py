@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,15 @@ class Server:
         """Sum over its processes; what they share counts twice."""
         return float(sum(one.memory_info().rss for one in self.family())) / 2**20
 
-    def ask(self, photographs: Sequence[bytes]) -> None:
-        """One after the other on one connection; AssertionError unless each is answered with 200."""
+    def ask(self, photographs: Sequence[bytes], at_once: int = 1) -> None:
+        """Each of at_once clients asks for its share, one after the other on one connection.
+
+        AssertionError unless each is answered with 200.
+        """
+        with ThreadPoolExecutor(at_once) as clients:
+            list(clients.map(self._ask, (photographs[first::at_once] for first in range(at_once))))
+
+    def _ask(self, photographs: Sequence[bytes]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
         for photograph in photographs:
