@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from function.engines import Logits, load_engine
-from function.images import preprocess
+from function.images import ImageError, Tensor, preprocess
 from function.manifest import Agreement
 from function.variants import TORCH_FLOAT32, Variant
 
@@ -34,7 +34,15 @@ def torch_logits(model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
 def logits_of(variant: Variant, model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
     """One thread, each photograph decoded in full."""
     engine = load_engine(variant.engine, model_dir / variant.files[0], 1, variant.precision)
-    return [engine.infer(preprocess(path.read_bytes(), MOST_PIXELS, exact=True)) for path in paths]
+    return [engine.infer(tensor(path, exact=True)) for path in paths]
+
+
+def tensor(path: Path, exact: bool) -> Tensor:
+    """preprocess() of a file. Raises ImageError that names it."""
+    try:
+        return preprocess(path.read_bytes(), MOST_PIXELS, exact)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def measured_agreement(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flask import Flask, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry, generate_latest
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from function.classifier import Classification, Classifier
 from function.config import HttpConfig
@@ -80,9 +80,7 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
 def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
     def view() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        body = request.get_data(cache=False)
-        if len(body) > service.max_body_bytes:
-            raise RequestEntityTooLarge
+        body = _body(service.max_body_bytes)
         answer = handler(protocol, name)(Received(headers, body), service)
         response = Response(answer.body, answer.status, answer.headers)
         if not answer.body:
@@ -90,6 +88,24 @@ def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
         return response
 
     return view
+
+
+def _body(most_bytes: int) -> bytes:
+    """Of the request, whole. Raises RefusedError or RequestEntityTooLarge."""
+    try:
+        body = request.get_data(cache=False)
+    except ClientDisconnected as error:  # so werkzeug calls a wait that took too long (function/worker.py)
+        raise RefusedError("the rest of the body did not come", 408) from error
+    except HTTPException:
+        raise
+    except Exception as error:  # the server has no common type for chunks that are none, and cut ones
+        raise RefusedError(f"the body cannot be read: {error}") from error
+    if len(body) > most_bytes:
+        raise RequestEntityTooLarge
+    promised = request.content_length
+    if promised is not None and len(body) < promised:
+        raise RefusedError(f"the body must have the {promised} bytes of its Content-Length, ended after {len(body)}")
+    return body
 
 
 def _measure(app: Flask, metrics: Metrics, pod_name: str) -> None:

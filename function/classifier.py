@@ -20,6 +20,7 @@ from function.variants import FLOAT32, Variant
 __all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
 
 TOP = 5
+CLASSES = 1000
 # Of the warm-up's logits, in standard deviations of torch's: rounding, and room for int8 to be itself but not nonsense.
 MOST_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
 # Larger images are decoded one at a time: four of the largest at once would take 1.6 GB, more than a pod may have.
@@ -47,7 +48,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one classification: decoding and resizing, the network (and its padding), ranking."""
+    """Seconds of one classification: decoding and resizing, the network (and its padding), ranking; no waiting."""
 
     pre_s: float
     infer_s: float
@@ -91,13 +92,14 @@ class ImageClassifier:
             image = read.tensor()
         decoded_s = time.perf_counter()
         with self._slot:
+            turn_s = time.perf_counter()
             logits = self._engine.infer(image)
-            pad_s = self._pad_service_s - (time.perf_counter() - began_s)
+            pad_s = self._pad_service_s - (decoded_s - began_s) - (time.perf_counter() - turn_s)
             if pad_s > 0:
                 time.sleep(pad_s)
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
-        timing = Timing(decoded_s - began_s, inferred_s - decoded_s, time.perf_counter() - inferred_s)
+        timing = Timing(decoded_s - began_s, inferred_s - turn_s, time.perf_counter() - inferred_s)
         return Classification(top, timing, read.pixels)
 
 
@@ -137,11 +139,14 @@ def import_engine(plan: Plan) -> None:
 
 
 def classifier_of(plan: Plan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
-    """What serves. Raises ModelError if there are no labels."""
+    """What serves. Raises ModelError if there is not a label for each class."""
     try:
         labels = json.loads((plan.model_dir / LABELS).read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"no labels in {plan.model_dir / LABELS}: {error}") from error
+    if not isinstance(labels, list) or len(labels) != CLASSES:
+        found = f"{len(labels)} elements" if isinstance(labels, list | dict) else repr(labels)[:60]
+        raise ModelError(f"{plan.model_dir / LABELS} must be a list of {CLASSES} labels, has {found}")
     manifest, variant = plan.manifest, plan.choice.variant
     info = ModelInfo(manifest.name, manifest.version, manifest.weights, variant.engine, variant.precision)
     return ImageClassifier(engine, labels, info, max_pixels, pad_service_s)

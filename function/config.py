@@ -1,12 +1,16 @@
 """Settings of a pod, read once from its environment."""
 
 import json
+import math
 import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+Number = TypeVar("Number", int, float)
 
 # An override may not forge what an event is.
 EVENT_ATTRIBUTES = ("data", "datacontenttype", "dataschema", "id", "source", "specversion", "subject", "time", "type")
@@ -24,7 +28,7 @@ class Config:
 
     precision: of the engine's arithmetic; `auto` is the fastest that this CPU has and that agrees with torch.
     engine_threads: threads of one inference; 0 is the whole CPUs of the pod's quota, one without a quota.
-    pad_service_s: every inference holds its slot at least this long, for experiments on scaling.
+    pad_service_s: a photograph takes at least this long, one after the other, for experiments on scaling.
     """
 
     model_dir: Path = Path("model")
@@ -49,17 +53,14 @@ class Config:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Raises ConfigError for a value that cannot be read or is out of bounds."""
-        try:
-            return cls(
-                model_dir=model_dir(env),
-                engine=env.get("ENGINE", "auto"),
-                precision=env.get("PRECISION", "float32"),
-                engine_threads=int(env.get("ENGINE_THREADS", "0")),
-                pad_service_s=float(env.get("PAD_SERVICE_S", "0")),
-                max_pixels=int(env.get("MAX_PIXELS", "50000000")),
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return cls(
+            model_dir=model_dir(env),
+            engine=env.get("ENGINE", "auto"),
+            precision=env.get("PRECISION", "float32"),
+            engine_threads=number(env, "ENGINE_THREADS", 0),
+            pad_service_s=number(env, "PAD_SERVICE_S", 0.0),
+            max_pixels=number(env, "MAX_PIXELS", 50_000_000),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +92,45 @@ class HttpConfig:
         if not 0 < self.link_timeout_s <= 60:
             raise ConfigError(f"LINK_TIMEOUT_S must be above 0 and at most 60, was {self.link_timeout_s}")
         for host in self.link_hosts:
-            if not re.fullmatch(r"[a-z0-9._-]+(:\d{1,5})?", host):
+            if not re.fullmatch(r"[a-z0-9._-]+(:\d{1,5})?", host) or int(host.partition(":")[2] or 1) > 65535:
                 raise ConfigError(f"LINK_HOSTS must be HOST or HOST:PORT, separated by commas, has {host!r}")
-        if self.sink_url and not re.fullmatch(r"https?://[\w.-]+(:\d{1,5})?(/\S*)?", self.sink_url):
+        if self.sink_url and not (re.fullmatch("[!-~]+", self.sink_url) and _is_url(self.sink_url)):
             raise ConfigError(f"K_SINK must be http(s)://HOST/..., was {self.sink_url!r}")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Raises ConfigError for a value that cannot be read or is out of bounds."""
-        try:
-            return cls(
-                max_body_bytes=int(env.get("MAX_BODY_BYTES", str(10 * 1024 * 1024))),
-                max_images=int(env.get("MAX_IMAGES", "16")),
-                link_hosts=tuple(host.strip().lower() for host in env.get("LINK_HOSTS", "").split(",") if host.strip()),
-                link_timeout_s=float(env.get("LINK_TIMEOUT_S", "5")),
-                sink_url=env.get("K_SINK", ""),
-                event_extensions=_extensions(env.get("K_CE_OVERRIDES") or "{}"),
-                pod_name=env.get("POD_NAME") or socket.gethostname(),
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return cls(
+            max_body_bytes=number(env, "MAX_BODY_BYTES", 10 * 1024 * 1024),
+            max_images=number(env, "MAX_IMAGES", 16),
+            link_hosts=tuple(host.strip().lower() for host in env.get("LINK_HOSTS", "").split(",") if host.strip()),
+            link_timeout_s=number(env, "LINK_TIMEOUT_S", 5.0),
+            sink_url=env.get("K_SINK", ""),
+            event_extensions=_extensions(env.get("K_CE_OVERRIDES") or "{}"),
+            pod_name=env.get("POD_NAME") or socket.gethostname(),
+        )
+
+
+def number(env: Mapping[str, str], name: str, default: Number, least: float = -math.inf) -> Number:
+    """Of the default's type. Raises ConfigError."""
+    kind, text = type(default), env.get(name, str(default))
+    expected = "a whole number" if kind is int else "a number"
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} must be {expected}, was {text!r}") from error
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least:g}, was {text}")
+    return value
+
+
+def _is_url(text: str) -> bool:
+    """Of http or https, as a request can be sent to it."""
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
+    except ValueError:  # of the port, or of an address in brackets
+        return False
 
 
 def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
@@ -121,6 +141,7 @@ def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
     )
     try:
         extensions = dict[str, str](json.loads(overrides).get("extensions", {}))
+        "".join(extensions.values()).encode()
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(rule) from error
     named_well = all(re.fullmatch("[a-z0-9]{1,20}", name) for name in extensions)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
 import numpy as np
@@ -126,15 +127,17 @@ def write_files(network: nn.Module, source: Source, out: Path) -> Manifest:
 def write_int8(manifest: Manifest, folder: Path, out: Path) -> Manifest:
     """Calibrate on every second photograph of the folder, and let the others judge the result.
 
-    Raises NoPhotographsError where there are fewer than two.
+    The file takes its place when it has been judged. What was measured of the int8 that was there before is forgotten.
+    Raises NoPhotographsError where there are fewer than two, ImageError for one that is none.
     """
     known, unseen = photographs(folder)[::2], photographs(folder)[1::2]
     if not unseen:
         raise NoPhotographsError(f"{folder} must hold at least 2 photographs, it holds {len(known)}")
-    quantise(out / ORT_FLOAT32.files[0], known, out / INT8)
-    manifest = manifest.with_files(out, INT8)
-    agreement = measured_agreement(ORT_INT8, out, unseen, torch_logits(out, unseen))
-    manifest = manifest.with_agreements([agreement])
+    with TemporaryDirectory(dir=out) as made:
+        quantise(out / ORT_FLOAT32.files[0], known, Path(made) / INT8)
+        agreement = measured_agreement(ORT_INT8, Path(made), unseen, torch_logits(out, unseen))
+        (Path(made) / INT8).replace(out / INT8)
+    manifest = manifest.without_agreements(ORT_INT8.precision).with_files(out, INT8).with_agreements([agreement])
     write_manifest(manifest, out)
     verdict = "passes the gate" if agreement.passed else "is refused by ENGINE=auto and PRECISION=auto"
     print(f"{out / INT8}: {agreement}; {verdict} (logits differ by {agreement.rms_error_ratio:.3f} deviations)")
@@ -160,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 with one line on stderr when the weights or the photographs cannot be had."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if not 0 <= args.seed < 2**63:
+        parser.error(f"--seed must be from 0 to 2**63 - 1, was {args.seed}")
     if args.int8 != (args.calibrate is not None):
         parser.error("--int8 needs --calibrate DIR, and the other way round")
     try:

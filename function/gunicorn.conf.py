@@ -6,8 +6,10 @@ while a request is inferred. Our own kind of gthread, which resets no connection
 
 import gc
 import os
+import sys
 from typing import Any
 
+from function.config import ConfigError, number
 from function.ports import refuse_taken_port
 from function.startup import cold_start
 
@@ -24,11 +26,15 @@ refuse_taken_port("function", host, port)  # gunicorn itself would try again for
 bind = f"{host}:{port}"
 workers = 1
 worker_class = "function.worker.DrainingWorker"
-threads = int(os.environ.get("THREADS", "4"))
 backlog = 2048
 keepalive = 75
 timeout = 0
-graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT_S", "25"))
+try:
+    threads = number(os.environ, "THREADS", 4, least=1)
+    graceful_timeout = number(os.environ, "GRACEFUL_TIMEOUT_S", 25, least=1)
+except ConfigError as error:
+    sys.stderr.write(f"function: {error}\n")
+    raise SystemExit(2) from error
 worker_tmp_dir = "/dev/shm"
 control_socket_disable = True
 loglevel = os.environ.get("LOG_LEVEL", "info")
@@ -40,8 +46,11 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """The worker has them before it."""
+    """The worker has them before it. One that replaces another starts now, not when the master did."""
     gc.disable()
+    if worker.age > 1:
+        cold_start.cache_clear()
+        cold_start()
 
 
 def post_worker_init(worker: Any) -> None:

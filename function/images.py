@@ -22,6 +22,11 @@ LEAST_DECODED: Final = 2
 # Only JPEG can be decoded smaller. The others take up to 12 bytes a pixel, WebP 20: never more than 300 MB.
 MOST_PIXELS_WHOLE: Final = 25_000_000
 MOST_PIXELS_WEBP: Final = 15_000_000
+# Progressive JPEGs have some ten. Each goes over the whole picture, and a short one can be repeated: 400 of them over
+# 49 million pixels, 230 KB together, took 10 s.
+MOST_SCANS: Final = 50
+SCAN: Final = b"\xff\xda\x00"  # SOS and the first byte of its length; in the data of a scan 0 follows every 255
+JPEG: Final = ("JPEG", "MPO")  # MPO: several in one file, as some cameras write; the first counts
 # What Pillow raises for bytes that are not what they seem.
 BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 # Resizing the shorter side to 256 makes the longer one so many times 256: 20 MB at most.
@@ -95,12 +100,14 @@ def photograph(body: bytes, max_pixels: int) -> Photograph:
     except BROKEN as error:
         raise ImageError(f"the image is broken: {error} ({told})") from error
     _refuse_size(*image.size, _most_pixels(image.format, max_pixels))
+    if image.format in JPEG and (scans := body.count(SCAN)) > MOST_SCANS:
+        raise ImageError(f"a JPEG may have at most {MOST_SCANS} scans, this has {scans}")
     return Photograph(image, told)
 
 
 def _most_pixels(kind: str | None, max_pixels: int) -> int:
     """By what decoding it costs."""
-    if kind == "JPEG":
+    if kind in JPEG:
         return max_pixels
     return min(max_pixels, MOST_PIXELS_WEBP if kind == "WEBP" else MOST_PIXELS_WHOLE)
 

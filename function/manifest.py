@@ -78,6 +78,10 @@ class Manifest:
         kept = [one for one in self.agreements if (one.engine, one.precision) not in now]
         return replace(self, agreements=(*kept, *measured))
 
+    def without_agreements(self, precision: str) -> "Manifest":
+        """Of any engine: all read the same file, which is another one now."""
+        return replace(self, agreements=tuple(one for one in self.agreements if one.precision != precision))
+
     def with_files(self, model_dir: Path, *names: str) -> "Manifest":
         """With the hashes of files that were just written."""
         return replace(self, sha256={**self.sha256, **{name: sha256(model_dir / name) for name in names}})

@@ -171,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.count, args.starts) < 1:
         parser.error(f"--count and --starts must be at least 1, were {args.count} and {args.starts}")
+    if args.json and not args.json.parent.is_dir():  # before minutes of measuring
+        parser.error(f"--json must be a file in a folder that exists, was {args.json}")
     try:
         manifest = read_manifest(args.model)
         trial = Trial(args.model, tuple(photographs(args.photographs)), args.count, args.starts)

@@ -25,9 +25,9 @@ class Metrics:
             "image_pixels", "Width times height of the images", registry=registry, buckets=BUCKETS_PIXELS
         )
         self.cold_start = Gauge("cold_start_seconds", "Time to ready by phase", ["phase"], registry=registry)
-        told = ["name", "version", "weights", "engine"]
+        told = ["name", "version", "weights", "engine", "precision"]
         info = Gauge("model_info", "The model that is served, and the engine", told, registry=registry)
-        info.labels(model.name, model.version, model.weights, model.engine).set(1)
+        info.labels(model.name, model.version, model.weights, model.engine, model.precision).set(1)
 
     def observe(self, result: Classification, image_bytes: int) -> None:
         """One classification."""

@@ -4,9 +4,12 @@ No redirect is followed, no proxy used, and everything together ends within a ti
 """
 
 import http.client
+import re
 import socket
+import ssl
+import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from threading import Timer
 from typing import Final
@@ -15,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from function.protocols import RefusedError, seen
 
 SCHEMES: Final = {"http": 80, "https": 443}
+LATER: Final = (408, 425, 429)  # a timeout, too early, too many requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,17 @@ def fetch(link: str, hosts: tuple[str, ...], timeout_s: float, max_bytes: int) -
     """The body behind a link whose host (with its port, unless it is the scheme's) is one of hosts.
 
     Raises RefusedError: 403 if links are off or the host is none of these, 400 if the link cannot be had, 413 if there
-    is more than max_bytes, 502 and 504 if it may be had later.
+    is more than max_bytes, 502 and 504 if it may be had later, as after a server's error and LATER.
     """
     if not hosts:
         raise RefusedError(f"links are off here (LINK_HOSTS names no host), the event has {seen(link)}", 403)
-    url, host = _split(link)
-    if host not in hosts:
-        raise RefusedError(f"links may lead to {', '.join(hosts)} (LINK_HOSTS), this leads to {seen(host)}", 403)
+    url, names = _split(link)
+    if names.isdisjoint(hosts):
+        raise RefusedError(f"links may lead to {', '.join(hosts)} (LINK_HOSTS), this leads to {seen(url.netloc)}", 403)
     reply = _exchange(url, "GET", {"Accept": "image/*", "Accept-Encoding": "identity"}, b"", timeout_s, max_bytes)
     if reply.status != 200:
         where = f" to {seen(reply.location)}, and links must not redirect" if reply.location else ""
-        status = 502 if reply.status >= 500 else 400
+        status = 502 if reply.status >= 500 or reply.status in LATER else 400
         raise RefusedError(f"{seen(link)} must be answered with 200, was with {reply.status}{where}", status)
     if len(reply.body) > max_bytes:
         raise RefusedError(f"an image may have at most {max_bytes} bytes, the one behind {seen(link)} has more", 413)
@@ -54,7 +58,10 @@ def deliver(sink: str, headers: Mapping[str, str], body: bytes, timeout_s: float
         raise RefusedError(f"the sink {sink} must answer with 2xx, did with {reply.status}", 502)
 
 
-def _split(link: str) -> tuple[SplitResult, str]:
+def _split(link: str) -> tuple[SplitResult, set[str]]:
+    """And what LINK_HOSTS may call its host: with the port, and without where it is the scheme's."""
+    if not re.fullmatch("[!-~]+", link):
+        raise RefusedError(f"a link must be printable ASCII without spaces, was {seen(link)}")
     try:
         url = urlsplit(link)
         port = url.port
@@ -62,15 +69,16 @@ def _split(link: str) -> tuple[SplitResult, str]:
         raise RefusedError(f"a link must be a URL, was {seen(link)}: {error}") from error
     if url.scheme not in SCHEMES or not url.hostname or "@" in url.netloc:
         raise RefusedError(f"a link must be http(s)://HOST/..., without a user, was {seen(link)}")
-    return url, url.hostname if port in (None, SCHEMES[url.scheme]) else f"{url.hostname}:{port}"
+    usual = SCHEMES[url.scheme]
+    names = {f"{url.hostname}:{port or usual}"}
+    return url, names | {url.hostname} if port in (None, usual) else names
 
 
 def _exchange(
     url: SplitResult, method: str, headers: Mapping[str, str], body: bytes, timeout_s: float, max_bytes: int
 ) -> Reply:
     """One request; of the reply's body at most max_bytes + 1. Raises RefusedError."""
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=timeout_s)
+    deadline_s = time.monotonic() + timeout_s
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     ended = False
 
@@ -80,22 +88,45 @@ def _exchange(
         with suppress(OSError):
             connected.shutdown(socket.SHUT_RDWR)
 
-    timer: Timer | None = None
-    try:
-        connection.connect()
-        timer = Timer(timeout_s, end, [connection.sock])
-        timer.start()
-        connection.request(method, path, body, dict(headers))
-        response = connection.getresponse()
-        reply = Reply(response.status, response.read(max_bytes + 1), response.headers.get("Location"))
-        if ended or (response.length and len(reply.body) <= max_bytes):  # read(n) takes an early end for the end
-            raise http.client.IncompleteRead(reply.body, response.length)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        late = ended or isinstance(error, TimeoutError)
-        text = f"nothing within {timeout_s:g} s" if late else f"{type(error).__name__}: {error}"
-        raise RefusedError(f"{url.scheme}://{url.netloc} cannot be asked: {text}", 504 if late else 502) from error
-    finally:
-        if timer:
-            timer.cancel()
-        connection.close()
+    with ExitStack() as cleanup:
+        try:
+            connection = cleanup.enter_context(closing(_connected(url, timeout_s, deadline_s)))
+            timer = Timer(_left_s(deadline_s), end, [connection.sock])
+            cleanup.callback(timer.cancel)
+            timer.start()
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            reply = Reply(response.status, response.read(max_bytes + 1), response.headers.get("Location"))
+            if ended or (response.length and len(reply.body) <= max_bytes):  # read(n) takes an early end for the end
+                raise http.client.IncompleteRead(reply.body, response.length)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            late = ended or isinstance(error, TimeoutError)
+            text = f"nothing within {timeout_s:g} s" if late else f"{type(error).__name__}: {error}"
+            raise RefusedError(f"{url.scheme}://{url.netloc} cannot be asked: {text}", 504 if late else 502) from error
     return reply
+
+
+def _connected(url: SplitResult, timeout_s: float, deadline_s: float) -> http.client.HTTPConnection:
+    """HTTPSConnection's own connect() would give the handshake all the time once more."""
+    host = url.hostname or ""
+    if url.scheme == "http":
+        connection = http.client.HTTPConnection(host, url.port, timeout=timeout_s)
+        connection.connect()
+        return connection
+    tls = ssl.create_default_context()
+    connection = http.client.HTTPSConnection(host, url.port, timeout=timeout_s, context=tls)
+    http.client.HTTPConnection.connect(connection)
+    with ExitStack() as failed:
+        failed.callback(connection.close)
+        connection.sock.settimeout(_left_s(deadline_s))
+        connection.sock = tls.wrap_socket(connection.sock, server_hostname=host)
+        failed.pop_all()
+    return connection
+
+
+def _left_s(deadline_s: float) -> float:
+    """Raises TimeoutError if there is nothing left."""
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from function.agreement import MOST_PIXELS
-from function.images import Tensor, preprocess
+from function.agreement import tensor
+from function.images import Tensor
 
 
 class Photographs(CalibrationDataReader):  # type: ignore[misc]  # it ships no types
@@ -16,7 +16,7 @@ class Photographs(CalibrationDataReader):  # type: ignore[misc]  # it ships no t
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
         self._name = name
-        self._images = (preprocess(path.read_bytes(), MOST_PIXELS) for path in paths)
+        self._images = (tensor(path, exact=False) for path in paths)
 
     def get_next(self) -> dict[str, Tensor] | None:
         image = next(self._images, None)

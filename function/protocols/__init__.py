@@ -106,11 +106,16 @@ def flat(record: ModelInfo | Ranked) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """Raises RefusedError if body is no JSON object, or one that would cost too much memory."""
+def refuse_many_values(body: bytes) -> None:
+    """Raises RefusedError for JSON that would cost too much memory once it is parsed."""
     values = sum(body.count(mark) for mark in (b"[", b"{", b","))
     if values > MAX_JSON_VALUES:
         raise RefusedError(f"a JSON body may have at most {MAX_JSON_VALUES} values, this has about {values}")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Raises RefusedError if body is no JSON object, or one that would cost too much memory."""
+    refuse_many_values(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

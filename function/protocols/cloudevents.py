@@ -5,6 +5,8 @@ about an image get 202 and no reply (a Trigger without a filter sends everything
 Source: knative/specs specs/eventing/data-plane.md; cloudevents/spec v1.0.2, with its extension `dataref`.
 """
 
+import json
+import re
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -20,13 +22,14 @@ from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.v1.event import CloudEvent
 
 from function.classifier import Classification
-from function.protocols import Answer, Received, RefusedError, Service, flat, json_object, seen
+from function.protocols import Answer, Received, RefusedError, Service, flat, json_object, refuse_many_values, seen
 from function.protocols.seed import labels
 
 CLASSIFIED: Final = "ml.elastic.image.classified"
 STRUCTURED: Final = "application/cloudevents+json"
 REQUIRED: Final = ("specversion", "id", "source", "type")
 OCTETS: Final = "application/octet-stream"
+CONTAINER: Final = re.compile(rb"\s*[\[{]")
 
 
 def receive(request: Received, service: Service) -> Answer:
@@ -55,12 +58,15 @@ def parsed(request: Received, media_type: str) -> BaseCloudEvent:
         raise RefusedError(f"an event must have {', '.join(REQUIRED)}; without {', '.join(missing)} here")
     if names["specversion"] != "1.0":
         raise RefusedError(f"specversion must be '1.0', was {seen(names['specversion'])}")
+    body = request.body
+    if structured and None in names.values():  # a null is an attribute left out; the SDK takes it for a value
+        body = json.dumps({name: value for name, value in names.items() if value is not None}).encode()
+    elif not structured and CONTAINER.match(body):  # which the SDK may parse
+        refuse_many_values(body)
     try:
-        event = (from_structured_event if structured else from_binary_event)(
-            HTTPMessage(dict(request.headers), request.body)
-        )
+        event = (from_structured_event if structured else from_binary_event)(HTTPMessage(dict(request.headers), body))
         "".join(str(value) for value in event.get_attributes().values()).encode()
-    except (BaseCloudEventException, ValueError, TypeError, AttributeError) as error:  # all of them seen from the SDK
+    except (BaseCloudEventException, ValueError, TypeError, AttributeError, RecursionError) as error:  # all were seen
         raise RefusedError(f"not a CloudEvent: {error}") from error
     return event
 
@@ -86,11 +92,15 @@ def image_of(event: BaseCloudEvent, service: Service) -> bytes | None:
         return None
     media_type, data = _media_type(event.get_datacontenttype()), event.get_data()
     link = event.get_extension("dataref")
-    if link is None and isinstance(data, dict):
-        link = data.get("url")
-    if link is not None:
-        return service.fetch(str(link))
-    if not (media_type.startswith("image/") or media_type == OCTETS or (not media_type and isinstance(data, bytes))):
+    if not isinstance(link, str | None):
+        raise RefusedError(f"dataref must be a link, was {seen(link)}")
+    pictured = media_type.startswith("image/") or media_type == OCTETS or (not media_type and isinstance(data, bytes))
+    if not (pictured and data and isinstance(data, bytes | str)):  # a dataref may come beside the data it leads to
+        if link is None and isinstance(data, dict):
+            link = data.get("url")
+        if link is not None:
+            return service.fetch(str(link))
+    if not pictured:
         return None
     if not isinstance(data, bytes | str):
         raise RefusedError(f"an event of {media_type} must have the image as its data, had {seen(data)}")

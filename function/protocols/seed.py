@@ -11,7 +11,8 @@ from function.protocols.form import FIELD, files
 def health(_: Received, service: Service) -> Answer:
     """`alive` is the word that KServe's clients look for."""
     model = service.model
-    return as_json({"status": "alive", "model": model.name, "version": model.version, "engine": model.engine})
+    told = {"model": model.name, "version": model.version, "engine": model.engine, "precision": model.precision}
+    return as_json({"status": "alive", **told})
 
 
 def predict(request: Received, service: Service) -> Answer:

@@ -97,7 +97,11 @@ def _images(inputs: object, binary: bytes) -> tuple[bytes, ...]:
 
 def _elements(shape: object) -> int:
     """Of a tensor of this shape, [4] or [4, 1]; -1 for what is no such shape."""
-    if not isinstance(shape, list) or len(shape) not in (1, 2) or any(type(side) is not int for side in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) not in (1, 2)
+        or any(type(side) is not int or side < 0 for side in shape)
+    ):
         return -1
     return math.prod(shape)
 

@@ -40,8 +40,8 @@ def test_several_photographs_are_answered_in_their_order(client: FlaskClient, fa
 
 @pytest.mark.parametrize("path", ["/", "/health/liveness", "/health/readiness"])
 def test_health_is_told(client: FlaskClient, path: str) -> None:
-    expected = {"status": "alive", "model": "resnet18", "version": "random-seed-0", "engine": "fake"}
-    assert client.get(path).json == expected
+    told = {"model": "resnet18", "version": "random-seed-0", "engine": "fake", "precision": "float32"}
+    assert client.get(path).json == {"status": "alive", **told}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,10 @@ def test_images_and_stages_are_measured_and_the_model_is_told(client: FlaskClien
     assert 'stage_seconds_sum{stage="post"} 0.0004' in text
     assert "image_bytes_sum 8.0" in text
     assert f"image_pixels_sum {2 * 640 * 480:.1f}" in text
-    assert 'model_info{engine="fake",name="resnet18",version="random-seed-0",weights="RANDOM WEIGHTS"} 1.0' in text
+    assert (
+        'model_info{engine="fake",name="resnet18",precision="float32",version="random-seed-0",weights="RANDOM WEIGHTS"} 1.0'
+        in text
+    )
 
 
 def test_the_request_that_asks_is_the_only_one_in_flight(client: FlaskClient) -> None:

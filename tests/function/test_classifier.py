@@ -1,13 +1,18 @@
 """Ranking, and the files that are trusted only when their hashes agree."""
 
 import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from function.classifier import ModelError, check_probe, load_classifier, probe, ranked
-from function.manifest import Manifest
+from function.classifier import ImageClassifier, ModelError, ModelInfo, check_probe, load_classifier, probe, ranked
+from function.engines import Logits
+from function.images import Tensor
+from function.manifest import Manifest, read_manifest, write_manifest
 from function.variants import OPENVINO_BFLOAT16, ORT_FLOAT32, ORT_INT8, Variant
 
 
@@ -68,6 +73,38 @@ def test_a_changed_file_is_named(tmp_path: Path) -> None:
         ModelError, match=r"labels\.json has SHA-256 4f53cda18c2b\.\.\., the manifest says 000000000000"
     ):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", '["a"]', "7", '{"a": 1}'])
+def test_there_must_be_a_label_for_each_class(model_dir: Path, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder)
+    (folder / "labels.json").write_text(text)
+    write_manifest(read_manifest(folder).with_files(folder, "labels.json"), folder)
+    with pytest.raises(ModelError, match=r"labels\.json must be a list of 1000 labels, has"):
+        load_classifier(folder, "onnxruntime", 1, 10**8, 0.0)
+
+
+class Slow:
+    """An engine that takes 20 ms."""
+
+    def infer(self, image: Tensor) -> Logits:
+        time.sleep(0.02)
+        return np.arange(1000, dtype=np.float32)
+
+
+@pytest.mark.parametrize("pad_s", [0.0, 0.1])
+def test_who_waits_for_the_engine_is_padded_too_and_waiting_is_no_inference(samples_dir: Path, pad_s: float) -> None:
+    body = (samples_dir / "cat.jpg").read_bytes()
+    info = ModelInfo("resnet18", "v", "w", "slow")
+    classifier = ImageClassifier(Slow(), [str(label) for label in range(1000)], info, 10**8, pad_s)
+    began_s = time.perf_counter()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(classifier.classify, [body] * 4))
+    waited_s = time.perf_counter() - began_s
+    inferred_s = sum(result.timing.infer_s for result in results)
+    assert 4 * 0.02 <= inferred_s <= waited_s
+    assert inferred_s + sum(result.timing.pre_s for result in results) >= 4 * pad_s
 
 
 REFERENCE = Manifest("resnet18", "v", "w", {}, probe_logits=(1.0, -1.0, 1.0, -1.0))  # their standard deviation is 1

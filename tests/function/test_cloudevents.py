@@ -127,7 +127,9 @@ def test_a_broken_event_is_refused_for_good(
         (b"{", "the body must be JSON"),
         (b"[]", "must be a JSON object"),
         (b"{}", "without specversion, id, source, type here"),
+        (json.dumps({**EVENT, "type": None}).encode(), "without type here"),
         (json.dumps({**EVENT, "time": 7}).encode(), "not a CloudEvent"),
+        (json.dumps({**EVENT, "dataref": ["http://a/"]}).encode(), "dataref must be a link, was ['http://a/']"),
         (json.dumps({**EVENT, "id": 7}).encode(), "not a CloudEvent"),
         (json.dumps({**EVENT, "subject": "\ud800"}).encode(), "not a CloudEvent"),
         (json.dumps({**EVENT, "data_base64": "a"}).encode(), "not a CloudEvent"),
@@ -157,3 +159,39 @@ def test_links_are_off_until_hosts_are_named(client: FlaskClient, linked: CloudE
 def test_the_overrides_of_a_sink_binding_are_in_every_reply(fake: Fake) -> None:
     client = client_of(fake, event_extensions=(("tenant", "blue"),))
     assert reply(post(client, to_binary_event(event()))).get_extension("tenant") == "blue"
+
+
+def test_a_null_is_an_attribute_left_out(client: FlaskClient, fake: Fake) -> None:
+    nulls = dict.fromkeys(("subject", "time", "dataschema", "dataref", "data"))
+    message = json.loads(to_structured_event(event()).body) | nulls
+    answer = client.post("/", json=message, content_type="application/cloudevents+json")
+    assert (answer.status_code, fake.seen) == (200, [b"\xff\xd8 photo"])
+    assert reply(answer).get_subject() is None
+
+
+def test_an_event_that_brings_its_image_needs_no_link(fake: Fake) -> None:
+    answer = post(client_of(fake), to_binary_event(event(dataref="http://a/cat.jpg")))
+    assert (answer.status_code, fake.seen) == (200, [b"\xff\xd8 photo"])
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/vnd.a+json; charset=utf-8", None])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b" [" + b"{}," * 10_000 + b"{}]"], ids=["deep", "long"])
+def test_json_that_would_cost_too_much_is_refused(client: FlaskClient, body: bytes, kind: str | None) -> None:
+    message = HTTPMessage({f"ce-{name}": value for name, value in EVENT.items()}, body)
+    if kind:
+        message.headers["content-type"] = kind
+    answer: Any = post(client_of(Fake(), max_body_bytes=10**6), message)
+    assert answer.status_code == 400
+    assert "a JSON body may have at most 10000 values" in answer.json["error"]
+
+
+def test_json_as_deep_as_it_may_be_is_refused_by_its_depth(client: FlaskClient) -> None:
+    answer: Any = post(client_of(Fake(), max_body_bytes=10**6), to_binary_event(event(b"[" * 9000, "application/json")))
+    assert answer.status_code == 400
+    assert "not a CloudEvent: maximum recursion depth exceeded" in answer.json["error"]
+
+
+def test_an_image_may_have_any_bytes(fake: Fake) -> None:
+    data = b"\xff\xd8" + b"[{," * 10_000
+    answer = post(client_of(fake, max_body_bytes=10**6), to_binary_event(event(data, None)))
+    assert (answer.status_code, fake.seen) == (200, [data])

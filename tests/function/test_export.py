@@ -90,6 +90,47 @@ def test_int8_is_added_to_a_model_and_judged_by_photographs_that_did_not_calibra
     assert found is not None
     assert found.photographs == 2
     assert 0 < found.rms_error_ratio < 0.3
+    assert not list(model.glob("tmp*"))
     classifier = load_classifier(model, "onnxruntime", 1, 10**8, 0.0, "int8")
     assert classifier.model.precision == "int8"
     assert len(classifier.classify((samples_dir / "cat.jpg").read_bytes()).top) == 5
+
+
+def test_int8_that_fails_leaves_what_was_there_and_names_the_photograph(
+    model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from function.export import main  # noqa: PLC0415
+
+    model, photos = tmp_path / "model", tmp_path / "photos"
+    shutil.copytree(model_dir, model)
+    photos.mkdir()
+    shutil.copy(samples_dir / "cat.jpg", photos / "a.jpg")
+    (photos / "b.jpg").write_bytes(b"junk")
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    assert main(["--int8", "--calibrate", str(photos), "--out", str(model)]) == 1
+    assert f"function.export: {photos / 'b.jpg'}: not an image: 4 bytes" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_another_int8_is_not_judged_by_what_was_measured_of_the_one_before(
+    model_dir: Path, samples_dir: Path, tmp_path: Path
+) -> None:
+    from function.export import main  # noqa: PLC0415
+    from function.manifest import Agreement, read_manifest, write_manifest  # noqa: PLC0415
+
+    model = tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    old = [Agreement("openvino", precision, 500, 100, 1.0, 0.01) for precision in ("int8", "bfloat16")]
+    write_manifest(read_manifest(model).with_agreements(old), model)
+    assert main(["--int8", "--calibrate", str(samples_dir), "--out", str(model)]) == 0
+    known = {(one.engine, one.precision) for one in read_manifest(model).agreements}
+    assert known == {("openvino", "bfloat16"), ("onnxruntime", "int8")}
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+def test_a_seed_out_of_bounds_is_refused(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from function.export import main  # noqa: PLC0415
+
+    with pytest.raises(SystemExit, match="2"):
+        main(["--weights", "random", "--seed", seed])
+    assert f"--seed must be from 0 to 2**63 - 1, was {seed}" in capsys.readouterr().err

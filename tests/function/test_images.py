@@ -191,6 +191,28 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
+def scans(more: int) -> bytes:
+    """A progressive JPEG in grey, of six scans, whose last one is repeated."""
+    body = encoded(gradient().convert("L"), "JPEG", progressive=True)
+    last = body[body.rindex(b"\xff\xda") : -2]
+    return body[:-2] + more * last + body[-2:]
+
+
+def test_a_progressive_jpeg_is_a_photograph() -> None:
+    assert preprocess(scans(0), MANY).shape == (1, 3, 224, 224)
+    assert preprocess(scans(44), MANY).shape == (1, 3, 224, 224)
+
+
+def test_a_camera_s_jpeg_of_several_pictures_is_taken_as_the_first() -> None:
+    first, second = gradient(), Image.new("RGB", (320, 240))
+    several = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert np.array_equal(preprocess(several, MANY), preprocess(encoded(first, "JPEG"), MANY))
+    with pytest.raises(ImageError, match="at most 1000 pixels"):
+        preprocess(several, 1000)
+    large = encoded(Image.new("RGB", (6500, 4500)), "MPO", save_all=True, append_images=[second])
+    assert preprocess(large, MANY).shape == (1, 3, 224, 224)  # more than what is no JPEG may have
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -212,6 +234,7 @@ def bomb(width: int, height: int) -> bytes:
         pytest.param(
             encoded(Image.new("RGB", (101, 1))), "at most 100 times the shorter, this has 101 x 1", id="a line"
         ),
+        pytest.param(scans(60), "a JPEG may have at most 50 scans, this has 66", id="scans without end"),
         pytest.param(b"%PDF-1.7 ...", "not an image", id="a PDF"),
         pytest.param(
             encoded(Image.new("L", (30000, 1))), "at most 100 times the shorter, this has 30000 x 1", id="a line"

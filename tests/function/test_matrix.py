@@ -87,3 +87,6 @@ def test_what_cannot_be_measured_ends_with_one_line(tmp_path: Path, capsys: pyte
     assert "must be a folder of photographs" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--count", "0"])
+    with pytest.raises(SystemExit):
+        main(["--json", str(tmp_path / "no" / "x.json")])
+    assert "--json must be a file in a folder that exists" in capsys.readouterr().err

@@ -1,14 +1,18 @@
 """The function as its image runs it: gunicorn, one worker."""
 
+import http.client
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -116,6 +120,93 @@ def test_a_port_of_knatives_own_is_refused(start: Callable[..., Pod], port: int)
         "function: PORT must be none of 8012, 8013, 8022, 9090, 9091, where Knative's own queue-proxy listens in a pod, "
         f"was {port}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"THREADS": "four"}, "function: THREADS must be a whole number, was 'four'\n"),
+        ({"THREADS": "0"}, "function: THREADS must be at least 1, was 0\n"),
+        ({"GRACEFUL_TIMEOUT_S": "x"}, "function: GRACEFUL_TIMEOUT_S must be a whole number, was 'x'\n"),
+    ],
+)
+def test_a_setting_of_the_server_that_makes_no_sense_ends_with_2(
+    start: Callable[..., Pod], env: dict[str, str], told: str
+) -> None:
+    pod = start(**env)
+    _, err = pod.process.communicate(timeout=60)
+    assert (pod.process.returncode, err) == (2, told)
+
+
+def cold_start_s(pod: Pod) -> float:
+    """From the process's start until ready, as the pod exports it."""
+    (line,) = [
+        line
+        for line in requests.get(f"{pod.url}/metrics", timeout=60).text.splitlines()
+        if line.startswith('cold_start_seconds{phase="ready"}')
+    ]
+    return float(line.split()[1])
+
+
+def test_a_worker_that_replaces_another_tells_its_own_start(start: Callable[..., Pod]) -> None:
+    began_s = time.monotonic()
+    pod = start().ready()
+    first_s = cold_start_s(pod)
+    time.sleep(max(1.0, 3 * first_s))
+    (worker,) = psutil.Process(pod.process.pid).children()
+    worker.kill()
+    worker.wait(60)
+    killed_s = time.monotonic() - began_s
+    pod.ready()
+    assert cold_start_s(pod) < killed_s
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "the body cannot be read"),
+        (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n", "the body cannot be read"),
+        (b"Content-Length: 5000\r\n\r\n" + b"a" * 10, "the body must have the 5000 bytes of its Content-Length"),
+    ],
+    ids=["no chunk", "a chunk without its end", "a body that is cut"],
+)
+def test_a_body_that_is_none_is_the_client_s_error(start: Callable[..., Pod], request_: bytes, words: str) -> None:
+    pod = start().ready()
+    with socket.create_connection(("127.0.0.1", pod.port), timeout=60) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: pod\r\n" + request_)
+        connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+        assert answer.status == 400
+        assert words in answer.read().decode()
+
+
+def test_clients_that_say_nothing_or_stop_keep_nobody_waiting(start: Callable[..., Pod]) -> None:
+    """Forty say nothing, for which gthread alone takes 100 s; then as many as there are threads stop in their request."""
+    pod = start(THREADS="2").ready()
+    address = ("127.0.0.1", pod.port)
+    with ExitStack() as clients:
+        for _ in range(40):
+            clients.enter_context(socket.create_connection(address, timeout=60))
+        assert requests.get(f"{pod.url}/health/liveness", timeout=60).status_code == 200
+        for head in (b"POST /predict HTTP/1.1\r\nHost:", b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
+            stalled = clients.enter_context(socket.create_connection(address, timeout=60))
+            stalled.sendall(head)
+        assert requests.get(f"{pod.url}/health/liveness", timeout=60).status_code == 200
+        assert b" 408 " in stalled.recv(100)
+        pod.process.terminate()
+        assert pod.process.wait(60) == 0
+
+
+def test_a_pod_that_is_stopped_while_it_starts_ends_with_0(start: Callable[..., Pod]) -> None:
+    pod = start()
+    while not (children := psutil.Process(pod.process.pid).children()):
+        time.sleep(0.005)
+    time.sleep(0.05)
+    pod.process.terminate()
+    _, err = pod.process.communicate(timeout=60)
+    assert (pod.process.returncode, len(children)) == (0, 1)
+    assert "Traceback" not in err
 
 
 def test_a_pod_imports_a_protocol_only_with_its_first_request(model_dir: Path) -> None:

@@ -132,6 +132,7 @@ def test_only_the_outputs_that_are_named_come_each_as_it_is_wanted(client: Flask
         ({"inputs": [tensor(b"a", datatype="FP32")]}, "the input's datatype must be 'BYTES', was 'FP32'"),
         ({"inputs": [tensor(b"a", shape=[2])]}, "was [2] for 1"),
         ({"inputs": [tensor(b"a", shape=[True])]}, "was [True] for 1"),
+        ({"inputs": [tensor(b"a", shape=[-1, -1])]}, "was [-1, -1] for 1"),
         ({"inputs": [tensor(b"a", shape=[1, 1, 1])]}, "was [1, 1, 1] for 1"),
         ({"inputs": [tensor(b"a", shape=None)]}, "was None for 1"),
         ({"inputs": [tensor()]}, "at least 1], was [0] for 0"),
