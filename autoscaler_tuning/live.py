@@ -5,7 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -79,6 +80,17 @@ def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int
             raise StackError(f"{revision} still has pods after {patience_s:g} s without traffic")
         time.sleep(1)
     client.annotate(revision, bounds)
+
+
+@contextmanager
+def knobs_kept(client: KnativeClient, service: str) -> Iterator[None]:
+    """Afterwards the Revision that is live now has its own knobs and bounds again, whatever ended the runs."""
+    revision = client.live_revision(service).name
+    before = client.annotations(revision)
+    try:
+        yield
+    finally:
+        client.annotate(revision, {name: before.get(name) for name in KpaKnobs.names()})
 
 
 def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequence[str]) -> tuple[Run, float]:

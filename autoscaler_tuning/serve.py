@@ -38,6 +38,7 @@ class ServeConfig:
     target: str
     policy: PolicySpec
     dispatchers: tuple[str, ...]
+    host: str
     port: int
     max_pods: int
     record: Path | None
@@ -58,7 +59,7 @@ def serve(config: ServeConfig) -> None:
     Raises OSError if the port is taken.
     """
     registry = CollectorRegistry()
-    start_http_server(config.port, registry=registry)
+    start_http_server(config.port, config.host, registry=registry)
     stopping: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -87,7 +87,8 @@ def commands(config: StackConfig, dispatcher_port: int, tuner_port: int) -> dict
         tuner += ["--target", "local"]
     if config.shadow:
         tuner.append("--shadow")
-    tuner += ["--port", str(tuner_port), "--max-pods", str(config.max_pods), "--slo-s", str(config.slo_s)]
+    tuner += ["--host", "127.0.0.1", "--port", str(tuner_port)]
+    tuner += ["--max-pods", str(config.max_pods), "--slo-s", str(config.slo_s)]
     tuner += ["--pad-service-s", str(config.pad_service_s), "--model-dir", str(config.model_dir)]
     tuner += ["--log-dir", str(config.log_dir)]
     if config.record:

@@ -75,6 +75,12 @@ class KnativeClient:
         named = {f"{AUTOSCALING_GROUP}/{name}": value for name, value in annotations.items()}
         self.api.merge_patch(REVISIONS, revision, {"metadata": {"annotations": named}})
 
+    def annotations(self, revision: str) -> dict[str, str]:
+        """Its autoscaling annotations, by the name after the group."""
+        found = self.api.get(REVISIONS, revision)["metadata"].get("annotations") or {}
+        group = f"{AUTOSCALING_GROUP}/"
+        return {name.removeprefix(group): value for name, value in found.items() if name.startswith(group)}
+
     def pods(self, revision: str) -> tuple[Pod, ...]:
         """Pods of a Revision, oldest first, terminating ones too."""
         return living_pods(self.api.pods(f"{REVISION_LABEL}={revision}"))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoscaler_tuning.commands.compare_live import add_live, live_runs
-from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, whole
+from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, target_among, whole
 from autoscaler_tuning.commands.world import add_world, teller, told_service_time, world_of
 from autoscaler_tuning.compare import Comparison, compare
 from autoscaler_tuning.frontier import Point, frontiers
@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--seconds", whole, None, "how many seconds of it; all unless said")
     flags.add("--scale", number, 1.0, "factor on its rates")
     flags.add("--policies", policies, DEFAULT_POLICIES, "names separated by commas, as NAME[setting=value,...]@ORDER")
-    parser.add_argument("--target", choices=("simulated", "local", "knative"), default=env.get("TARGET", "simulated"))
+    flags.add("--target", target_among("simulated", "local", "knative"), "simulated", "simulated, local or knative")
     add_world(flags)
     flags.add("--seeds", whole, 10, "how many seeds, from 0")
     flags.add("--min-pods", seed, 0, "no policy may keep fewer")
@@ -90,7 +90,7 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
     if args.target != "simulated":
         return (
             f"{traffic}, {args.seeds} live runs a policy on {args.target} pods, from none to at most {sim.max_pods}, "
-            f"each request held for {sim.service_time_s:g} s; SLO {sim.slo_s:g} s. "
+            f"{_held(args.target, sim.service_time_s)}; SLO {sim.slo_s:g} s. "
             f"Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
         )
     return (
@@ -99,6 +99,12 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
         f"SLO {sim.slo_s:g} s, {sim.initial_pods} pods at first, {comparison.min_pods} to {sim.max_pods} pods, "
         f"{comparison.price_per_pod_hour:g} a pod-hour."
     )
+
+
+def _held(target: str, service_time_s: float) -> str:
+    if target == "local":
+        return f"each request held for {service_time_s:g} s"
+    return f"no request held: bounds and reactions take --service-time-s {service_time_s:g} for what these pods need"
 
 
 def ours_of(names: Sequence[str]) -> str:

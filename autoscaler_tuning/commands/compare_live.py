@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from autoscaler_tuning.commands.flags import Flags
 from autoscaler_tuning.compare import Bounds, Comparison, bound_config, cost_per_1000_in_slo
-from autoscaler_tuning.live import LiveConfig, live_run
+from autoscaler_tuning.live import LiveConfig, knobs_kept, live_run
 from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.reaction import reaction_s
 from autoscaler_tuning.results import Row, Run
 from autoscaler_tuning.stack import KnativeRoute, StackConfig, StackError
+from knative.client import KnativeClient
 
 
 def add_live(flags: Flags) -> None:
@@ -28,29 +30,36 @@ def add_live(flags: Flags) -> None:
 
 
 def live_runs(args: argparse.Namespace, comparison: Comparison, said: Callable[[str], None]) -> list[Run]:
-    """By policy and then seed; comparison has the counts that are replayed. Raises StackError or KnativeError."""
+    """By policy and then seed; comparison has the counts that are replayed. Raises StackError or KnativeError.
+
+    A Knative Service's own knobs are back afterwards.
+    """
     runs: list[Run] = []
-    for name in args.policies:
-        for number_of_run in range(args.seeds):
-            said(f"{name}, run {number_of_run}: {len(comparison.counts)} s")
-            run, _ = live_run(policy_named(name, args.slo_s), _config(args, comparison, number_of_run))
-            runs.append(replace(run, row=_completed(run, comparison)))
+    route = _route(args)
+    with knobs_kept(KnativeClient(route.namespace), route.service) if route else nullcontext():
+        for name in args.policies:
+            for number_of_run in range(args.seeds):
+                said(f"{name}, run {number_of_run}: {len(comparison.counts)} s")
+                run, _ = live_run(policy_named(name, args.slo_s), _config(args, comparison, route, number_of_run))
+                runs.append(replace(run, row=_completed(run, comparison)))
     return runs
 
 
-def _config(args: argparse.Namespace, comparison: Comparison, run: int) -> LiveConfig:
+def _config(args: argparse.Namespace, comparison: Comparison, route: KnativeRoute | None, run: int) -> LiveConfig:
     stack = StackConfig(
         max_pods=args.max_pods,
         slo_s=args.slo_s,
         pad_service_s=comparison.sim.service_time_s,
         model_dir=args.model_dir,
         log_dir=args.log_dir,
-        route=_route(args) if args.target == "knative" else None,
+        route=route,
     )
     return LiveConfig(args.workload, args.images, args.from_s, len(comparison.counts), args.scale, run, stack)
 
 
-def _route(args: argparse.Namespace) -> KnativeRoute:
+def _route(args: argparse.Namespace) -> KnativeRoute | None:
+    if args.target != "knative":
+        return None
     if not args.ml_service_url:
         raise StackError("--target knative needs --ml-service-url, the address of the route or of the gateway", 2)
     return KnativeRoute(args.namespace, args.service, args.ml_service_url, args.ml_service_host)

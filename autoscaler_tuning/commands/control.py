@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoscaler_tuning import stack
-from autoscaler_tuning.commands.flags import PROGRAM, Flags, add_local, number, urls, whole
+from autoscaler_tuning.commands.flags import PROGRAM, Flags, add_local, number, target_among, url, urls, whole
 from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.serve import ServeConfig, serve
 
@@ -15,9 +15,10 @@ from autoscaler_tuning.serve import ServeConfig, serve
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Its flags."""
     flags = Flags(parser, env)
-    parser.add_argument("--target", choices=("local", "knative"), default=env.get("TARGET", "local"))
+    flags.add("--target", target_among("local", "knative"), "local", "pods of this machine, or of a Knative Service")
     flags.add("--policy", str, "elastic", "who decides")
     flags.add("--dispatcher", urls, "http://127.0.0.1:8001", "dispatchers, separated by commas")
+    flags.add("--host", str, "0.0.0.0", "address of its metrics")
     flags.add("--port", whole, 8002, "port of its metrics")
     flags.add("--max-pods", whole, 8, "never more than this")
     flags.add("--slo-s", number, 0.5, "an answer later than this is late")
@@ -26,7 +27,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--namespace", str, "default", "of the Knative Service")
     flags.add("--service", str, "resnet18", "name of the Knative Service")
     parser.add_argument("--shadow", action="store_true", help="write nothing; export what the policy would have done")
-    flags.add("--watch", str, "http://127.0.0.1:8002", "with --shadow on this machine: the controller that scales")
+    flags.add("--watch", url, "http://127.0.0.1:8002", "with --shadow on this machine: the controller that scales")
     add_local(flags)
     parser.set_defaults(run=_run)
 
@@ -39,6 +40,7 @@ def _run(args: argparse.Namespace) -> int:
                 target=args.target,
                 policy=policy_named(args.policy, args.slo_s),
                 dispatchers=args.dispatcher,
+                host=args.host,
                 port=args.port,
                 max_pods=args.max_pods,
                 record=args.record,

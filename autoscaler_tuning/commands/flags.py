@@ -24,9 +24,12 @@ class Flags:
 
 def number(text: str) -> float:
     """A finite number that is not negative."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be finite and not negative, was {text}")
+        raise argparse.ArgumentTypeError(f"must be a finite number and not negative, was {text!r}")
     return value
 
 
@@ -50,7 +53,10 @@ def whole(text: str) -> int:
 def span(text: str) -> tuple[float, float]:
     """`4`, or `2-6` for anything from 2 to 6."""
     least, _, most = text.partition("-")
-    return number(least), number(most or least)
+    try:
+        return number(least), number(most or least)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"must be a number or a range such as 2-6, was {text!r}") from error
 
 
 def urls(text: str) -> tuple[str, ...]:
@@ -59,6 +65,25 @@ def urls(text: str) -> tuple[str, ...]:
     if not found or not all(url.startswith(("http://", "https://")) for url in found):
         raise argparse.ArgumentTypeError(f"must be http:// or https:// addresses separated by commas, was {text!r}")
     return found
+
+
+def url(text: str) -> str:
+    """One address."""
+    (found, *others) = urls(text)
+    if others:
+        raise argparse.ArgumentTypeError(f"must be one address, was {text!r}")
+    return found
+
+
+def target_among(*names: str) -> Callable[[str], str]:
+    """One of these; unlike argparse's own choices, for what the environment says, too."""
+
+    def target(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, was {text!r}")
+        return text
+
+    return target
 
 
 def seed(text: str) -> int:

@@ -53,7 +53,7 @@ def lines(before: Run, after: Run, found: Comparison, invalid: Sequence[str]) ->
         f"before: {before.name}, {len(before.records)} requests in {before.asked.duration_s:g} s",
         f"after:  {after.name}, {len(after.records)} requests in {after.asked.duration_s:g} s",
         f"{how}; each interval holds with {100 * found.confidence:.1f} %, all of them together with 95 %",
-        f"{'':8}{'before':>12}{'after':>12}{'change':>12}   {'interval of the change':28}",
+        f"{'':8}{'before':>12}{'after':>12}{'change':>16}   {'interval of the change':34}",
         *map(_line, found.rows),
         *(f"{reason}" for reason in found.left_out),
         *(f"INVALID: {reason}" for reason in invalid),
@@ -67,8 +67,8 @@ def _invalid(side: Run) -> tuple[str, ...]:
 
 def _line(row: Row) -> str:
     interval = f"{_signed(row, row.low)} to {_signed(row, row.high)}"
-    cells = f"{_value(row, row.before):>12}{_value(row, row.after):>12}{_apart(row):>12}"
-    return f"{row.name:8}{cells}   {interval:28}{row.change.value}"
+    cells = f"{_value(row, row.before):>12}{_value(row, row.after):>12}{_apart(row):>16}"
+    return f"{row.name:8}{cells}   {interval:33} {row.change.value}"
 
 
 def _apart(row: Row) -> str:

@@ -129,12 +129,37 @@ def test_bad_input_ends_with_2_and_one_line(
         ["--bounds", "best"],
         ["--json", "/nowhere/at/all.json"],
         ["--html", "/tmp"],
+        ["--target", "Knative"],
     ],
 )
 def test_wrong_flags_end_with_2(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", *flags])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "2-x", ""])
+def test_a_span_that_is_none_is_told_the_rule(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", f"--cold-start-s={text}"])
+    assert f"must be a number or a range such as 2-6, was {text!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compare", "control"])
+def test_a_target_that_the_environment_misspells_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("TARGET", "Knative")
+    with pytest.raises(SystemExit, match="2"):
+        main([command])
+    assert "knative, was 'Knative'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("watch", ["foo", "http://a,http://b"])
+def test_a_controller_to_watch_has_one_address(capsys: pytest.CaptureFixture[str], watch: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["control", "--shadow", "--watch", watch])
+    assert f"was {watch!r}" in capsys.readouterr().err
 
 
 def test_a_live_run_is_read_from_what_loadgen_and_controller_wrote(tmp_path: Path) -> None:

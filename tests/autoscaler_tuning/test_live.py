@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler_tuning.live import prepare
+from autoscaler_tuning.live import knobs_kept, prepare
 from autoscaler_tuning.policies import policy_named
 from autoscaler_tuning.stack import KnativeRoute, StackConfig, StackError, commands
 from knative.client import KnativeClient
@@ -20,6 +20,7 @@ class FakeApi:
 
     patches: list[Json] = field(default_factory=list)
     pods_left: int = 0
+    annotations: Json = field(default_factory=dict)
 
     def get(self, plural: str, name: str) -> Json:
         if plural == "services":
@@ -27,7 +28,7 @@ class FakeApi:
                 "metadata": {"name": name},
                 "status": {"traffic": [{"revisionName": "resnet18-00001", "percent": 100}]},
             }
-        return {"metadata": {"name": name}}
+        return {"metadata": {"name": name, "annotations": self.annotations}}
 
     def apply(self, plural: str, name: str, body: Json) -> None: ...
 
@@ -63,6 +64,22 @@ def test_the_policys_own_bounds_are_written_when_no_pod_is_left() -> None:
     prepare(KnativeClient("default", api), "resnet18", policy_named("kpa[min-scale=2,max-scale=7]"), 40)
     assert api.patches[0]["autoscaling.knative.dev/min-scale"] == "0"
     assert after(api.patches) == {"min-scale": "2", "max-scale": "7"}
+
+
+def test_the_revision_has_its_own_knobs_again_whatever_ended_the_runs() -> None:
+    own = {"window": "6s", "target": "1", "min-scale": "1", "max-scale": "8"}
+    api = FakeApi(annotations={"autoscaling.knative.dev/" + name: value for name, value in own.items()})
+    api.annotations["serving.knative.dev/creator"] = "me"
+    client = KnativeClient("default", api)
+
+    def interrupted() -> None:
+        with knobs_kept(client, "resnet18"):
+            prepare(client, "resnet18", policy_named("kpa[scale-down-delay=10]"), 40)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert after(api.patches) == own
 
 
 def test_pods_that_stay_end_the_comparison() -> None:

@@ -138,6 +138,10 @@ def test_diff_ends_with_1_when_worse_and_names_what(kept: Keep, capsys: Captured
     assert lines[0] == "before: a.json, 2400 requests in 120 s"
     assert "different plans" not in lines[2]
     assert lines[-1].startswith("Verdict: WORSE: mean +")
+    header = lines[3]
+    for line in (line for line in lines[4:-1] if " to " in line):  # columns begin or end where their titles do
+        assert line[header.index("interval") - 1] == " " != line[header.index("interval")]
+        assert line[header.index("change") - 1 + len("change")] != " "
     assert main(["diff", after, before]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("Verdict: better: mean -")
 
