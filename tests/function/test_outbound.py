@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from function.protocols import RefusedError
 from function.protocols.cloudevents import CLASSIFIED
 from tests.function.fakes import LABELS, Fake, client_of
 from tests.function.test_cloudevents import event, post
+from tests.loadgen.servers import Server, say, self_signed
 from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -213,3 +215,18 @@ def test_a_handshake_takes_of_the_same_time() -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         status, text = refused(f"https://{address}/", address, timeout_s=0.3)
     assert (status, text) == (504, f"https://{address} cannot be asked: nothing within 0.3 s")
+
+
+def test_a_link_of_https_is_fetched_from_whom_the_system_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(lambda handler: say(handler, 200, b"photo"), self_signed(tmp_path))
+    address = f"127.0.0.1:{server.server_address[1]}"
+    status, text = refused(f"https://{address}/", address)
+    assert (status, "CERTIFICATE_VERIFY_FAILED" in text) == (502, True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "only.pem"))
+    assert fetch(f"https://{address}/photo", (address,), 30.0, 10) == b"photo"
+    other = f"localhost:{server.server_address[1]}"
+    status, text = refused(f"https://{other}/", other)
+    assert (status, "Hostname mismatch" in text) == (502, True)
+    server.shutdown()
