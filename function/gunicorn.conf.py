@@ -6,6 +6,7 @@ while a request is inferred. Our own kind of gthread, which resets no connection
 
 import gc
 import os
+import signal
 import sys
 from typing import Any
 
@@ -38,6 +39,25 @@ except ConfigError as error:
 worker_tmp_dir = "/dev/shm"
 control_socket_disable = True
 loglevel = os.environ.get("LOG_LEVEL", "info")
+
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def stopped_by_default() -> None:
+    """In a worker that has just been forked."""
+    for number_of_signal in STOPS:
+        signal.signal(number_of_signal, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+# A worker begins with its master's handlers, which only write signals down: one that came before it had its own was
+# lost, and the master waited for it until the end of graceful_timeout.
+os.register_at_fork(
+    before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPS),
+    after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS),
+    after_in_child=stopped_by_default,
+)
 
 
 def when_ready(server: Any) -> None:

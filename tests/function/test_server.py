@@ -209,6 +209,30 @@ def test_a_pod_that_is_stopped_while_it_starts_ends_with_0(start: Callable[..., 
     assert "Traceback" not in err
 
 
+SLOW = f"""
+exec(open({str(ROOT / "function" / "gunicorn.conf.py")!r}).read())
+
+def post_fork(server, worker):
+    import time
+    time.sleep(3)
+"""
+
+
+def test_a_worker_that_was_forked_this_moment_can_be_stopped(model_dir: Path, tmp_path: Path) -> None:
+    """Its own handlers are set a little later, here three seconds, and its master's only write signals down."""
+    (tmp_path / "slow.conf.py").write_text(SLOW)
+    settings = {"MODEL_DIR": str(model_dir), "PORT": str(free_port()), "HOST": "127.0.0.1", "GRACEFUL_TIMEOUT_S": "600"}
+    command = [word.replace("function/gunicorn.conf.py", str(tmp_path / "slow.conf.py")) for word in COMMAND]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not psutil.Process(process.pid).children():
+                time.sleep(0.005)
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
 def test_a_pod_imports_a_protocol_only_with_its_first_request(model_dir: Path) -> None:
     late = [
         "cloudevents",
