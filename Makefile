@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
-ROOM ?= function
-IMAGE ?= dev.local/$(if $(filter function,$(ROOM)),resnet18,$(ROOM))
+COMPONENT ?= function
+IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
 .PHONY: help image setup clients lock test fuzz test-unit cluster-test lint bench comparison demo up down clean
@@ -43,9 +43,9 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 model/manifest.json: | $(STAMP)
-	@$(BIN)/python -m function.export --weights imagenet --out model || { \
+	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { \
 	  echo "IMAGENET WEIGHTS CANNOT BE HAD HERE: USING RANDOM WEIGHTS. LABELS MEAN NOTHING."; \
-	  $(BIN)/python -m function.export --weights random --out model; }
+	  $(BIN)/python -m function.tools.export --weights random --out model; }
 
 demo: $(STAMP) model/manifest.json  ## a photograph from zero, then three autoscalers live and simulated; writes report/index.html
 	$(BIN)/python -m autoscaler_tuning demo
@@ -68,8 +68,8 @@ bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
 comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
 	scripts/comparison
-image:  ## build an image: [ROOM=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
-	$(BUILD) --file $(ROOM)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
+	$(BUILD) --file $(COMPONENT)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 lint: $(STAMP)  ## style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -5,16 +5,23 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from autoscaler_tuning.commands import compare, conformance, control, demo, goals, stack, tune, validate
+from autoscaler_tuning.commands import cmd_compare as compare
+from autoscaler_tuning.commands import cmd_conformance as conformance
+from autoscaler_tuning.commands import cmd_control as control
+from autoscaler_tuning.commands import cmd_demo as demo
+from autoscaler_tuning.commands import cmd_goals as goals
+from autoscaler_tuning.commands import cmd_tune as tune
+from autoscaler_tuning.commands import cmd_up_down as stack
+from autoscaler_tuning.commands import cmd_validate as validate
 from autoscaler_tuning.commands.flags import PROGRAM
-from autoscaler_tuning.conformance import VectorsError
-from autoscaler_tuning.policies import UnknownPolicyError
-from autoscaler_tuning.recorded import RecordedError
+from autoscaler_tuning.experiments.tune import TuneError
+from autoscaler_tuning.live.local_stack import StackError
+from autoscaler_tuning.policies.registry import UnknownPolicyError
 from autoscaler_tuning.simulator.world import SimulationError
-from autoscaler_tuning.stack import StackError
-from autoscaler_tuning.tune import TuneError
+from autoscaler_tuning.validation.conformance import VectorsError
+from autoscaler_tuning.validation.recorded_run import RecordedError
 from knative.errors import KnativeError
-from loadgen.workload import WorkloadError
+from loadgen.workload.workload import WorkloadError
 
 BAD_INPUT = (
     *(WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, RecordedError),

@@ -11,7 +11,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """One line of the report.
 
     late_ratio: planned requests that were not answered well within the SLO, counted from the intended send, over all
@@ -57,7 +57,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class PodCounts:
+class TimedPodCounts:
     """Pods at one moment; time_s from the start of the run."""
 
     time_s: float
@@ -68,17 +68,17 @@ class PodCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PolicyRun:
     """A row and what it was made of.
 
     intended_s, done_s: shape (requests,), from the start of the run; done_s is nan where no good answer came.
     wishes: (time_s, pods) of each decision that changed the pods wanted.
     """
 
-    row: Row
+    row: PolicyRow
     intended_s: FloatArray
     done_s: FloatArray
-    pods: tuple[PodCounts, ...]
+    pods: tuple[TimedPodCounts, ...]
     wishes: tuple[tuple[float, int], ...] = ()
 
 
@@ -98,14 +98,14 @@ def summarise(
     slo_s: float,
     cost: Cost,
     notes: Sequence[str] = (),
-) -> Row:
+) -> PolicyRow:
     """The row of (policy, target) from the latencies and the cost; see Row for the definitions."""
     latency_s = done_s - intended_s
     good_s = latency_s[np.isfinite(latency_s)]
     in_time = int(np.count_nonzero(good_s <= slo_s))
     requests = len(intended_s)
     p50_s, p95_s, p99_s = np.percentile(good_s, [50, 95, 99]) if len(good_s) else (np.nan,) * 3
-    return Row(
+    return PolicyRow(
         policy=label[0],
         target=label[1],
         requests=requests,

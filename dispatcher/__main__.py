@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 from dispatcher.backends import Backends
 from dispatcher.buffer import BufferConfig, BurstBuffer
 from dispatcher.config import Config, ConfigError, parse_config
-from dispatcher.metrics import Metrics
+from dispatcher.metrics import DispatcherMetrics
 from dispatcher.ports import holder
 from dispatcher.relay import Relay
-from dispatcher.server import Face
+from dispatcher.server import DispatcherServer
 
 log = logging.getLogger("dispatcher")
 
@@ -27,7 +27,7 @@ async def run(config: Config) -> int:
     Raises OSError if the port is taken.
     """
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics = DispatcherMetrics(registry)
     buffer = BurstBuffer(
         BufferConfig(
             slo_s=config.slo_s,
@@ -43,16 +43,16 @@ async def run(config: Config) -> int:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         relay = Relay(buffer, session, metrics, config.ml_service_host, config.request_timeout_s)
-        face = Face(relay, buffer, config, metrics, registry)
+        server = DispatcherServer(relay, buffer, config, metrics, registry)
         # a client that hangs up must leave the queue
-        runner = web.AppRunner(face.app(), handler_cancellation=True, access_log=None, shutdown_timeout=5)
+        runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=5)
         await runner.setup()
         try:
             await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
             where = "the controller" if config.accept_backends else ", ".join(config.ml_service_url)
             log.info("listening on %s:%d, backends from %s, order %s", config.host, config.port, where, config.order)
             await _until_told_to_stop()
-            face.draining = True
+            server.draining = True
             return await _drain(relay, config.drain_timeout_s)
         finally:
             await runner.cleanup()

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Metrics:
+class DispatcherMetrics:
     """The registry is the caller's; labels are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

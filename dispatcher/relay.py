@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from dispatcher.buffer import Action, BurstBuffer, Capacity, Deliver, Forward, Outcome, Reason, Reject
-from dispatcher.metrics import Metrics
+from dispatcher.metrics import DispatcherMetrics
 from dispatcher.signals import TrafficLog
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ HOP_BY_HOP = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BackendAnswer:
     """A backend's answer, or the reason why there is none."""
 
     status: int
@@ -44,11 +44,11 @@ class _Ticket:
     body: bytes
     headers: Mapping[str, str]
     arrived_s: float
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[BackendAnswer]
     sent_s: float | None = None
     attempts: int = 0
     cause: str = ""
-    got: Answer | None = None
+    got: BackendAnswer | None = None
     client_deadline_s: float | None = field(default=None)
 
 
@@ -56,7 +56,12 @@ class Relay:
     """The one place where the buffer's actions meet sockets and the clock; now_s() starts at 0."""
 
     def __init__(
-        self, buffer: BurstBuffer, session: aiohttp.ClientSession, metrics: Metrics, host: str | None, timeout_s: float
+        self,
+        buffer: BurstBuffer,
+        session: aiohttp.ClientSession,
+        metrics: DispatcherMetrics,
+        host: str | None,
+        timeout_s: float,
     ) -> None:
         self._buffer, self._session, self._metrics = buffer, session, metrics
         self._host, self._timeout_s = host, timeout_s
@@ -78,7 +83,7 @@ class Relay:
         """Requests accepted and not yet answered."""
         return len(self._tickets)
 
-    async def handle(self, body: bytes, headers: Mapping[str, str], client_deadline_s: float | None) -> Answer:
+    async def handle(self, body: bytes, headers: Mapping[str, str], client_deadline_s: float | None) -> BackendAnswer:
         """Take one request through; a client that hangs up cancels this and with it its place in the queue."""
         now_s = self.now_s()
         request_id = next(self._ids)
@@ -150,7 +155,7 @@ class Relay:
                 self._metrics.retried.inc()
             self._perform(actions)
 
-    async def _post(self, backend: str, ticket: _Ticket) -> Answer:
+    async def _post(self, backend: str, ticket: _Ticket) -> BackendAnswer:
         headers = {name: value for name, value in ticket.headers.items() if name.lower() not in HOP_BY_HOP}
         if self._host:
             headers["Host"] = self._host
@@ -161,7 +166,7 @@ class Relay:
         ) as answer:
             body = await answer.read()
             kept = tuple((name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP)
-            return Answer(answer.status, kept, body)
+            return BackendAnswer(answer.status, kept, body)
 
     def _deliver(self, request_id: int) -> None:
         ticket = self._tickets[request_id]
@@ -181,7 +186,7 @@ class Relay:
         now_s = self.now_s()
         self._metrics.latency_s.observe(now_s - ticket.arrived_s)
         queue_s = (now_s if ticket.sent_s is None else ticket.sent_s) - ticket.arrived_s
-        answer = Answer(status, headers, body, reason, ticket.cause, ticket.attempts, queue_s)
+        answer = BackendAnswer(status, headers, body, reason, ticket.cause, ticket.attempts, queue_s)
         if not ticket.answer.done():
             ticket.answer.set_result(answer)
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from dispatcher.buffer import BurstBuffer, Reason
 from dispatcher.config import Config, ConfigError, parse_urls
-from dispatcher.metrics import Metrics
-from dispatcher.relay import Answer, Relay
+from dispatcher.metrics import DispatcherMetrics
+from dispatcher.relay import BackendAnswer, Relay
 
 REQUEST_ID = "X-Request-Id"
 DEADLINE = "X-Request-Deadline-Ms"
@@ -22,11 +22,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STATUS_OF = {Reason.FULL: 503, Reason.DEADLINE: 429, Reason.TIMEOUT: 504, Reason.EXHAUSTED: 502}
 
 
-class Face:
+class DispatcherServer:
     """The handlers around one relay."""
 
     def __init__(
-        self, relay: Relay, buffer: BurstBuffer, config: Config, metrics: Metrics, registry: CollectorRegistry
+        self, relay: Relay, buffer: BurstBuffer, config: Config, metrics: DispatcherMetrics, registry: CollectorRegistry
     ) -> None:
         self._relay, self._buffer, self._config = relay, buffer, config
         self._metrics, self._registry = metrics, registry
@@ -126,7 +126,7 @@ class Face:
         response.headers[REQUEST_ID] = request_id
         return response
 
-    def _refusal(self, answer: Answer) -> web.Response:
+    def _refusal(self, answer: BackendAnswer) -> web.Response:
         reason = answer.reason or Reason.EXHAUSTED
         text = {
             Reason.FULL: f"queue full: --queue-limit is {self._config.queue_limit}, {self._buffer.waiting} wait",
@@ -193,7 +193,7 @@ def _deadline_s(request: web.Request) -> float | None:
     return value_ms / 1000
 
 
-def _passed_on(answer: Answer) -> web.Response:
+def _passed_on(answer: BackendAnswer) -> web.Response:
     return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
 
 

@@ -10,11 +10,11 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from function.classifier import Classification, Classifier
 from function.config import HttpConfig
 from function.images import ImageError
-from function.metrics import Metrics
-from function.protocols import ROUTES, Received, RefusedError, Service, handler
+from function.metrics import PodMetrics
+from function.protocols import ROUTES, ProtocolContext, Received, RefusedError, handler
 
 
-def create_app(classifier: Classifier, metrics: Metrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
+def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
     """Build the app around a loaded model; opens no file and reads no environment."""
     app = Flask(__name__, static_folder=None)
     # Werkzeug cuts a body that comes in chunks there, without a word; one byte more shows that it was too long.
@@ -35,7 +35,7 @@ def create_app(classifier: Classifier, metrics: Metrics, registry: CollectorRegi
     return app
 
 
-def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Service:
+def _service(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> ProtocolContext:
     """What the protocols may ask for, bound to this pod's settings."""
 
     def classify(images: Sequence[bytes]) -> Sequence[Classification]:
@@ -66,7 +66,7 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
         outbound.deliver(http.sink_url, headers, body, http.link_timeout_s)
         return True
 
-    return Service(
+    return ProtocolContext(
         model=classifier.model,
         classify=classify,
         fetch=fetch,
@@ -77,7 +77,7 @@ def _service(classifier: Classifier, metrics: Metrics, http: HttpConfig) -> Serv
     )
 
 
-def _view(protocol: str, name: str, service: Service) -> Callable[[], Response]:
+def _view(protocol: str, name: str, service: ProtocolContext) -> Callable[[], Response]:
     def view() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = _body(service.max_body_bytes)
@@ -108,7 +108,7 @@ def _body(most_bytes: int) -> bytes:
     return body
 
 
-def _measure(app: Flask, metrics: Metrics, pod_name: str) -> None:
+def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
     """Count every answer, and sign it with the pod's name and the time that it took."""
 
     @app.before_request
@@ -140,7 +140,7 @@ def _server_timing() -> str:
     return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages_s.items())
 
 
-def _refuse(app: Flask, service: Service) -> None:
+def _refuse(app: Flask, service: ProtocolContext) -> None:
     """Every error is JSON with one sentence: that is the shape of the seed, of V1 and of V2."""
 
     @app.errorhandler(RefusedError)

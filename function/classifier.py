@@ -14,7 +14,7 @@ from function.cpu import this_quota, threads_for
 from function.engines import Engine, Logits, import_engine_module, load_engine
 from function.images import Tensor, photograph
 from function.manifest import LABELS, Manifest, ModelError
-from function.plan import Plan, make_plan
+from function.plan import ModelPlan, plan_model
 from function.variants import FLOAT32, Variant
 
 __all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
@@ -118,14 +118,14 @@ def load_classifier(
 
     Raises ModelError if a file is missing or its hash is not the manifest's, or no engine can be used.
     """
-    plan = make_plan(model_dir, engine, precision)
+    plan = plan_model(model_dir, engine, precision)
     plan.verify()
     loaded = load_planned(plan, threads)
     check_probe(loaded.infer(probe()), plan.choice.variant, plan.manifest)
     return classifier_of(plan, loaded, max_pixels, pad_service_s)
 
 
-def load_planned(plan: Plan, threads: int) -> Engine:
+def load_planned(plan: ModelPlan, threads: int) -> Engine:
     """The engine with the files of the plan; ENGINE_THREADS 0 is what the pod's CPU quota allows."""
     variant = plan.choice.variant
     return load_engine(
@@ -133,12 +133,12 @@ def load_planned(plan: Plan, threads: int) -> Engine:
     )
 
 
-def import_engine(plan: Plan) -> None:
+def import_engine(plan: ModelPlan) -> None:
     """Only the module; load_planned() finds it imported."""
     import_engine_module(plan.choice.variant.engine)
 
 
-def classifier_of(plan: Plan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
+def classifier_of(plan: ModelPlan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
     """What serves. Raises ModelError if there is not a label for each class."""
     try:
         labels = json.loads((plan.model_dir / LABELS).read_text())

@@ -1,4 +1,4 @@
-"""What function.export says of the files it wrote; nothing is loaded whose hash is not in it."""
+"""What function.tools.export says of the files it wrote; nothing is loaded whose hash is not in it."""
 
 import hashlib
 import json
@@ -94,12 +94,12 @@ def read_manifest(model_dir: Path) -> Manifest:
         return _manifest(document)
     except FileNotFoundError as error:
         raise ModelError(
-            f"no model in {model_dir} (no {MANIFEST}); write one with: python -m function.export --out {model_dir}"
+            f"no model in {model_dir} (no {MANIFEST}); write one: python -m function.tools.export --out {model_dir}"
         ) from error
     except OSError as error:
         raise ModelError(f"no model can be read from {model_dir}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{model_dir}/{MANIFEST} is not what function.export writes: {error!r}") from error
+        raise ModelError(f"{model_dir}/{MANIFEST} is not what function.tools.export writes: {error!r}") from error
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:

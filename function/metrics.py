@@ -9,7 +9,7 @@ BUCKETS_BYTES = tuple(4.0**power * 1024 for power in range(8))  # 1 KiB to 16 Mi
 BUCKETS_PIXELS = tuple(4.0**power * 10_000 for power in range(8))  # 100 x 100 to 12,800 x 12,800
 
 
-class Metrics:
+class PodMetrics:
     """The registry is the caller's."""
 
     def __init__(self, registry: CollectorRegistry, model: ModelInfo) -> None:

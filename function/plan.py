@@ -10,7 +10,7 @@ from function.variants import ORT_FLOAT32, PREPARED, Choice, choose, may_load_pr
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ModelPlan:
     """The variant of the choice, from the files that were prepared for this very CPU where there are such."""
 
     model_dir: Path
@@ -28,7 +28,7 @@ class Plan:
             verify(self.model_dir / file, self.manifest)
 
 
-def make_plan(model_dir: Path, engine: str, precision: str) -> Plan:
+def plan_model(model_dir: Path, engine: str, precision: str) -> ModelPlan:
     """Raises ModelError if there is no model, or no engine that can be used."""
     manifest, features = read_manifest(model_dir), this_cpu()
     choice = choose(engine, precision, this_host(model_dir, features), manifest)
@@ -37,4 +37,4 @@ def make_plan(model_dir: Path, engine: str, precision: str) -> Plan:
         and may_load_prepared(manifest, features, version(choice.variant.engine))
         and all((model_dir / file).is_file() for file in PREPARED)
     )
-    return Plan(model_dir, manifest, choice, prepared)
+    return ModelPlan(model_dir, manifest, choice, prepared)

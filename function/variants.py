@@ -12,7 +12,7 @@ AUTO = "auto"
 FLOAT32 = "float32"
 PREPARED = ("resnet18.prepared.onnx", "resnet18.prepared.onnx.data")
 INT8 = "resnet18.int8.onnx"
-MAKE_INT8 = "python -m function.export --int8 --calibrate DIR"
+MAKE_INT8 = "python -m function.tools.export --int8 --calibrate DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _fails(variant: Variant, agreement: Agreement | None) -> str:
     if variant.precision == FLOAT32:
         return ""
     why = str(agreement) if agreement else "its agreement with torch was never measured"
-    return f"{why}; measure it with: python -m function.matrix --photographs DIR --record"
+    return f"{why}; measure it with: python -m function.tools.matrix --photographs DIR --record"
 
 
 def this_host(model_dir: Path, features: frozenset[str]) -> Host:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from function.config import Config, ConfigError, HttpConfig
 from function.manifest import ModelError
 from function.memory import return_large_blocks
-from function.plan import Plan, make_plan
+from function.plan import ModelPlan, plan_model
 from function.startup import Background, ColdStart, cold_start, load_native
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def build(start: ColdStart) -> Flask:
     """Bring the engine up beside the imports, and build the app around it."""
     return_large_blocks()
     config, http = Config.from_env(os.environ), HttpConfig.from_env(os.environ)
-    plan = make_plan(config.model_dir, config.engine, config.precision)
+    plan = plan_model(config.model_dir, config.engine, config.precision)
     background = Background()
     try:
         classifier = load(start, background, config, plan)
@@ -46,7 +46,7 @@ def build(start: ColdStart) -> Flask:
     return app
 
 
-def load(start: ColdStart, background: Background, config: Config, plan: Plan) -> ImageClassifier:
+def load(start: ColdStart, background: Background, config: Config, plan: ModelPlan) -> ImageClassifier:
     """The classifier, warm; every module that the first answer needs is imported when it returns."""
 
     def verify() -> None:
@@ -81,10 +81,10 @@ def serve(start: ColdStart, classifier: ImageClassifier, http: HttpConfig) -> Fl
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
     from function.app import create_app  # noqa: PLC0415
-    from function.metrics import Metrics  # noqa: PLC0415
+    from function.metrics import PodMetrics  # noqa: PLC0415
 
     registry = CollectorRegistry()
-    metrics = Metrics(registry, classifier.model)
+    metrics = PodMetrics(registry, classifier.model)
     app = create_app(classifier, metrics, registry, http)
     start.ready()
     for phase, seconds in start.phases_s.items():
@@ -97,7 +97,7 @@ def _described(weights: str, version: str, config: Config) -> str:
     return f"{version} ({weights}{pad})"
 
 
-def _engine(plan: Plan) -> str:
+def _engine(plan: ModelPlan) -> str:
     told = [str(plan.choice.variant)]
     if plan.prepared:
         told.append("prepared for this CPU")

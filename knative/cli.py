@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ManifestError, NoTrafficError
-from knative.manifests import as_yaml, check_name, inference_service_manifest, service_manifest
+from knative.rendering import as_yaml, check_name, inference_service_manifest, service_manifest
 
 Connect = Callable[[str], KnativeClient]
 

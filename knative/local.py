@@ -19,7 +19,7 @@ from knative.errors import LocalPodsError
 from knative.objects import Phase
 from knative.probe import ReadinessProbe
 from knative.process import PodProcess, check_platform
-from knative.procfs import Usage, tree_usage
+from knative.procfs import ProcessUsage, tree_usage
 
 USAGE_EVERY_S = 1.0
 KILL_WAIT_S = 5.0
@@ -87,7 +87,7 @@ class _Pod:
         self.started_s = now_s
         self.ready_s: float | None = None
         self.term_s = self.kill_s = float("inf")
-        self.usage: Usage | None = None
+        self.usage: ProcessUsage | None = None
         self.usage_due_s = now_s
 
     def view(self) -> LocalPod:

@@ -10,7 +10,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ProcessUsage:
     """What a process tree used.
 
     cpu_seconds: of all its living processes and of the children they have waited for.
@@ -21,7 +21,7 @@ class Usage:
     resident_bytes: int
 
 
-def tree_usage(pid: int) -> Usage | None:
+def tree_usage(pid: int) -> ProcessUsage | None:
     """Usage of a process and its descendants; None when it is gone. Some 20 us a process."""
     own = _usage(pid)
     if own is None:
@@ -32,7 +32,7 @@ def tree_usage(pid: int) -> Usage | None:
         if usage is not None:
             cpu_seconds += usage.cpu_seconds
             resident_bytes += usage.resident_bytes
-    return Usage(cpu_seconds, resident_bytes)
+    return ProcessUsage(cpu_seconds, resident_bytes)
 
 
 def _usage(pid: int) -> tuple[float, int] | None:

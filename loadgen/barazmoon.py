@@ -19,18 +19,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from loadgen.arrivals import arrival_times
+from loadgen.analysis.summary import Summary, summarise
 from loadgen.errors import InputError
-from loadgen.protocols import Body
-from loadgen.replay import Plan, Replay, Target, run_replay
-from loadgen.results import Failure, Record
-from loadgen.summary import Summary, summarise
+from loadgen.records import Failure, Record
+from loadgen.sending.protocols import Body
+from loadgen.sending.replay import Replay, SendPlan, Target, run_replay
+from loadgen.workload.arrivals import arrival_times
 
 
 class BarAzmoon:
     """Sends `workload[i]` requests in second i and hands each answer to process_response.
 
-    timeout: seconds an answer may take, 30 unless said. mode, seed: of the arrivals within a second (loadgen.arrivals).
+    timeout: seconds an answer may take, 30 by default.
+    mode, seed: of the arrivals within a second (loadgen.workload.arrivals).
     slo_s, max_lag_ms: of the summary. Other arguments are kept in `kwargs`, as there.
     After start(), `replay` has a record of each request and `summary` the figures.
 
@@ -84,7 +85,7 @@ class BarAzmoon:
         target = Target(self.endpoint, timeout_s=timeout_s, method=self.http_method.upper())
         mode, seed = self.kwargs.get("mode", "count"), int(self.kwargs.get("seed", 0))
         times_s = arrival_times(self._counts, mode, seed)
-        self.replay = run_replay(target, Plan(times_s, _Asked(self), read=self._read))
+        self.replay = run_replay(target, SendPlan(times_s, _Asked(self), read=self._read))
         slo_s, max_lag_ms = self.kwargs.get("slo_s", 0.5), self.kwargs.get("max_lag_ms", 5.0)
         self.summary = summarise(self.replay.records, slo_s, max_lag_ms)
         return self.summary.sent, self.summary.good

@@ -4,7 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from loadgen.commands import diff, find_max, replay, report, stress
+from loadgen.commands import cmd_diff as diff
+from loadgen.commands import cmd_find_max as find_max
+from loadgen.commands import cmd_replay as replay
+from loadgen.commands import cmd_report as report
+from loadgen.commands import cmd_stress as stress
 from loadgen.errors import BAD_INPUT, UNREACHABLE, InputError, UnreachableError
 
 # Each adds its flags to a parser and sets `run`, which takes the parsed flags and returns the exit code.

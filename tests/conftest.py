@@ -1,14 +1,13 @@
-"""Fixtures that every room shares."""
+"""Fixtures that every component shares."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.models"]
+from tests.paths import ROOT, SHARED
 
-ROOT = Path(__file__).resolve().parent.parent
+pytest_plugins = ["tests.models"]
 
 
 def pytest_configure() -> None:
@@ -19,10 +18,9 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of photographs, traces and conformance vectors that is not part of the project."""
-    folder = Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"needs the folder of shared test data (SHARED_DIR, {folder} does not exist)")
-    return folder
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the folder of shared test data (SHARED_DIR, {SHARED} does not exist)")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as function.export writes it."""
+    """A folder as function.tools.export writes it."""
     folder = tmp_path_factory.mktemp("model")
-    command = [sys.executable, "-m", "function.export", "--weights", "random", "--out", str(folder)]
+    command = [sys.executable, "-m", "function.tools.export", "--weights", "random", "--out", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
 
 
 def pins(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", path.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("room", ["function", "dispatcher"])
-def test_the_root_requirements_include_those_of_each_image(room: str) -> None:
-    everything, own = pins(ROOT / "requirements.txt"), pins(ROOT / room / "requirements.txt")
+@pytest.mark.parametrize("component", ["function", "dispatcher"])
+def test_the_root_requirements_include_those_of_each_image(component: str) -> None:
+    everything, own = pins(ROOT / "requirements.txt"), pins(ROOT / component / "requirements.txt")
     assert own
     assert own.items() <= everything.items()
 
@@ -37,7 +37,7 @@ def test_every_pin_has_a_hash() -> None:
 
 def test_the_procfile_has_a_line_for_each_process() -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    assert set(lines) == {"web", "dispatcher", "tuner"}
+    assert set(lines) == {"web", "dispatcher", "controller"}
     assert shlex.split(lines["web"])[0] == "gunicorn"
 
 
@@ -45,8 +45,8 @@ def test_the_procfile_has_a_line_for_each_process() -> None:
 def test_importing_any_module_starts_nothing() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for room in ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")
-        for path in sorted((ROOT / room).rglob("*.py"))
+        for component in ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")
+        for path in sorted((ROOT / component).rglob("*.py"))
         if path.parent.name != "engines"
         and path.name not in ("__main__.py", "wsgi.py", "gunicorn.conf.py", "export.py")
     ]

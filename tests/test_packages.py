@@ -1,4 +1,4 @@
-"""What each room imports is what its requirements pin; func.yaml deploys what the Knative Service does."""
+"""What each component imports is what its requirements pin; func.yaml deploys what the Knative Service does."""
 
 import ast
 import sys
@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from knative.manifests import service_manifest
-from tests.rooms import ROOT, pinned
+from knative.rendering import service_manifest
+from tests.component_env import pinned
+from tests.paths import ROOT
 
 REQUIREMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*/requirements*.txt"))
-ROOMS = {"function", "dispatcher", "knative", "autoscaler_tuning", "loadgen"}
+COMPONENTS = {"function", "dispatcher", "knative", "autoscaler_tuning", "loadgen"}
 FUNC = ROOT / "function/func.yaml"
 INSTALLED = packages_distributions()
 
@@ -26,23 +27,25 @@ def third_party(file: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module or "")
-    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - ROOMS
+    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - COMPONENTS
     # python-multipart, which FastAPI wants, has a module of multipart's name that hands over to it
     found = {top if top in INSTALLED[top] else INSTALLED[top][0] for top in tops}
     return {name.lower().replace("_", "-") for name in found}
 
 
 @pytest.mark.parametrize(
-    ("rooms", "requirements"),
+    ("components", "requirements"),
     [
         (["function"], "function/requirements-export.txt"),
         (["dispatcher"], "dispatcher/requirements.txt"),
         (["autoscaler_tuning", "knative"], "autoscaler_tuning/requirements.txt"),
     ],
-    ids=["the pod and its export", "the dispatcher", "the tuner"],
+    ids=["the pod and its export", "the dispatcher", "the controller"],
 )
-def test_every_import_is_pinned(rooms: list[str], requirements: str) -> None:
-    imported = set().union(*(third_party(file) for room in rooms for file in (ROOT / room).rglob("*.py")))
+def test_every_import_is_pinned(components: list[str], requirements: str) -> None:
+    imported = set().union(
+        *(third_party(file) for component in components for file in (ROOT / component).rglob("*.py"))
+    )
     assert len(imported) > 2
     assert imported - set(pinned(ROOT / requirements)) == set()
 

@@ -1,4 +1,4 @@
-"""Each line of a Procfile starts its process on $PORT, with nothing installed but that room's own requirements."""
+"""Each line of a Procfile starts its process on $PORT, with nothing installed but that component's own requirements."""
 
 import json
 import os
@@ -17,16 +17,17 @@ import requests
 import yaml
 
 from knative.objects import ScaleBounds, revision_patch
+from tests.component_env import component_environment
 from tests.knative.fake_api import pod_json, ready, revision_json, service_json
+from tests.paths import ROOT
 from tests.ports import free_port, wait_for
-from tests.rooms import ROOT, room_environment
 
 REQUIREMENTS = {
     "web": ROOT / "function/requirements.txt",
     "dispatcher": ROOT / "dispatcher/requirements.txt",
-    "tuner": ROOT / "autoscaler_tuning/requirements.txt",
+    "controller": ROOT / "autoscaler_tuning/requirements.txt",
 }
-ROOM_FILES = shutil.ignore_patterns("__pycache__", "model")
+COMPONENT_FILES = shutil.ignore_patterns("__pycache__", "model")
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -45,7 +46,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], di
 
     def environment(process: str) -> dict[str, str]:
         if process not in made:
-            made[process] = room_environment(REQUIREMENTS[process], tmp_path_factory.mktemp(process) / "venv")
+            made[process] = component_environment(REQUIREMENTS[process], tmp_path_factory.mktemp(process) / "venv")
         return made[process]
 
     return environment
@@ -81,7 +82,7 @@ def predicts(url: str, photograph: Path) -> bool:
     return answer.status_code == 200 and bool(answer.json()["label"])
 
 
-def test_an_environment_of_a_room_has_its_packages_and_no_others(
+def test_an_environment_of_a_component_has_its_packages_and_no_others(
     environments: Callable[[str], dict[str, str]],
 ) -> None:
     code = "import importlib.util as u; print([name for name in ('flask', 'aiohttp', 'scipy', 'torch', 'pytest') if u.find_spec(name)])"
@@ -92,7 +93,7 @@ def test_an_environment_of_a_room_has_its_packages_and_no_others(
     assert found == {
         "web": "['flask']",
         "dispatcher": "['aiohttp']",
-        "tuner": "['aiohttp', 'scipy']",
+        "controller": "['aiohttp', 'scipy']",
     }
 
 
@@ -104,7 +105,7 @@ def test_web_serves_from_a_copy_of_its_folder_alone(
     start: Start, model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
     """As a buildpack has it: the folder `function` is all there is, under another name, and the model inside it."""
-    shutil.copytree(ROOT / "function", tmp_path / "workspace", ignore=ROOM_FILES)
+    shutil.copytree(ROOT / "function", tmp_path / "workspace", ignore=COMPONENT_FILES)
     shutil.copytree(model_dir, tmp_path / "workspace/model")
     assert predicts(start("web", tmp_path / "workspace"), samples_dir / "cat.jpg")
 
@@ -115,7 +116,7 @@ def test_dispatcher_passes_photographs_on(start: Start, model_dir: Path, samples
 
 
 class Cluster(BaseHTTPRequestHandler):
-    """The objects that the tuner reads and the one that it patches, over HTTP."""
+    """The objects that the controller reads and the one that it patches, over HTTP."""
 
     patches: ClassVar[list[Any]] = []
     OBJECTS: ClassVar[Mapping[str, Any]] = {
@@ -156,9 +157,9 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
     server.shutdown()
 
 
-def test_tuner_reads_the_cluster_and_writes_its_bounds(kubeconfig: Path, start: Start) -> None:
+def test_controller_reads_the_cluster_and_writes_its_bounds(kubeconfig: Path, start: Start) -> None:
     dispatcher = start("dispatcher", ROOT)
-    url = start("tuner", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=dispatcher)
+    url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=dispatcher)
     deadline_s = time.monotonic() + 60
     while not Cluster.patches:
         assert time.monotonic() < deadline_s, "it wrote no bounds"

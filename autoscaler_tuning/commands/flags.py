@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autoscaler_tuning.compare import BoundName
-from autoscaler_tuning.policies import UnknownPolicyError, policy_named, split_names
+from autoscaler_tuning.experiments.compare import BoundName
+from autoscaler_tuning.policies.registry import UnknownPolicyError, policy_named, split_names
 
 PROGRAM = "autoscaler_tuning"
 
@@ -126,5 +126,5 @@ def policies(text: str) -> tuple[str, ...]:
 def add_local(flags: Flags) -> None:
     """What pods of this machine are made from."""
     flags.add("--pad-service-s", number, 0.0, "hold each request at least this long in the pod, for experiments")
-    flags.add("--model-dir", Path, Path("model"), "what function.export wrote")
+    flags.add("--model-dir", Path, Path("model"), "what function.tools.export wrote")
     flags.add("--log-dir", Path, Path(".run"), "logs of the processes")

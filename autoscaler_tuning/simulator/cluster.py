@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler_tuning.results import Cost, FloatArray, PodCounts
+from autoscaler_tuning.results import Cost, FloatArray, TimedPodCounts
 from autoscaler_tuning.simulator.servers import Servers, Serving
 from autoscaler_tuning.simulator.world import SimConfig, cold_starts, service_times
 from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
@@ -15,7 +15,7 @@ SECONDS_KEPT = 120
 
 
 @dataclass(slots=True)
-class Pod:
+class SimulatedPod:
     """One pod's life; ready_s is known from the start, removed_s when it is told to stop, gone_s when it does.
 
     Requests reach it a little after it is ready.
@@ -37,14 +37,14 @@ class Cluster:
         self._servers = Servers(arrivals_s, self.service_s, config, rng.spawn(1)[0])
         self._cold_starts_s = cold_starts(config, rng)
         self._node_free_s = [0.0] * config.nodes
-        self.pods: list[Pod] = []
+        self.pods: list[SimulatedPod] = []
         self._alive: list[int] = []
         self._terminating: list[int] = []
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._second_began = (0, 0.0)
         self._waiting: list[tuple[float, int]] = []
         for _ in range(config.initial_pods):
-            self._add(Pod(f"pod-{len(self.pods)}", 0.0, 0.0))
+            self._add(SimulatedPod(f"pod-{len(self.pods)}", 0.0, 0.0))
 
     @property
     def wanted_pods(self) -> int:
@@ -74,7 +74,7 @@ class Cluster:
         """Start pods, or stop the newest: starting ones first, then ready ones after what they serve."""
         pods = min(pods, self._config.max_pods)
         while len(self._alive) < pods:
-            self._add(Pod(f"pod-{len(self.pods)}", now_s, self._ready_s(now_s)))
+            self._add(SimulatedPod(f"pod-{len(self.pods)}", now_s, self._ready_s(now_s)))
         if len(self._alive) > pods:
             self._alive.sort(key=lambda pod: (self.pods[pod].ready_s > now_s, self.pods[pod].started_s, pod))
             self._remove(self._alive[pods:], now_s)
@@ -130,12 +130,12 @@ class Cluster:
             cold_starts=sum(from_s <= pod.started_s < end_s for pod in self.pods[self._config.initial_pods :]),
         )
 
-    def counts(self, end_s: float) -> tuple[PodCounts, ...]:
+    def counts(self, end_s: float) -> tuple[TimedPodCounts, ...]:
         """Pods and queue at each second and at the end, for the plots."""
         times_s = np.array([time_s for time_s, _ in self._waiting] + [end_s])
         waiting = [waiting for _, waiting in self._waiting] + [self._servers.waiting(end_s)]
         columns = zip(times_s, *self.pods_at(times_s), waiting, strict=True)
-        return tuple(PodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
+        return tuple(TimedPodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
 
     def check(self, end_s: float) -> None:
         """Conservation and Little's law, as sums, up to end_s; raises RuntimeError where they are broken.
@@ -176,7 +176,7 @@ class Cluster:
         self._node_free_s[node] = max(now_s, self._node_free_s[node]) + self._config.start_serial_s
         return self._node_free_s[node] + next(self._cold_starts_s)
 
-    def _add(self, pod: Pod) -> None:
+    def _add(self, pod: SimulatedPod) -> None:
         number = len(self.pods)
         self.pods.append(pod)
         self._alive.append(number)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autoscaler_tuning.results import FloatArray
-from autoscaler_tuning.simulator.direct import PodQueues
+from autoscaler_tuning.simulator.pod_queues import PodQueues
 from autoscaler_tuning.simulator.world import SimConfig
 
 # One release in this many goes to the oldest expired request while others can still be in time.

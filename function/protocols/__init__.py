@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ProtocolContext:
     """What a protocol may ask for.
 
     classify: images to labels, in their order.
@@ -64,7 +64,7 @@ class Service:
     max_images: int
 
 
-Handler = Callable[[Received, Service], Answer]
+Handler = Callable[[Received, ProtocolContext], Answer]
 
 # (method, path, module, handler); {model} and {version} are those of the model that is served
 ROUTES: Final = (

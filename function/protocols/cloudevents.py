@@ -22,8 +22,17 @@ from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.v1.event import CloudEvent
 
 from function.classifier import Classification
-from function.protocols import Answer, Received, RefusedError, Service, flat, json_object, refuse_many_values, seen
-from function.protocols.seed import labels
+from function.protocols import (
+    Answer,
+    ProtocolContext,
+    Received,
+    RefusedError,
+    flat,
+    json_object,
+    refuse_many_values,
+    seen,
+)
+from function.protocols.native import labels
 
 CLASSIFIED: Final = "ml.elastic.image.classified"
 STRUCTURED: Final = "application/cloudevents+json"
@@ -32,7 +41,7 @@ OCTETS: Final = "application/octet-stream"
 CONTAINER: Final = re.compile(rb"\s*[\[{]")
 
 
-def receive(request: Received, service: Service) -> Answer:
+def receive(request: Received, service: ProtocolContext) -> Answer:
     """200 and an event, 202 where there is none to give or it went to the sink. Raises RefusedError."""
     media_type = _media_type(request.headers.get("content-type"))
     event = parsed(request, media_type)
@@ -86,7 +95,7 @@ def _media_type(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()
 
 
-def image_of(event: BaseCloudEvent, service: Service) -> bytes | None:
+def image_of(event: BaseCloudEvent, service: ProtocolContext) -> bytes | None:
     """The event's image, or the one behind its link; None if the event is not about an image. Raises RefusedError."""
     if event.get_type() == CLASSIFIED:
         return None
@@ -109,7 +118,7 @@ def image_of(event: BaseCloudEvent, service: Service) -> bytes | None:
     )  # the SDK makes a str of bytes that can be one
 
 
-def reply_to(event: BaseCloudEvent, result: Classification, service: Service) -> CloudEvent:
+def reply_to(event: BaseCloudEvent, result: Classification, service: ProtocolContext) -> CloudEvent:
     """The same event twice gets the same id twice, so that receivers can tell."""
     attributes: dict[str, Any] = {
         "specversion": "1.0",

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from function.protocols import Answer, Received, Service, as_json
+from function.protocols import Answer, ProtocolContext, Received, as_json
 
 FILE: Final = Path(__file__).with_name("openapi.json")
 
 
-def document(_: Received, service: Service) -> Answer:
+def document(_: Received, service: ProtocolContext) -> Answer:
     return as_json(described(service))
 
 
-def described(service: Service) -> dict[str, Any]:
+def described(service: ProtocolContext) -> dict[str, Any]:
     """The document for the model and the limits of this pod."""
     text = FILE.read_text()
     for name, value in (("model", service.model.name), ("version", service.model.version)):

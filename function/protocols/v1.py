@@ -5,22 +5,22 @@ Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v
 
 from typing import Any, Final
 
-from function.protocols import Answer, Received, RefusedError, Service, as_json, from_base64, json_object, seen
-from function.protocols.seed import labels
+from function.protocols import Answer, ProtocolContext, Received, RefusedError, as_json, from_base64, json_object, seen
+from function.protocols.native import labels
 
 # what TensorFlow Serving, TorchServe and KServe's own samples call it
 NAMES: Final = ("b64", "image", "image_bytes", "data")
 
 
-def models(_: Received, service: Service) -> Answer:
+def models(_: Received, service: ProtocolContext) -> Answer:
     return as_json({"models": [service.model.name]})
 
 
-def ready(_: Received, service: Service) -> Answer:
+def ready(_: Received, service: ProtocolContext) -> Answer:
     return as_json({"name": service.model.name, "ready": True})
 
 
-def predict(request: Received, service: Service) -> Answer:
+def predict(request: Received, service: ProtocolContext) -> Answer:
     images = instances(json_object(request.body))
     return as_json({"predictions": [labels(result) for result in service.classify(images)]})
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from function.classifier import TOP, Classification, ModelInfo
-from function.protocols import Answer, Received, RefusedError, Service, as_json, from_base64, json_object, seen
+from function.protocols import Answer, ProtocolContext, Received, RefusedError, as_json, from_base64, json_object, seen
 
 SERVER: Final = {"name": "elastic-ml-inference", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
 INPUT: Final = {"name": "image", "datatype": "BYTES", "shape": [-1]}
@@ -30,30 +30,30 @@ class Inference:
     outputs: dict[str, bool]
 
 
-def server(_: Received, __: Service) -> Answer:
+def server(_: Received, __: ProtocolContext) -> Answer:
     return as_json(SERVER)
 
 
-def live(_: Received, __: Service) -> Answer:
+def live(_: Received, __: ProtocolContext) -> Answer:
     return as_json({"live": True})
 
 
-def ready(_: Received, __: Service) -> Answer:
+def ready(_: Received, __: ProtocolContext) -> Answer:
     return as_json({"ready": True})
 
 
-def model_ready(_: Received, service: Service) -> Answer:
+def model_ready(_: Received, service: ProtocolContext) -> Answer:
     return as_json({"name": service.model.name, "ready": True})
 
 
-def metadata(_: Received, service: Service) -> Answer:
+def metadata(_: Received, service: ProtocolContext) -> Answer:
     model = service.model
     outputs = [{"name": name, "datatype": datatype, "shape": [-1, TOP]} for name, datatype in OUTPUTS.items()]
     document = {"name": model.name, "versions": [model.version], "platform": model.engine}
     return as_json({**document, "inputs": [INPUT], "outputs": outputs})
 
 
-def infer(request: Received, service: Service) -> Answer:
+def infer(request: Received, service: ProtocolContext) -> Answer:
     inference = parsed(request.body, request.headers.get(HEADER.lower()))
     return rendered(inference, service.classify(inference.images), service.model)
 

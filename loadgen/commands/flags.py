@@ -9,11 +9,11 @@ from math import ceil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadgen.arrivals import MODES, RECORDED
 from loadgen.errors import InputError
-from loadgen.images import load_images
-from loadgen.protocols import PROTOCOLS, Body
-from loadgen.transport import Target
+from loadgen.sending.image_files import load_images
+from loadgen.sending.protocols import PROTOCOLS, Body
+from loadgen.sending.transport import Target
+from loadgen.workload.arrivals import MODES, RECORDED
 
 # What one process sends on one core with room to spare; see tests/benchmarks.
 RPS_A_PROCESS = 2500

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.columns import columns
+from loadgen.analysis.columns import columns
+from loadgen.analysis.findings import Finding
+from loadgen.analysis.gates import Gate, GateError, Verdict, check, parse_gate
+from loadgen.analysis.runs import Run
+from loadgen.analysis.summary import Summary, summarise
 from loadgen.errors import INVALID, OK, SLO_MISSED, InputError, exit_code
-from loadgen.findings import Finding
-from loadgen.gates import Gate, GateError, Verdict, check, parse_gate
-from loadgen.report import document, text
 from loadgen.reports import k6, vegeta
-from loadgen.reports.table import as_csv
-from loadgen.runs import Run
-from loadgen.summary import Summary, summarise
+from loadgen.reports.csv_rows import as_csv
+from loadgen.reports.text import document, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _json(judged: Judged) -> str:
 
 
 def _html(judged: Judged) -> str:
-    from loadgen.reports.page import Line, page  # noqa: PLC0415  matplotlib takes half a second, and few runs want a page
+    from loadgen.reports.run_page import Line, page  # noqa: PLC0415  matplotlib takes half a second, and few runs want a page
 
     lines = [Line(one.held, one.line) for one in judged.verdicts]
     lines += [Line(one.held, one.words) for one in judged.findings]

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.columns import Columns, Floats, columns, quantile
-from loadgen.gates import Verdict
-from loadgen.results import Record
-from loadgen.runs import Run
+from loadgen.analysis.columns import Columns, Floats, columns, quantile
+from loadgen.analysis.gates import Verdict
+from loadgen.analysis.runs import Run
+from loadgen.records import Record
 
 TREND_STATS = ("avg", "min", "med", "max", "p(90)", "p(95)", "p(99)")
 # The metric under which a gate's verdict stands; what is not here is a latency from the intended send.

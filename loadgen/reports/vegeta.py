@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from loadgen.columns import Floats, quantile
-from loadgen.results import Record
-from loadgen.runs import Run
+from loadgen.analysis.columns import Floats, quantile
+from loadgen.analysis.runs import Run
+from loadgen.records import Record
 
 NS = 1_000_000_000
 # Lower bounds of the report's buckets, seconds.

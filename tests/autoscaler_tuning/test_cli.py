@@ -9,9 +9,9 @@ import pytest
 
 from autoscaler_tuning.cli import main
 from autoscaler_tuning.commands.flags import span
-from autoscaler_tuning.compare import simulated_run
-from autoscaler_tuning.live import read_run
-from autoscaler_tuning.policies import policy_named
+from autoscaler_tuning.experiments.compare import simulated_run
+from autoscaler_tuning.live.live_run import read_run
+from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.simulator.world import SimConfig
 
 

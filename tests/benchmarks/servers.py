@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.paths import ROOT
 from tests.ports import free_port
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BOUNDARY = "a-photograph-follows"
 
 

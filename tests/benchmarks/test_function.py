@@ -20,12 +20,12 @@ from PIL import Image
 
 from function.classifier import Classifier, load_classifier
 from function.images import preprocess
-from function.matrix import Trial, alone_s
+from function.tools.matrix import Trial, alone_s
 from function.variants import ORT_FLOAT32, ORT_INT8, Variant
 from tests.benchmarks.conftest import Say
 from tests.benchmarks.servers import OURS, USUAL, Server, ours, running, usual
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 STARTS, ROUNDS, IMAGES = 7, 9, 40
 CLIENTS = (1, 4)
 
@@ -37,7 +37,16 @@ def model(model_dir: Path, samples_dir: Path, tmp_path_factory: pytest.TempPathF
     """With int8, calibrated on the samples: enough for speed, not for agreement."""
     folder = tmp_path_factory.mktemp("bench") / "model"
     shutil.copytree(model_dir, folder)
-    command = [sys.executable, "-m", "function.export", "--int8", "--calibrate", str(samples_dir), "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "function.tools.export",
+        "--int8",
+        "--calibrate",
+        str(samples_dir),
+        "--out",
+        str(folder),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.paths import ROOT
 from tests.ports import free_port, wait_for_port
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = int(os.environ.get("BENCH_SECONDS", "60"))
 PREFIX = shlex.split(os.environ.get("BENCH_PREFIX", ""))
 HOW_TO_GET = {
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FigureDiff:
     """lag: seen by the server; own_lag_p99_ms: what the tool says itself; nan: it cannot say."""
 
     tool: str
@@ -55,11 +55,11 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def rows() -> Iterator[Callable[[str, Row], None]]:
+def rows() -> Iterator[Callable[[str, FigureDiff], None]]:
     """Keeps rows; prints the tables and writes bench-loadgen.json at the end."""
-    tables: dict[str, list[Row]] = {}
+    tables: dict[str, list[FigureDiff]] = {}
 
-    def keep(title: str, row: Row) -> None:
+    def keep(title: str, row: FigureDiff) -> None:
         tables.setdefault(title, []).append(row)
 
     yield keep
@@ -163,7 +163,7 @@ class Case:
     stall: tuple[float, float] = (0, 0)
 
 
-def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Case) -> Row:
+def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Case) -> FigureDiff:
     """One run of one tool against a server of its own."""
     if tool in HOW_TO_GET and not shutil.which(tool):
         pytest.skip(f"needs {tool}: {HOW_TO_GET[tool]}")
@@ -177,13 +177,13 @@ def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Cas
         asked_rps, lag = NAN, np.array([NAN, NAN])
     got_rps = (arrived_s.size - 1) / float(arrived_s[-1] - arrived_s[0])
     own = figures.get("own", NAN)
-    return Row(tool, asked_rps, got_rps, float(lag[0]), float(lag[1]), own, figures["p50"], figures["p99"])
+    return FigureDiff(tool, asked_rps, got_rps, float(lag[0]), float(lag[1]), own, figures["p50"], figures["p99"])
 
 
 @pytest.mark.parametrize(("rate", "size_bytes"), [(2000, 1000), (440, 100_000)], ids=["1 kB", "100 kB"])
 @pytest.mark.parametrize("tool", TOOLS)
 def test_how_late_requests_arrive(
-    rows: Callable[[str, Row], None], tmp_path: Path, tool: str, rate: int, size_bytes: int
+    rows: Callable[[str, FigureDiff], None], tmp_path: Path, tool: str, rate: int, size_bytes: int
 ) -> None:
     image = photograph(tmp_path, size_bytes)
     row = measured(tool, TOOLS[tool], Case(image, rate, SECONDS))
@@ -192,7 +192,9 @@ def test_how_late_requests_arrive(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_what_a_stall_of_one_second_looks_like(rows: Callable[[str, Row], None], tmp_path: Path, tool: str) -> None:
+def test_what_a_stall_of_one_second_looks_like(
+    rows: Callable[[str, FigureDiff], None], tmp_path: Path, tool: str
+) -> None:
     """100/s for 10 s, and the server stops for 1 s: a tenth of all due requests wait, half a second on average."""
     run = partial(hey, workers=2) if tool == "hey" else TOOLS[tool]
     row = measured(tool, run, Case(photograph(tmp_path, 1000), 100, 10, stall=(3, 1)))

@@ -4,26 +4,25 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 import simpy
 
-from autoscaler_tuning.bound import BoundConfig, lp_bound
-from autoscaler_tuning.bound_grid import GridBound
-from autoscaler_tuning.policies import policy_named
+from autoscaler_tuning.bounds.grid import GridBound
+from autoscaler_tuning.bounds.linear_program import BoundConfig, lp_bound
 from autoscaler_tuning.policies.base import Bounded, Policy
-from autoscaler_tuning.policies.zero import ScaleToZero
+from autoscaler_tuning.policies.registry import policy_named
+from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
 from autoscaler_tuning.results import FloatArray
-from autoscaler_tuning.simulator.run import simulate
+from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Decision, Observation, Order
-from loadgen.arrivals import planned_times
-from loadgen.workload import read_workload
+from loadgen.workload.arrivals import planned_times
+from loadgen.workload.workload import read_workload
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RUNS = 5
 PODS, SERVICE_S, RATE_RPS = 20, 0.05, 360.0
 OURS, THEIRS = 1_000_000, 50_000

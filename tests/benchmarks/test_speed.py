@@ -1,21 +1,19 @@
 """How fast it is: `make bench` prints this table and writes bench.json. Ratios hold where absolute times do not."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from autoscaler_tuning.compare import simulated_run
-from autoscaler_tuning.policies import policy_named
-from autoscaler_tuning.policies.elastic import Elastic
+from autoscaler_tuning.experiments.compare import simulated_run
+from autoscaler_tuning.policies.elastic.elastic import Elastic
+from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Observation
-from loadgen.arrivals import arrival_times
-from loadgen.workload import read_workload
+from loadgen.workload.arrivals import arrival_times
+from loadgen.workload.workload import read_workload
 from tests.benchmarks.conftest import Say
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import requests
 
+from tests.paths import ROOT
 from tests.ports import free_port
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TUNING = [sys.executable, "-m", "autoscaler_tuning"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -85,7 +85,7 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
 ) -> None:
     port = free_port()
     flags = ["--log-dir", str(tmp_path / "run")]
-    ports = ["--port", str(port), "--tuner-port", str(free_port())]
+    ports = ["--port", str(port), "--controller-port", str(free_port())]
     up = [*TUNING, "up", "--model-dir", str(model_dir), *ports, *flags]
     done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     try:
@@ -116,13 +116,13 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
     assert all(is_gone(process) for process in processes)
 
 
-@pytest.mark.parametrize("taken", ["--port", "--tuner-port"])
+@pytest.mark.parametrize("taken", ["--port", "--controller-port"])
 def test_a_taken_port_ends_up_with_2_naming_port_and_process_and_leaves_nothing(tmp_path: Path, taken: str) -> None:
     with socket.socket() as holder:
         holder.bind(("0.0.0.0", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        ports = {"--port": str(free_port()), "--tuner-port": str(free_port()), taken: str(port)}
+        ports = {"--port": str(free_port()), "--controller-port": str(free_port()), taken: str(port)}
         flags = [word for pair in ports.items() for word in pair]
         up = [*TUNING, "up", "--log-dir", str(tmp_path), *flags]
         done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

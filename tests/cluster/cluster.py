@@ -16,8 +16,8 @@ from pathlib import Path
 import requests
 
 from knative.client import KnativeClient, connect
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = "dev.local/resnet18"
 NAMESPACE = "default"
 DOMAIN = "example.com"

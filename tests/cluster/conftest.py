@@ -9,7 +9,8 @@ import pytest
 
 from tests.cluster import cluster as clusters
 from tests.cluster import oci
-from tests.cluster.cluster import ROOT, Cluster
+from tests.cluster.cluster import Cluster
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def deployed_service(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
-    """Both images, by room; the model in the function's has random weights, which need no network."""
+    """Both images, by component; the model in the function's has random weights, which need no network."""
     if reason := oci.why_not():
         pytest.skip(reason)
     began_s = time.monotonic()
@@ -44,9 +45,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.I
     builder.make_base()
     print(f"base image: {time.monotonic() - began_s:.0f} s")
     built = {}
-    for room, arguments in {"function": ("--build-arg", "WEIGHTS=random"), "dispatcher": ()}.items():
+    for component, arguments in {"function": ("--build-arg", "WEIGHTS=random"), "dispatcher": ()}.items():
         began_s = time.monotonic()
-        built[room] = builder.build(room, *arguments)
-        print(f"image of {room}: {time.monotonic() - began_s:.0f} s, {built[room].size_bytes / 1e6:.0f} MB")
+        built[component] = builder.build(component, *arguments)
+        print(f"image of {component}: {time.monotonic() - began_s:.0f} s, {built[component].size_bytes / 1e6:.0f} MB")
     yield built
     shutil.rmtree(folder)  # a gigabyte that pytest would keep for three runs

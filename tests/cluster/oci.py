@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.cluster import ROOT
+from tests.paths import ROOT
 
 COMMANDS = {"buildah": "buildah", "debootstrap": "debootstrap"}  # and their packages
 SUITE = "bookworm"  # its python3 is 3.11
@@ -76,14 +76,14 @@ class Builder:
         self._buildah("commit", "--quiet", "--rm", container, BASE)
         shutil.rmtree(root)
 
-    def build(self, room: str, *arguments: str) -> Image:
-        """Build ROOM/Dockerfile on that base, as the README says. Fails the test with buildah's words if that fails."""
+    def build(self, component: str, *arguments: str) -> Image:
+        """Build COMPONENT/Dockerfile on that base, as the README says. Fails the test with buildah's words if that fails."""
         argv = ("bud", "--isolation", "chroot", "--build-arg", f"BASE={BASE}", *arguments)
-        self._buildah(*argv, "--file", f"{room}/Dockerfile", "--tag", room, ".")
-        self._buildah("push", "--quiet", room, f"oci:{self._folder / 'layout'}:{room}")
-        about = json.loads(self._buildah("inspect", "--type", "image", room))
-        root = Path(self._buildah("mount", self._buildah("from", room)))
-        return Image(f"{self._folder / 'layout'}:{room}", root, about["OCIv1"]["config"])
+        self._buildah(*argv, "--file", f"{component}/Dockerfile", "--tag", component, ".")
+        self._buildah("push", "--quiet", component, f"oci:{self._folder / 'layout'}:{component}")
+        about = json.loads(self._buildah("inspect", "--type", "image", component))
+        root = Path(self._buildah("mount", self._buildah("from", component)))
+        return Image(f"{self._folder / 'layout'}:{component}", root, about["OCIv1"]["config"])
 
     def _buildah(self, command: str, *arguments: str) -> str:
         folders = ("--root", str(self._folder / "storage"), "--runroot", str(self._folder / "run"))

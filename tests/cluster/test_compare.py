@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import NAMESPACE, ROOT, Cluster
+from tests.cluster.cluster import NAMESPACE, Cluster
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 

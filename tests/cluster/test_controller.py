@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from knative.objects import ScaleBounds
-from tests.cluster.cluster import NAMESPACE, ROOT, Cluster, wait_until
+from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
+from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -42,7 +43,7 @@ def test_its_decisions_move_min_scale_on_the_live_revision(
     revision = client.live_revision(deployed_service).name
     client.set_bounds(revision, ScaleBounds(0, 1))
     wait_until(lambda: client.pod_counts(revision).ready_pods == 0, "no pods", timeout_s=180)
-    port, tuner_port = free_port(), free_port()
+    port, controller_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     start(
         *("dispatcher", "--host", "127.0.0.1", "--port", str(port), "--ml-service-url", f"http://{cluster.gateway}"),
@@ -51,9 +52,9 @@ def test_its_decisions_move_min_scale_on_the_live_revision(
     wait_for(url)
     start(
         *("autoscaler_tuning", "control", "--target", "knative", "--policy", "elastic", "--dispatcher", url),
-        *("--port", str(tuner_port), "--namespace", NAMESPACE, "--service", deployed_service, "--max-pods", "3"),
+        *("--port", str(controller_port), "--namespace", NAMESPACE, "--service", deployed_service, "--max-pods", "3"),
     )
-    wait_for(f"http://127.0.0.1:{tuner_port}/")
+    wait_for(f"http://127.0.0.1:{controller_port}/")
 
     def ask(number: int) -> int:
         with (samples_dir / "cat.jpg").open("rb") as photograph:

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from tests.cluster.cluster import ROOT
 from tests.cluster.oci import Image
-from tests.rooms import pinned
+from tests.component_env import pinned
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -17,44 +17,46 @@ COMPILERS = re.compile(r"gcc|cc|g\+\+|c\+\+|cc1|clang|ld|as|make|rustc|go|nvcc")
 
 
 @pytest.fixture(params=["function", "dispatcher"])
-def room(request: pytest.FixtureRequest) -> str:
+def component(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_it_runs_as_nobody_in_particular(images: dict[str, Image], room: str) -> None:
-    config = images[room].config
+def test_it_runs_as_nobody_in_particular(images: dict[str, Image], component: str) -> None:
+    config = images[component].config
     assert config["User"] == "65532:65532"
     assert config["WorkingDir"] == "/app"
-    assert {"PYTHONUNBUFFERED=1", f"PORT={8000 if room == 'function' else 8001}"} <= set(config["Env"])
+    assert {"PYTHONUNBUFFERED=1", f"PORT={8000 if component == 'function' else 8001}"} <= set(config["Env"])
 
 
-def test_it_has_the_pinned_packages_and_nothing_that_builds(images: dict[str, Image], room: str) -> None:
-    root = images[room].root
+def test_it_has_the_pinned_packages_and_nothing_that_builds(images: dict[str, Image], component: str) -> None:
+    root = images[component].root
     installed = {folder.name.split("-")[0].lower() for folder in (root / "app/packages").glob("*.dist-info")}
-    assert installed == {name.replace("-", "_").lower() for name in pinned(ROOT / room / "requirements.txt")}
+    assert installed == {name.replace("-", "_").lower() for name in pinned(ROOT / component / "requirements.txt")}
     commands = [file.name for folder in root.glob("usr/**/bin") for file in folder.iterdir()]
     assert [name for name in commands if COMPILERS.fullmatch(name)] == []
     assert not (root / "tools").exists()
     assert not list(root.rglob("torch"))
 
 
-def test_its_size_is_as_documented(images: dict[str, Image], room: str) -> None:
-    assert images[room].size_bytes < LARGEST_BYTES[room]
+def test_its_size_is_as_documented(images: dict[str, Image], component: str) -> None:
+    assert images[component].size_bytes < LARGEST_BYTES[component]
 
 
-def test_every_module_has_its_byte_code(images: dict[str, Image], room: str) -> None:
+def test_every_module_has_its_byte_code(images: dict[str, Image], component: str) -> None:
     """On a read-only root none could be written, and each start would compile anew."""
-    app = images[room].root / "app"
+    app = images[component].root / "app"
     sources = [file for file in app.rglob("*.py") if file.parent.name != "bin" and "test" not in file.parts]
     bare = [file for file in sources if not list(file.parent.glob(f"__pycache__/{file.stem}.*.pyc"))]
     assert len(sources) > 100
     assert [str(file.relative_to(app)) for file in bare] == []
-    code = (app / room / "__pycache__" / f"{'app' if room == 'function' else 'server'}.cpython-311.pyc").read_bytes()
+    code = (
+        app / component / "__pycache__" / f"{'app' if component == 'function' else 'server'}.cpython-311.pyc"
+    ).read_bytes()
     assert int.from_bytes(code[4:8], "little") == 1  # PEP 552: by hash, and never checked
 
 
-def test_whoever_runs_it_can_read_it_and_nobody_can_write_it(images: dict[str, Image], room: str) -> None:
-    modes = {file: stat.S_IMODE(file.stat().st_mode) for file in (images[room].root / "app").rglob("*")}
+def test_whoever_runs_it_can_read_it_and_nobody_can_write_it(images: dict[str, Image], component: str) -> None:
+    modes = {file: stat.S_IMODE(file.stat().st_mode) for file in (images[component].root / "app").rglob("*")}
     assert [str(file) for file, mode in modes.items() if not mode & stat.S_IROTH or mode & stat.S_IWOTH] == []
 
 

@@ -10,9 +10,10 @@ import pytest
 import requests
 import yaml
 
-from knative.manifests import service_manifest
-from tests.cluster.cluster import NAMESPACE, ROOT, Cluster, wait_until
+from knative.rendering import service_manifest
+from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.oci import Image
+from tests.paths import ROOT
 from tests.ports import wait_for
 
 SERVICE, IMAGE, DISPATCHER = "built", "dev.local/built", "dev.local/dispatcher"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from knative.errors import ClusterError, ForbiddenError, NotFoundError
-from knative.manifests import service_manifest
 from knative.objects import REVISIONS, PodCounts, ScaleBounds, revision_patch
+from knative.rendering import service_manifest
 from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -74,18 +74,18 @@ def test_our_own_manifest_is_deployed_again_and_changed(cluster: Cluster, sample
 
 def test_the_tuners_account_may_scale_and_nothing_else(cluster: Cluster, deployed_service: str, tmp_path: Path) -> None:
     cluster.run("kubectl", "apply", "-n", NAMESPACE, "-f", "knative/manifests/base/rbac.yaml")
-    token = cluster.run("kubectl", "create", "token", "tuner", "-n", NAMESPACE).strip()
+    token = cluster.run("kubectl", "create", "token", "elastic-controller", "-n", NAMESPACE).strip()
     config = json.loads(cluster.kubeconfig.read_text())
     config["clusters"][0]["cluster"]["certificate-authority"] = str(cluster.kubeconfig.parent / "pki/ca.crt")
     config["users"][0]["user"] = {"token": token}
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    tuner = cluster.client(tmp_path / "kubeconfig")
-    revision = tuner.live_revision(deployed_service)
-    tuner.set_bounds(revision.name, ScaleBounds(0, 3))
-    assert tuner.revision(revision.name).max_pods == 3
-    tuner.pod_counts(revision.name)
-    with pytest.raises(ForbiddenError, match="tuner"):
-        tuner.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
+    controller = cluster.client(tmp_path / "kubeconfig")
+    revision = controller.live_revision(deployed_service)
+    controller.set_bounds(revision.name, ScaleBounds(0, 3))
+    assert controller.revision(revision.name).max_pods == 3
+    controller.pod_counts(revision.name)
+    with pytest.raises(ForbiddenError, match="elastic-controller"):
+        controller.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
 
 
 def test_the_overlays_pass_knatives_own_checks(cluster: Cluster) -> None:

@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PHOTO = {"file": ("a.jpg", b"\xff\xd8 not looked at here", "image/jpeg")}
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ from function.app import create_app
 from function.classifier import Classification, ModelInfo, Ranked, Timing
 from function.config import HttpConfig
 from function.images import ImageError
-from function.metrics import Metrics
+from function.metrics import PodMetrics
 
 LABELS: dict[str, Any] = {
     "prediction": "golden retriever: 89.2%",
@@ -46,4 +46,4 @@ def client_of(fake: Fake, **settings: Any) -> FlaskClient:
     """A client of an app with these fields of HttpConfig."""
     registry = CollectorRegistry()
     http = HttpConfig(**{"max_body_bytes": 1000, "max_images": 3, "pod_name": "pod-7", **settings})
-    return create_app(fake, Metrics(registry, fake.model), registry, http).test_client()
+    return create_app(fake, PodMetrics(registry, fake.model), registry, http).test_client()

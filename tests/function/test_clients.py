@@ -13,7 +13,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_bina
 from cloudevents.core.v1.event import CloudEvent
 
 from function.protocols.cloudevents import CLASSIFIED
-from tests.function.test_server import ROOT, Pod
+from tests.function.test_server import Pod
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from function import images
-from function.agreement import photographs
 from function.images import STD, ImageError, Tensor, preprocess
+from function.tools.agreement import photographs
 
 MANY = 50_000_000
 
@@ -256,7 +256,7 @@ def test_odd_shapes_are_classified_all_the_same(size: tuple[int, int]) -> None:
 LIMITED = """
 import resource, sys
 from function import images
-from function.agreement import photographs
+from function.tools.agreement import photographs
 from function.images import STD, ImageError, Tensor, preprocess
 body = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

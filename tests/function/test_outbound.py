@@ -15,7 +15,7 @@ from function.outbound import fetch
 from function.protocols import RefusedError
 from function.protocols.cloudevents import CLASSIFIED
 from tests.function.fakes import LABELS, Fake, client_of
-from tests.function.test_cloudevents import event, post
+from tests.function.protocols.test_cloudevents import event, post
 from tests.loadgen.servers import Server, say, self_signed
 from tests.ports import free_port
 

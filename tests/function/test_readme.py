@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.function.test_server import ROOT, Pod
+from tests.function.test_server import Pod
+from tests.paths import ROOT
 
 SECTION = (ROOT / "README.md").read_text().partition("## Protocols\n")[2].partition("\n## ")[0]
 LINES = re.findall(r"^    (.*curl .*localhost:8000\S*)$", SECTION, re.MULTILINE)

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from function.startup import PHASES
+from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "function/gunicorn.conf.py", "function.wsgi:app"]
 
 pytestmark = pytest.mark.integration

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from function.startup import PHASES, Background, ColdStart, cold_start, process_age_s
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.paths import ROOT
 
 # As gunicorn's worker has it when it is ready. More modules are more milliseconds, in every start of every pod.
 MOST_MODULES = 560
@@ -99,7 +98,12 @@ def test_a_pod_imports_only_what_its_requirements_name(imported: set[str]) -> No
 @pytest.mark.integration
 def test_a_pod_does_not_import_what_it_never_needs(imported: set[str]) -> None:
     assert not imported & NEVER
-    assert not imported & {"function.export", "function.quantise", "function.prepare", "function.matrix"}
+    assert not imported & {
+        "function.tools.export",
+        "function.tools.quantise",
+        "function.tools.prepare",
+        "function.tools.matrix",
+    }
 
 
 @pytest.mark.integration

@@ -75,7 +75,7 @@ def test_auto_refuses_float32_too_once_it_was_seen_to_disagree() -> None:
 def test_reduced_precision_must_have_been_measured_and_float32_need_not() -> None:
     choice = choose("auto", "auto", host(VNNI), NOTHING_MEASURED)
     assert choice.variant == ORT_FLOAT32
-    assert "never measured; measure it with: python -m function.matrix" in choice.refused[0]
+    assert "never measured; measure it with: python -m function.tools.matrix" in choice.refused[0]
 
 
 def test_nobody_is_judged_by_a_reference_that_names_fewer_than_10_classes() -> None:

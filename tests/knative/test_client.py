@@ -10,8 +10,8 @@ from kubernetes.client.exceptions import ApiException
 
 from knative.client import KnativeClient, connect, error_for, reason, translated
 from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, NoTrafficError, UnreachableError
-from knative.manifests import service_manifest
 from knative.objects import REVISIONS, SERVICES, PodCounts, ScaleBounds, revision_patch
+from knative.rendering import service_manifest
 from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
 
 LIVE = "resnet18-00002"

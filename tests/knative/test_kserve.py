@@ -7,7 +7,7 @@ import yaml
 
 from knative.cli import main
 from knative.errors import ManifestError
-from knative.manifests import KSERVE_FILE, inference_service_manifest, service_manifest
+from knative.rendering import KSERVE_FILE, inference_service_manifest, service_manifest
 
 # Of InferenceService v1beta1, spec.predictor: what this manifest uses beside the fields of a pod.
 COMPONENT_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "containerConcurrency", "timeout"}

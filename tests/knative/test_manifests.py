@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from knative.errors import ManifestError
-from knative.manifests import SERVICE_FILE, as_yaml, service_manifest
+from knative.rendering import SERVICE_FILE, as_yaml, service_manifest
 
 MANIFESTS = SERVICE_FILE.parent.parent
 FILES = sorted(MANIFESTS.rglob("*.yaml"))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loadgen.results import Failure, Record
-from loadgen.runs import Asked, Run
+from loadgen.analysis.runs import Asked, Run
+from loadgen.records import Failure, Record
 
 URL = "http://127.0.0.1:8001/predict"
 STARTED_UNIX_S = 1_700_000_000.25

@@ -11,7 +11,7 @@ from aiohttp import FormData
 
 from loadgen.barazmoon import BarAzmoon
 from loadgen.errors import InputError
-from loadgen.results import Failure
+from loadgen.records import Failure
 from tests.loadgen.servers import Server, say
 
 pytestmark = pytest.mark.integration

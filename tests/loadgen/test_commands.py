@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from loadgen.analysis.runs import Run
+from loadgen.analysis.summary import summarise
 from loadgen.cli import main
-from loadgen.report import document
-from loadgen.runs import Run
-from loadgen.summary import summarise
+from loadgen.reports.text import document
 from tests.loadgen.runs import MIXED, good, queue, run
 from tests.loadgen.servers import Server, say
 from tests.ports import free_port

@@ -1,0 +1,1 @@
+"""Lower bounds on pod-seconds for a policy that knows every arrival in advance."""

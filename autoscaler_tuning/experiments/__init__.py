@@ -1,0 +1,1 @@
+"""Simulated comparisons of policies, and the statistics behind them."""

@@ -1,0 +1,142 @@
+"""One policy on real pods, of this machine or of a Knative Service, replayed by the load generator."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoscaler_tuning.live.local_stack import LocalStack, StackConfig, StackError, dies_with_parent, environment
+from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
+from autoscaler_tuning.policies.registry import PolicySpec
+from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
+from knative.client import KnativeClient
+
+
+@dataclass(frozen=True, slots=True)
+class LiveConfig:
+    """One replay of part of a workload by the load generator.
+
+    from_s, seconds: which part of the workload; scale: factor on its rates.
+    """
+
+    workload: Path
+    images: Path
+    from_s: int
+    seconds: int
+    scale: float
+    seed: int
+    stack: StackConfig
+
+
+def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
+    """One policy with real pods from zero; returns the run and its start as Unix time.
+
+    On Knative, KPA is Knative's own: its knobs are written on the live Revision, and ours only looks on and counts.
+    Raises StackError if the stack or the load generator cannot run at all, KnativeError if the cluster refuses; a run
+    that the load generator calls invalid comes back with that in its notes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        record, result = Path(folder) / "record.jsonl", Path(folder) / "result.json"
+        stack = replace(config.stack, policy=spec.name, order=spec.order, record=record)
+        if stack.route:
+            prepare(KnativeClient(stack.route.namespace), stack.route.service, spec, stack.max_pods)
+            stack = replace(stack, shadow=spec.knobs is not None)
+        with LocalStack(stack) as running:
+            status = _replay(f"{running.url}/predict", config, result)
+        if status not in (0, 3):
+            raise StackError(f"the load generator ended with {status}")
+        notes = [f"INVALID: {line}" for line in _invalid_reasons(result)] if status == 3 else []
+        if config.seconds < spec.longest_window_s:
+            notes.append(f"{config.seconds} s is shorter than its {spec.longest_window_s:g} s window")
+        run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
+        target = "knative" if stack.route else "local"
+        return replace(run, row=replace(run.row, target=target, seed=config.seed)), started_unix_s
+
+
+def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int, patience_s: float = 300.0) -> None:
+    """Give the live Revision the knobs of this policy and none of the last one's, and wait until it has no pod.
+
+    Raises StackError for HPA, whose class cannot be put on a live Revision, or if pods stay.
+    """
+    if spec.name.startswith("hpa"):
+        raise StackError(f"{spec.name} needs a Service deployed with Knative's HPA class: not on a live Revision", 2)
+    knobs = spec.knobs or KpaKnobs()
+    revision = client.live_revision(service).name
+    most = min(max_pods, knobs.max_scale or max_pods)
+    bounds = {"min-scale": str(min(most, knobs.min_scale)), "max-scale": str(most)}
+    client.annotate(revision, {**dict.fromkeys(KpaKnobs.names()), **knobs.annotations(), "min-scale": "0"})
+    deadline_s = time.monotonic() + patience_s
+    while client.pods(revision):
+        if time.monotonic() > deadline_s:
+            raise StackError(f"{revision} still has pods after {patience_s:g} s without traffic")
+        time.sleep(1)
+    client.annotate(revision, bounds)
+
+
+@contextmanager
+def knobs_kept(client: KnativeClient, service: str) -> Iterator[None]:
+    """Afterwards the Revision that is live now has its own knobs and bounds again, whatever ended the runs."""
+    revision = client.live_revision(service).name
+    before = client.annotations(revision)
+    try:
+        yield
+    finally:
+        client.annotate(revision, {name: before.get(name) for name in KpaKnobs.names()})
+
+
+def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequence[str]) -> tuple[PolicyRun, float]:
+    """A Run from what the load generator and the controller wrote."""
+    document = json.loads(result.read_text())
+    started_unix_s = float(document["started_unix_s"])
+    columns = document["requests"]
+    intended_s = np.array(columns["intended_s"], dtype=float)
+    done_s = np.array(columns["done_s"], dtype=float)
+    done_s[np.array(columns["status"]) != 200] = np.nan
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    before = [line for line in lines if line["unix_s"] <= started_unix_s] or lines[:1]
+    first, last = before[-1], lines[-1]
+    cost = Cost(*(last[key] - first[key] for key in ("pod_seconds", "terminating_pod_seconds", "cold_starts")))
+    pods = tuple(
+        TimedPodCounts(
+            line["unix_s"] - started_unix_s, line["ready"], line["starting"], line["terminating"], line["waiting"]
+        )
+        for line in lines
+        if line["unix_s"] >= first["unix_s"]
+    )
+    row = summarise((name, "live"), intended_s, done_s, slo_s, cost, notes)
+    return PolicyRun(row, intended_s, done_s, pods, _wishes(lines, started_unix_s)), started_unix_s
+
+
+def _wishes(lines: Sequence[dict[str, Any]], started_unix_s: float) -> tuple[tuple[float, int], ...]:
+    """Where the record's wanted pods change."""
+    wishes: list[tuple[float, int]] = []
+    for line in lines:
+        pods = line.get("wanted_pods")
+        if pods is not None and (not wishes or wishes[-1][1] != pods):
+            wishes.append((line["unix_s"] - started_unix_s, pods))
+    return tuple(wishes)
+
+
+def _replay(url: str, config: LiveConfig, result: Path) -> int:
+    argv = [sys.executable, "-m", "loadgen", url, "--workload", str(config.workload), "--images", str(config.images)]
+    argv += ["--from-s", str(config.from_s), "--seconds", str(config.seconds), "--scale", str(config.scale)]
+    argv += ["--seed", str(config.seed), "--json", str(result), "--quiet"]
+    timeout_s = ceil(config.seconds) + 120
+    with subprocess.Popen(dies_with_parent(argv), env=environment(), stdout=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(timeout_s)
+        finally:
+            process.kill()
+
+
+def _invalid_reasons(result: Path) -> list[str]:
+    return list(json.loads(result.read_text())["summary"]["invalid"])

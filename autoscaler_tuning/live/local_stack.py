@@ -1,0 +1,251 @@
+"""Dispatcher and controller as processes on this machine: for the demo, for live comparisons, for `up` and `down`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import psutil
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class StackError(Exception):
+    """A process of the stack did not start, or is not there; status is the exit status to end with."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def port_holder(port: int) -> str:
+    """For an error message: the process that listens on a port, where that can be seen."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) listens on it"
+    return "which process has it cannot be seen from here"
+
+
+@dataclass(frozen=True, slots=True)
+class KnativeRoute:
+    """A Knative Service: where it is, and how it is reached; host names it at a gateway that url is the address of."""
+
+    namespace: str
+    service: str
+    url: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """What `autoscaler_tuning control` and the dispatcher are started with; port 0 takes a free one.
+
+    route: the Knative Service behind them; without one, pods are processes on this machine.
+    shadow: the policy only looks on, for Knative's own autoscaler is the one that scales.
+    """
+
+    policy: str = "elastic"
+    order: str = "deadline"
+    max_pods: int = 8
+    slo_s: float = 0.5
+    pad_service_s: float = 0.0
+    model_dir: Path = field(default_factory=lambda: Path("model"))
+    log_dir: Path = field(default_factory=lambda: Path(".run"))
+    record: Path | None = None
+    dispatcher_port: int = 0
+    controller_port: int = 0
+    route: KnativeRoute | None = None
+    shadow: bool = False
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def commands(config: StackConfig, dispatcher_port: int, controller_port: int) -> dict[str, list[str]]:
+    """The command lines of the two processes, by name."""
+    url = f"http://127.0.0.1:{dispatcher_port}"
+    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(dispatcher_port)]
+    dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
+    controller = ["autoscaler_tuning", "control", "--policy", config.policy, "--dispatcher", url]
+    if config.route:
+        dispatcher += ["--ml-service-url", config.route.url, "--ml-service-host", config.route.host]
+        controller += ["--target", "knative", "--namespace", config.route.namespace, "--service", config.route.service]
+    else:
+        dispatcher.append("--accept-backends")
+        controller += ["--target", "local"]
+    if config.shadow:
+        controller.append("--shadow")
+    controller += ["--host", "127.0.0.1", "--port", str(controller_port)]
+    controller += ["--max-pods", str(config.max_pods), "--slo-s", str(config.slo_s)]
+    controller += ["--pad-service-s", str(config.pad_service_s), "--model-dir", str(config.model_dir)]
+    controller += ["--log-dir", str(config.log_dir)]
+    if config.record:
+        controller += ["--record", str(config.record)]
+    return {"dispatcher": [sys.executable, "-m", *dispatcher], "controller": [sys.executable, "-m", *controller]}
+
+
+def dies_with_parent(argv: Sequence[str]) -> list[str]:
+    """The same command, killed by the kernel when the thread that started it is gone, even by SIGKILL."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+
+
+def environment() -> dict[str, str]:
+    """This process's, without what would set the ports and limits of its children behind their flags' back."""
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "KUBECONFIG") if name in os.environ
+    }
+    return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+
+
+def start(name: str, argv: Sequence[str], log_dir: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that a Ctrl-C reaches only its parent; output goes to NAME.log."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    with (log_dir / f"{name}.log").open("wb") as output:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(env), start_new_session=True
+        )
+
+
+def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float = 60.0) -> None:
+    """Raises StackError with the end of the log if the process ends or does not answer in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            text = f"{log_file.stem} ended with {process.returncode}: {_last_line(log_file)}"
+            raise StackError(text, status=2 if process.returncode == 2 else 1)
+        try:
+            if requests.get(url, timeout=1).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.05)
+    raise StackError(f"{log_file.stem} did not answer on {url} within {timeout_s:g} s: {_last_line(log_file)}")
+
+
+def stop(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """SIGTERM, then after grace_s SIGKILL; returns when it has ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+class LocalStack:
+    """Dispatcher, controller and its pods, for as long as this object is entered; they die with this process."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self._config = config
+        self._dispatcher_port = config.dispatcher_port or free_port()
+        self._controller_port = config.controller_port or free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.url = f"http://127.0.0.1:{self._dispatcher_port}"
+
+    def __enter__(self) -> Self:
+        try:
+            for name, argv in commands(self._config, self._dispatcher_port, self._controller_port).items():
+                process = start(name, dies_with_parent(argv), self._config.log_dir, environment())
+                self._processes[name] = process
+                wait_until_answers(self._health_url(name), process, self._config.log_dir / f"{name}.log")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the dispatcher while there are pods to finish its work, then the controller with its pods."""
+        for name in ("dispatcher", "controller"):
+            if name in self._processes:
+                stop(self._processes.pop(name), grace_s=20)
+
+    def _health_url(self, name: str) -> str:
+        port = {"dispatcher": self._dispatcher_port, "controller": self._controller_port}[name]
+        return f"http://127.0.0.1:{port}/"
+
+
+def up(config: StackConfig) -> str:
+    """Start the stack so that it outlives this process; returns the dispatcher's URL when all answer.
+
+    Raises StackError if it runs already, or a process does not start (then none is left).
+    """
+    state_file = config.log_dir / "stack.json"
+    if any(_is_ours(entry) for entry in _read_state(state_file)):
+        raise StackError("it runs already; `make down` stops it")
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, argv in commands(config, config.dispatcher_port, config.controller_port).items():
+            process = start(name, argv, config.log_dir, environment())
+            started.append(process)
+            state_file.write_text(json.dumps([{"pid": p.pid, "started": _start_ticks(p.pid)} for p in started]))
+            port = {"dispatcher": config.dispatcher_port, "controller": config.controller_port}[name]
+            wait_until_answers(f"http://127.0.0.1:{port}/", process, config.log_dir / f"{name}.log")
+    except BaseException:
+        for process in started:
+            stop(process, grace_s=10)
+        state_file.unlink(missing_ok=True)
+        raise
+    return f"http://127.0.0.1:{config.dispatcher_port}"
+
+
+def down(log_dir: Path, grace_s: float = 70.0) -> int:
+    """Stop what up() started, the dispatcher first; returns how many processes were stopped."""
+    state_file = log_dir / "stack.json"
+    stopped = 0
+    for entry in _read_state(state_file):
+        stopped += _end(entry, grace_s)
+    state_file.unlink(missing_ok=True)
+    return stopped
+
+
+def _end(entry: Mapping[str, int], grace_s: float) -> bool:
+    if not _is_ours(entry):
+        return False
+    os.kill(entry["pid"], signal.SIGTERM)
+    deadline_s = time.monotonic() + grace_s
+    while _is_ours(entry) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    if _is_ours(entry):
+        os.kill(entry["pid"], signal.SIGKILL)
+    return True
+
+
+def _read_state(state_file: Path) -> list[dict[str, int]]:
+    try:
+        return list(json.loads(state_file.read_text()))
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def _is_ours(entry: Mapping[str, int]) -> bool:
+    """Whether the pid still belongs to the process that was started: pids are used again, start times are not."""
+    return _start_ticks(entry["pid"]) == entry["started"]
+
+
+def _start_ticks(pid: int) -> int:
+    """Start time of a process in clock ticks since boot; 0 if there is none, or only a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] == "Z" else int(fields[19])
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "nothing in its log"

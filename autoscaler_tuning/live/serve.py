@@ -1,0 +1,123 @@
+"""The controller as a process: builds it from its configuration and runs it until it is told to stop."""
+
+import logging
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, OnlyHeard, Recorder
+from autoscaler_tuning.live.local_stack import ROOT
+from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
+from autoscaler_tuning.live.signals import Dispatchers
+from autoscaler_tuning.live.targets import KnativeTarget, LocalTarget, OnlyWatched, ScaleTarget
+from autoscaler_tuning.live.watch import WatchedController
+from autoscaler_tuning.policies.base import Bounded, Policy
+from autoscaler_tuning.policies.registry import PolicySpec
+from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
+from knative.client import KnativeClient
+from knative.local import LocalPods, LocalPodSpec
+
+POLL_EVERY_S = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """Settings of `autoscaler_tuning control`; for_s None means until a signal comes.
+
+    shadow: write nothing, only tell what the policy would have done. watch: the controller that scales meanwhile, where
+    target is local.
+    """
+
+    target: str
+    policy: PolicySpec
+    dispatchers: tuple[str, ...]
+    host: str
+    port: int
+    max_pods: int
+    record: Path | None
+    for_s: float | None
+    pad_service_s: float
+    model_dir: Path
+    log_dir: Path
+    namespace: str
+    service: str
+    slo_s: float = 0.5
+    shadow: bool = False
+    watch: str = "http://127.0.0.1:8002"
+
+
+def serve(config: ServeConfig) -> None:
+    """Run the loop; SIGTERM and SIGINT end it after the pods of this machine are drained and gone.
+
+    Raises OSError if the port is taken.
+    """
+    registry = CollectorRegistry()
+    start_http_server(config.port, config.host, registry=registry)
+    stopping: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    target = make_target(config)
+    source = Dispatchers(config.dispatchers)
+    controller = Controller(
+        (config.policy.name, lambda: live_policy(config)),
+        OnlyHeard(source) if config.shadow else source,
+        OnlyWatched(target) if config.shadow else target,
+        ControllerConfig(),
+        ControllerMetrics(registry),
+        Recorder(config.record),
+    )
+    end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
+    does = "only watches" if config.shadow else "scales"
+    log.info("%s %s %s pods for %s", config.policy.name, does, config.target, ", ".join(config.dispatchers))
+    try:
+        while not stopping and time.monotonic() < end_s:
+            controller.step(time.monotonic(), time.time())
+            time.sleep(POLL_EVERY_S)
+    finally:
+        target.close()
+
+
+def live_policy(config: ServeConfig) -> Policy:
+    """The policy within its bounds, in its imagined service if it is a shadow.
+
+    Where there is no Knative, on this machine and in a shadow's service, KPA brings Knative's way to zero along.
+    """
+    spec = config.policy
+    policy = spec.make()
+    imagines_knative = config.shadow and config.target == "knative"
+    if imagines_knative or (config.target == "local" and not spec.decides_zero):
+        policy = ScaleToZero(policy, spec.zero_window_s, retention_s=spec.retention_s)
+    most = min(config.max_pods, spec.max_pods or config.max_pods)
+    bounded = Bounded(policy, min(most, spec.min_pods), most)
+    return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
+
+
+def make_target(config: ServeConfig) -> ScaleTarget:
+    """The pods of this machine, or the Service of a cluster."""
+    if config.target == "local" and config.shadow:
+        return WatchedController(config.watch, time.monotonic)
+    if config.target == "knative":
+        return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic, time.time)
+    return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
+
+
+def function_pod(config: ServeConfig) -> LocalPodSpec:
+    """The real function under gunicorn, as its image runs it."""
+    argv = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "function/gunicorn.conf.py"), "function.wsgi:app")
+    env = {
+        "MODEL_DIR": str(config.model_dir.resolve()),
+        "PAD_SERVICE_S": str(config.pad_service_s),
+        "PYTHONPATH": str(ROOT),
+    }
+    return LocalPodSpec(argv=argv, env=env)

@@ -1,0 +1,244 @@
+"""Shadow mode: what a policy would have done on live traffic, while somebody else scales.
+
+The policy lives in an imagined service: its arrivals and service times are the live ones, its pods are those that it
+wished for (each ready after the mean start time that live pods show), its queue is what these pods would have left.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import floor, inf
+
+from autoscaler_tuning.policies.base import Policy
+from autoscaler_tuning.policies.elastic.elastic import ElasticConfig
+from autoscaler_tuning.policies.start_times import StartTimes
+from autoscaler_tuning.types import Decision, Observation, Order, PodPhase, PodSample, Second
+
+STEP_S = 0.1
+FIRST_COLD_START_S = 3.0
+SECONDS_KEPT = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowConfig:
+    """order: of the imagined queue. late_price: pod-seconds that one late answer is worth."""
+
+    slo_s: float = 0.5
+    order: Order = "fifo"
+    late_price: float = ElasticConfig().late_price
+    first_service_time_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("slo_s", "late_price", "first_service_time_s"):
+            if not 0 < getattr(self, name) < inf:
+                raise ValueError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+
+
+class FluidQueue:
+    """A queue of requests as a fluid: what comes in within a step is one parcel, pods serve at their mean rate."""
+
+    def __init__(self, slo_s: float, order: Order) -> None:
+        self._slo_s, self._order = slo_s, order
+        self._in_time: deque[list[float]] = deque()  # [came at, requests]
+        self._expired: deque[list[float]] = deque()
+        self.late = 0.0
+        self.busy_pods = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Requests in the queue."""
+        return self.feasible + sum(amount for _, amount in self._expired)
+
+    @property
+    def feasible(self) -> float:
+        """Those of them that can still be answered in time."""
+        return sum(amount for _, amount in self._in_time)
+
+    def oldest_s(self) -> float | None:
+        """When the oldest came."""
+        return min((parcels[0][0] for parcels in (self._in_time, self._expired) if parcels), default=None)
+
+    def step(self, now_s: float, arrived: float, pods: int, service_time_s: float) -> None:
+        """STEP_S until now_s: requests come in, the pods serve, and what now waits too long is late."""
+        if arrived > 0:
+            self._in_time.append([now_s - STEP_S / 2, arrived])
+        capacity = pods * STEP_S / service_time_s
+        left = capacity
+        first, then = self._in_time, self._expired
+        if self._order == "fifo":
+            first, then = then, first
+        for parcels in (first, then):
+            left = _served(parcels, left)
+        self.busy_pods = pods * (1 - left / capacity) if capacity else 0.0
+        while self._in_time and self._in_time[0][0] < now_s + service_time_s - self._slo_s:
+            self.late += self._in_time[0][1]
+            self._expired.append(self._in_time.popleft())
+
+
+def _served(parcels: deque[list[float]], capacity: float) -> float:
+    """Take from the oldest; returns what is left of the capacity."""
+    while parcels and capacity > 0:
+        taken = min(capacity, parcels[0][1])
+        capacity -= taken
+        parcels[0][1] -= taken
+        if parcels[0][1] <= 1e-9:
+            parcels.popleft()
+    return capacity
+
+
+@dataclass(slots=True)
+class _ImaginedPod:
+    name: str
+    started_s: float
+    ready_s: float
+    cpu_s: float = 0.0
+
+
+class ImaginedPods:
+    """The pods that the policy wished for."""
+
+    def __init__(self) -> None:
+        self._pods: list[_ImaginedPod] = []
+        self._started = 0
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def ready(self, now_s: float) -> int:
+        """How many can serve."""
+        return sum(1 for pod in self._pods if pod.ready_s <= now_s)
+
+    def scale_to(self, pods: int, now_s: float, cold_start_s: float) -> None:
+        """Start some, or stop the newest."""
+        while len(self._pods) < pods:
+            self._started += 1
+            self._pods.append(_ImaginedPod(f"shadow-{self._started}", now_s, now_s + cold_start_s))
+        del self._pods[max(0, pods) :]
+
+    def use(self, busy_pods: float, now_s: float) -> None:
+        """Spread STEP_S of this many pods' work: a busy pod uses one CPU."""
+        ready = [pod for pod in self._pods if pod.ready_s <= now_s]
+        for pod in ready:
+            pod.cpu_s += busy_pods / len(ready) * STEP_S
+
+    def samples(self, now_s: float) -> Iterator[PodSample]:
+        """As a policy sees them."""
+        for pod in self._pods:
+            ready = pod.ready_s <= now_s
+            phase = PodPhase.READY if ready else PodPhase.STARTING
+            yield PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, pod.cpu_s)
+
+
+class Shadow:
+    """A policy around a policy: it is shown live signals, and answers what the inner one would have wanted.
+
+    Estimated regret, in pod-seconds: what the live service has cost so far less what the inner policy would have cost,
+    where a cost is pod-seconds (ready and starting) + late_price x late answers. Above 0, following the policy would
+    have paid. Late answers of both are those of a fluid queue, fed with the same live arrivals and service times and
+    served once by the live ready pods, once by the imagined ones: so the model's faults (no randomness within a tenth
+    of a second, starts at their mean, live pods in the order of the imagined queue) count on both sides alike. The
+    imagined service begins with the live pods; ticks without fresh signals are left out of both.
+    """
+
+    def __init__(self, inner: Policy, config: ShadowConfig) -> None:
+        self._inner, self._config = inner, config
+        self._live, self._imagined = FluidQueue(config.slo_s, config.order), FluidQueue(config.slo_s, config.order)
+        self._pods = ImaginedPods()
+        self._starts = StartTimes(FIRST_COLD_START_S)
+        self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
+        self._load_of: dict[int, float] = {}
+        self._live_pod_seconds = self._pod_seconds = 0.0
+        self._arrived = 0
+        self._stepped_s: float | None = None
+        self._decided_s = -inf
+        self._decision = Decision(0, "no decision yet")
+
+    @property
+    def interval_s(self) -> float:
+        return min(0.5, self._inner.interval_s)
+
+    @property
+    def regret_pod_seconds(self) -> float:
+        """See the class."""
+        price = self._config.late_price
+        return self._live_pod_seconds - self._pod_seconds + price * (self._live.late - self._imagined.late)
+
+    def decide(self, obs: Observation) -> Decision:
+        """The inner policy's wish, with the figures of both services beside its own."""
+        if not obs.fresh:
+            self._stepped_s = None
+            return replace(self._decision, reason="shadow: no data")
+        self._starts.update(obs.pods)
+        self._advance(obs)
+        poked = len(self._pods) == 0 and self._imagined.waiting > 0
+        if obs.now_s - self._decided_s >= self._inner.interval_s - 1e-9 or poked:
+            self._decided_s = obs.now_s
+            wish = self._inner.decide(self._imagine(obs))
+            self._pods.scale_to(wish.pods, obs.now_s, self._starts.mean_s)
+            self._decision = replace(wish, reason=f"shadow: {wish.reason}")
+        return replace(self._decision, record={**self._decision.record, **self.figures()})
+
+    def figures(self) -> dict[str, float]:
+        """By the names under which they are exported."""
+        return {
+            "regret_pod_seconds": self.regret_pod_seconds,
+            "shadow_pods": float(len(self._pods)),
+            "shadow_pod_seconds": self._pod_seconds,
+            "shadow_late": self._imagined.late,
+            "live_pod_seconds": self._live_pod_seconds,
+            "live_late": self._live.late,
+        }
+
+    def _advance(self, obs: Observation) -> None:
+        """Both queues up to now, in whole steps; what came since the last look is spread over them."""
+        if self._stepped_s is None:
+            self._stepped_s, self._arrived = obs.now_s, obs.arrived
+            if not len(self._pods):
+                self._pods.scale_to(obs.ready_pods + obs.starting_pods, obs.now_s, 0.0)
+            self._close_seconds(obs)
+            return
+        steps = floor((obs.now_s - self._stepped_s) / STEP_S + 1e-9)
+        if steps < 1:
+            return
+        came = max(0, obs.arrived - self._arrived) / steps
+        self._arrived = obs.arrived
+        service_time_s = obs.service_time_s or self._config.first_service_time_s
+        for _ in range(steps):
+            self._stepped_s += STEP_S
+            self._step(self._stepped_s, came, obs, service_time_s)
+        self._close_seconds(obs)
+
+    def _step(self, now_s: float, came: float, obs: Observation, service_time_s: float) -> None:
+        self._live.step(now_s, came, obs.ready_pods, service_time_s)
+        self._imagined.step(now_s, came, self._pods.ready(now_s), service_time_s)
+        self._pods.use(self._imagined.busy_pods, now_s)
+        self._live_pod_seconds += (obs.ready_pods + obs.starting_pods) * STEP_S
+        self._pod_seconds += len(self._pods) * STEP_S
+        second = floor(now_s - STEP_S / 2)
+        load = self._imagined.waiting + self._imagined.busy_pods
+        self._load_of[second] = self._load_of.get(second, 0.0) + load * STEP_S
+
+    def _close_seconds(self, obs: Observation) -> None:
+        """Live seconds with the imagined concurrency; those from before the shadow began keep the live one."""
+        closed = self._seconds[-1].index if self._seconds else -1
+        for second in obs.seconds:
+            if second.index > closed:
+                load = self._load_of.get(second.index, second.concurrency)
+                self._seconds.append(replace(second, concurrency=load if load > 1e-6 else 0.0))
+                self._load_of = {index: load for index, load in self._load_of.items() if index > second.index}
+
+    def _imagine(self, obs: Observation) -> Observation:
+        now_s, queue = obs.now_s, self._imagined
+        ready, oldest_s = self._pods.ready(now_s), queue.oldest_s()
+        service_time_s = obs.service_time_s or self._config.first_service_time_s
+        return replace(
+            obs,
+            ready_pods=ready,
+            starting_pods=len(self._pods) - ready,
+            seconds=tuple(self._seconds),
+            waiting=round(queue.waiting),
+            in_flight=round(queue.busy_pods),
+            oldest_wait_s=0.0 if oldest_s is None else max(0.0, now_s - oldest_s),
+            feasible_backlog_s=queue.feasible * service_time_s,
+            pods=tuple(self._pods.samples(now_s)),
+        )

@@ -1,0 +1,1 @@
+"""The policy `elastic`, and what it predicts with."""

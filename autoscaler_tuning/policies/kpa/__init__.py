@@ -1,0 +1,1 @@
+"""Knative's autoscaler (KPA), ported from its source."""

@@ -1,0 +1,96 @@
+"""KPA's knobs as Knative's users know them, and the set that `tune` found."""
+
+from dataclasses import dataclass, fields
+from math import isfinite
+
+from autoscaler_tuning.policies.kpa.kpa import KpaConfig
+
+# What Knative's webhook takes; a panic threshold of 100 % or less would panic at rest.
+LIMITS = {
+    "target": (0.01, 1e6),
+    "target_utilization_percentage": (1, 100),
+    "window_s": (6, 3600),
+    "panic_window_percentage": (1, 100),
+    "panic_threshold_percentage": (110, 1000),
+    "scale_down_delay_s": (0, 3600),
+    "target_burst_capacity": (-1, 1e9),
+    "scale_to_zero_pod_retention_period_s": (0, 3600),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KpaKnobs:
+    """One Revision's annotations autoscaling.knative.dev/..., by the same names; Knative's defaults.
+
+    target: requests in flight per pod; containerConcurrency limits it. max_scale: 0 is no limit.
+    Source: knative/serving pkg/apis/autoscaling/register.go, annotation_validation.go; pkg/autoscaler/config/config.go.
+    """
+
+    target: float = 1.0
+    target_utilization_percentage: float = 70.0
+    window_s: float = 60.0
+    panic_window_percentage: float = 10.0
+    panic_threshold_percentage: float = 200.0
+    scale_down_delay_s: float = 0.0
+    target_burst_capacity: float = 211.0
+    scale_to_zero_pod_retention_period_s: float = 0.0
+    min_scale: int = 0
+    max_scale: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            if not (isfinite(value) and least <= value <= most):
+                raise ValueError(f"{name} must be from {least:g} to {most:g}, was {value}")
+        for name in ("window_s", "scale_down_delay_s", "scale_to_zero_pod_retention_period_s"):
+            if getattr(self, name) % 1:
+                raise ValueError(f"{name} must be in whole seconds, was {getattr(self, name)}")
+        if -1 < self.target_burst_capacity < 0:
+            raise ValueError(f"target_burst_capacity must be -1 or at least 0, was {self.target_burst_capacity}")
+        if self.min_scale < 0 or self.max_scale < 0 or 0 < self.max_scale < self.min_scale:
+            raise ValueError(f"0 <= min_scale <= max_scale, or max_scale 0: were {self.min_scale}, {self.max_scale}")
+
+    def config(self, concurrency: int = 1) -> KpaConfig:
+        """What Knative makes of them for pods of this containerConcurrency.
+
+        Source: knative/serving pkg/reconciler/autoscaling/resources/target.go, kpa/resources/decider.go.
+        """
+        total = min(self.target, float(concurrency))
+        panic_window_s = int(self.window_s * self.panic_window_percentage / 100 + 0.5)
+        return KpaConfig(
+            target_value=max(0.01, total * self.target_utilization_percentage / 100),
+            total_value=total,
+            stable_window_s=self.window_s,
+            panic_window_s=max(1, panic_window_s),
+            panic_threshold=self.panic_threshold_percentage / 100,
+            scale_down_delay_s=self.scale_down_delay_s,
+            target_burst_capacity=self.target_burst_capacity,
+        )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of all annotations there are here."""
+        return tuple(annotation_of(field.name) for field in fields(cls))
+
+    def annotations(self) -> dict[str, str]:
+        """By their names after the group; those at Knative's default are left out."""
+        stock = KpaKnobs()
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(stock, f.name)]
+        return {
+            annotation_of(name): f"{getattr(self, name):g}" + ("s" if name.endswith("_s") else "") for name in changed
+        }
+
+
+def annotation_of(field_name: str) -> str:
+    """window_s -> window, min_scale -> min-scale."""
+    return field_name.removesuffix("_s").replace("_", "-")
+
+
+# The policy `kpa-tuned`, the stronger of two sets that `tune` found: docs/kpa-tuned.md has commands and figures.
+KPA_TUNED = KpaKnobs(
+    target_utilization_percentage=30.0,
+    window_s=8.0,
+    panic_window_percentage=5.0,
+    panic_threshold_percentage=110.0,
+    scale_down_delay_s=60.0,
+)

@@ -1,0 +1,137 @@
+"""Plots as inline SVG that takes the page's own text colour, so that they follow a dark page."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from autoscaler_tuning.experiments.frontier import Point
+from autoscaler_tuning.experiments.policy_summary import PolicySummary
+from autoscaler_tuning.results import FloatArray, PolicyRun
+
+# Okabe and Ito's colours: told apart by every kind of eye, on white and on black.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", ":")
+# Stands in the SVG for the page's own text colour.
+INK = "#123456"
+SMOOTHING_S = 3
+# Below this the late axis is linear, so that 0 % has its place.
+LEAST_LATE_PERCENT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Runs on the same arrivals, to be drawn over each other; about says what they were."""
+
+    title: str
+    about: str
+    slo_s: float
+    runs: tuple[PolicyRun, ...]
+
+
+def colour(index: int) -> str:
+    """Of the policy at this place."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def _dash(index: int) -> str:
+    return DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def course_plot(section: Section) -> str:
+    """Offered load, pods, queue and latency over time."""
+    figure = Figure(figsize=(10, 9))
+    load, pods, queue, latency = figure.subplots(4, 1, sharex=True)
+    longest = max(section.runs, key=lambda run: len(run.intended_s))
+    seconds = np.arange(int(longest.intended_s.max()) + 1)
+    load.step(seconds, np.bincount(longest.intended_s.astype(int), minlength=len(seconds)), color=INK, where="post")
+    for index, run in enumerate(section.runs):
+        times_s = [counts.time_s for counts in run.pods]
+        alive = [counts.ready_pods + counts.starting_pods for counts in run.pods]
+        look = {"color": colour(index), "linestyle": _dash(index), "linewidth": 1.2}
+        pods.step(times_s, alive, where="post", label=run.row.policy, **look)
+        queue.step(times_s, [counts.waiting for counts in run.pods], where="post", **look)
+        latency.plot(*_worst_latency(run), **look)
+    latency.axhline(section.slo_s, color=INK, linestyle="--", linewidth=0.8)
+    latency.set_yscale("log")
+    latency.yaxis.set_major_formatter("{x:g}")
+    latency.yaxis.set_minor_formatter(NullFormatter())
+    labels = (
+        "offered load\nrequests/s",
+        "pods\nready + starting",
+        "queue\nrequests waiting",
+        f"p95 latency, s\n(dashed: {section.slo_s:g} s)",
+    )
+    for axes, label in zip((load, pods, queue, latency), labels, strict=True):
+        _style(axes, label)
+    latency.set_xlabel("seconds from the start", color=INK)
+    pods.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=6, fontsize=9)
+    return _svg(figure)
+
+
+def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequence[Point]]) -> str:
+    """Late answers over cost: each policy's point, its efficient settings as a curve, and what none can undercut."""
+    figure = Figure(figsize=(10, 5.5))
+    axes = figure.subplots()
+    for index, line in enumerate(lines):
+        curve = sorted((p.pod_seconds, 100 * p.late_ratio) for p in frontiers.get(line.policy, ()) if p.efficient)
+        if curve:
+            axes.plot(*zip(*curve, strict=True), _dash(index), color=colour(index), marker=".", linewidth=1.2)
+        at = (line.pod_seconds.value, 100 * line.late_ratio.value)
+        axes.plot(*at, "o", color=colour(index), markersize=9, label=line.policy)
+    bounds = sorted((s.milp_bound_pod_seconds, 100 * s.late_ratio.value) for s in lines)
+    if np.isfinite([cost for cost, _ in bounds]).all():
+        axes.plot(*zip(*bounds, strict=True), ":", color=INK, marker="|", label="clairvoyant bound (MILP)")
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=LEAST_LATE_PERCENT)
+    axes.set_ylim(bottom=-LEAST_LATE_PERCENT / 10)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(FuncFormatter(_minor_label))
+    axes.yaxis.set_major_formatter("{x:g}")
+    _style(axes, "late answers, %")
+    axes.set_xlabel("pod-seconds (dots on a curve: its main knob; large: as compared)", color=INK)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=4)
+    return _svg(figure)
+
+
+def _minor_label(value: float, _: int | None) -> str:
+    """Between powers of ten only 2, 3 and 5."""
+    return f"{value:g}" if f"{value:e}"[0] in "235" else ""
+
+
+def _style(axes: Axes, label: str) -> None:
+    axes.set_ylabel(label, color=INK)
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, which="both")
+    axes.grid(alpha=0.2, color=INK)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+
+
+def _worst_latency(run: PolicyRun) -> tuple[FloatArray, FloatArray]:
+    """95th percentile of the latency of the requests intended within each few seconds; gaps where there were none."""
+    latency_s = run.done_s - run.intended_s
+    bins = (run.intended_s // SMOOTHING_S).astype(int)
+    at_s = np.arange(bins.max() + 1) * float(SMOOTHING_S) + SMOOTHING_S / 2
+    worst_s = np.full(len(at_s), np.nan)
+    for index in np.unique(bins):
+        answered_s = latency_s[(bins == index) & np.isfinite(latency_s)]
+        if len(answered_s):
+            worst_s[index] = np.percentile(answered_s, 95)
+    return at_s, worst_s
+
+
+def _svg(figure: Figure) -> str:
+    """The same bytes for the same figure; text stays text."""
+    figure.tight_layout()
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "comparison"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")

@@ -1,0 +1,118 @@
+"""Run one policy on one list of arrivals."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import floor, inf
+
+import numpy as np
+
+from autoscaler_tuning.policies.base import Policy
+from autoscaler_tuning.results import FloatArray, PolicyRun, summarise
+from autoscaler_tuning.simulator.cluster import Cluster
+from autoscaler_tuning.simulator.world import SimConfig, SimulationError
+from autoscaler_tuning.types import Decision
+
+# Time after the last arrival in which the backlog may still be answered; what is left then is lost.
+DRAIN_S = 600.0
+
+
+def simulate(
+    name: str, policy: Policy, arrivals_s: FloatArray, config: SimConfig, seed: int, notes: Sequence[str] = ()
+) -> PolicyRun:
+    """Serve the arrivals under the policy.
+
+    arrivals_s: shape (n,), ascending, at least one; in seconds from the start.
+    The run lasts until the whole second after the last arrival, and longer only if requests are still unanswered;
+    pod-seconds are counted up to its end. The same seed draws the same service times for each request, whatever
+    the policy does. The row tells of what came from config.judged_from_s on; what came before only taught the policy.
+    Raises SimulationError.
+    """
+    if (
+        len(arrivals_s) == 0
+        or not np.all(np.isfinite(arrivals_s))
+        or np.any(np.diff(arrivals_s) < 0)
+        or arrivals_s[0] < 0
+    ):
+        raise SimulationError(f"arrivals must be finite, ascending and at least one: got {len(arrivals_s)}")
+    rng = np.random.default_rng(seed)
+    loop = ControlLoop(Cluster(config, arrivals_s, rng), policy, config, float(rng.uniform(0, policy.interval_s)))
+    end_s = floor(arrivals_s[-1]) + 1.0
+    loop.run_until(end_s)
+    end_s = loop.drain(end_s, end_s + DRAIN_S)
+    loop.cluster.check(loop.now_s)
+    done_s = loop.cluster.done_s
+    done_s[done_s > end_s] = np.nan
+    judged = arrivals_s >= config.judged_from_s
+    cost = loop.cluster.cost(config.judged_from_s, end_s)
+    row = summarise((name, "simulated"), arrivals_s[judged], done_s[judged], config.slo_s, cost, notes)
+    row = replace(row, until_s=end_s - config.judged_from_s)
+    return PolicyRun(row, arrivals_s, done_s, loop.cluster.counts(end_s))
+
+
+class ControlLoop:
+    """Stops the requests' clock where somebody looks: at each tick, at the end of each second, at a first request.
+
+    The first tick comes at first_tick_s, drawn by the caller: nobody's timers start with the traffic. A decision acts
+    actuation_s later.
+    """
+
+    def __init__(self, cluster: Cluster, policy: Policy, config: SimConfig, first_tick_s: float) -> None:
+        self.cluster = cluster
+        self._policy = policy
+        self._config = config
+        self._first_tick_s = first_tick_s
+        self._ticks = self._seconds = 0
+        self.now_s = 0.0
+        self._decided: deque[tuple[float, Decision]] = deque()
+
+    def run_until(self, end_s: float) -> None:
+        """Everything that is due up to and including end_s."""
+        while True:
+            second_s = self._seconds + 1.0
+            tick_s = self._first_tick_s + self._ticks * self._policy.interval_s  # a multiple: no error adds up
+            poke_s = self._poke_s()
+            acts_s = self._decided[0][0] if self._decided else inf
+            now_s = min(second_s, tick_s, poke_s, acts_s)
+            if now_s > end_s:
+                break
+            self.cluster.advance(now_s)
+            self.now_s = now_s
+            if now_s == acts_s:
+                self._act(self._decided.popleft()[1])
+            if now_s == second_s:
+                self.cluster.end_second(self._seconds)
+                self._seconds += 1
+            if now_s in (tick_s, poke_s):
+                self._ticks += now_s == tick_s
+                self._decide()
+        self.cluster.advance(end_s)
+        self.now_s = end_s
+
+    def drain(self, end_s: float, latest_s: float) -> float:
+        """Go on second by second until all are answered; returns when that was, or latest_s."""
+        while self.cluster.unanswered and end_s < latest_s:
+            end_s += 1.0
+            self.run_until(end_s)
+        last_s = float(np.nanmax(self.cluster.done_s, initial=0.0))
+        return end_s if self.cluster.unanswered else max(end_s, min(last_s, latest_s))
+
+    def _decide(self) -> None:
+        decision = self._policy.decide(self.cluster.observe(self.now_s))
+        if not (isinstance(decision.pods, int) and decision.pods >= 0):
+            raise SimulationError(f"pods wanted must be whole and at least 0, was {decision.pods} ({decision.reason})")
+        if self._config.actuation_s:
+            self._decided.append((self.now_s + self._config.actuation_s, decision))
+        else:
+            self._act(decision)
+
+    def _act(self, decision: Decision) -> None:
+        self.cluster.scale_to(decision.pods, self.now_s)
+        self.cluster.turn_direct(decision.direct, self.now_s)
+
+    def _poke_s(self) -> float:
+        """As Knative's activator does: the first request at no pods asks for a decision at once."""
+        if self.cluster.wanted_pods or self._decided:
+            return inf
+        first_s = self.cluster.next_arrival_s(self.now_s)
+        return inf if first_s is None else first_s

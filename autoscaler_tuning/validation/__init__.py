@@ -1,0 +1,1 @@
+"""Checks of the simulator and the ported autoscalers against recordings of the real ones."""

@@ -1,0 +1,1 @@
+"""Programs that run before serving and in no pod: export, quantisation, measurements."""

@@ -1,0 +1,1 @@
+"""Figures, gates, comparisons and searches over recorded runs; pure functions of their records."""

@@ -1,0 +1,101 @@
+"""From records to figures."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.records import Failure, Record
+
+# Share of the plan that must have been sent for a run to count.
+LEAST_SENT = 0.995
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Seconds; nan when there was nothing to measure."""
+
+    least_s: float
+    mean_s: float
+    p50_s: float
+    p90_s: float
+    p95_s: float
+    p99_s: float
+    most_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of one run.
+
+    latency: answers with any status, from the intended send; from_sent: the same from the actual send.
+    late: planned requests not answered well within the SLO. invalid: why the run's figures do not count.
+    """
+
+    planned: int
+    sent: int
+    good: int
+    late: int
+    attack_s: float
+    wait_s: float
+    latency: Spread
+    from_sent: Spread
+    lag: Spread
+    bytes_in: int
+    bytes_out: int
+    statuses: dict[int, int]
+    errors: dict[str, int]
+    classes: dict[str, int]
+    invalid: tuple[str, ...]
+
+
+def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Summary:
+    """Every planned request counts; one that was never sent, refused or failed is late."""
+    sent = [record for record in records if record.sent_s is not None]
+    done = [record for record in sent if record.done_s is not None]
+    good = [record for record in done if record.good]
+    in_time = sum(1 for record in good if (record.done_s or 0.0) - record.intended_s <= slo_s)
+    first_s = min((record.sent_s or 0.0 for record in sent), default=0.0)
+    last_s = max((record.sent_s or 0.0 for record in sent), default=0.0)
+    lag = spread([(record.sent_s or 0.0) - record.intended_s for record in sent])
+    return Summary(
+        planned=len(records),
+        sent=len(sent),
+        good=len(good),
+        late=len(records) - in_time,
+        attack_s=last_s - first_s,
+        wait_s=max(0.0, max((record.done_s or 0.0 for record in done), default=last_s) - last_s),
+        latency=spread([(record.done_s or 0.0) - record.intended_s for record in done]),
+        from_sent=spread([(record.done_s or 0.0) - (record.sent_s or 0.0) for record in done]),
+        lag=lag,
+        bytes_in=sum(record.bytes_in for record in records),
+        bytes_out=sum(record.bytes_out for record in sent),
+        statuses=dict(sorted(Counter(record.status for record in sent).items())),
+        errors=dict(Counter(record.error for record in sent if record.error).most_common()),
+        classes=dict(Counter(record.label for record in good if record.label).most_common()),
+        invalid=_invalid(records, len(sent), lag.p99_s, max_lag_ms),
+    )
+
+
+def _invalid(records: Sequence[Record], sent: int, lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
+    """Why the run says more about this machine than about the server."""
+    reasons, planned = [], len(records)
+    if sent < LEAST_SENT * planned:
+        local = next((f"; this machine failed with {one.error}" for one in records if one.failure is Failure.LOCAL), "")
+        share = f"{100 * LEAST_SENT:g} % are needed"
+        reasons.append(f"only {sent} of {planned} planned requests were sent, {share}{local}")
+    if sent and 1000 * lag_p99_s > max_lag_ms:
+        reasons.append(f"p99 send lag {1000 * lag_p99_s:.1f} ms is over --max-lag-ms {max_lag_ms:g}")
+    return tuple(reasons)
+
+
+def spread(values_s: Sequence[float]) -> Spread:
+    """Of any number of values."""
+    if not values_s:
+        return Spread(*([float("nan")] * 7))
+    array: NDArray[np.float64] = np.array(values_s)
+    p50_s, p90_s, p95_s, p99_s = (float(value) for value in np.percentile(array, PERCENTILES))
+    return Spread(float(array.min()), float(array.mean()), p50_s, p90_s, p95_s, p99_s, float(array.max()))

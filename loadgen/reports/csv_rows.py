@@ -1,0 +1,39 @@
+"""Every request as a row of CSV."""
+
+import csv
+import io
+
+from loadgen.analysis.runs import COLUMNS, Run
+from loadgen.records import Record
+
+HEADINGS = (*COLUMNS, "good", "latency_s", "from_sent_s", "lag_s")
+
+
+def as_csv(run: Run) -> str:
+    """One row a planned request, in the order of the plan; what never happened is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADINGS)
+    for record in run.records:
+        writer.writerow(_cell(value) for value in (*(getattr(record, name) for name in COLUMNS), *_derived(record)))
+    return out.getvalue()
+
+
+def _derived(record: Record) -> tuple[object, ...]:
+    return (
+        int(record.good),
+        _since(record.intended_s, record.done_s),
+        _since(record.sent_s, record.done_s),
+        _since(record.intended_s, record.sent_s),
+    )
+
+
+def _since(began_s: float | None, ended_s: float | None) -> float | None:
+    return None if began_s is None or ended_s is None else ended_s - began_s
+
+
+def _cell(value: object) -> object:
+    """Microseconds are finer than any clock here."""
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else value

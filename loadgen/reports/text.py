@@ -1,0 +1,118 @@
+"""The summary as text, in the shape that users of vegeta know, and a run as a JSON document."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from loadgen.analysis.columns import columns
+from loadgen.analysis.gates import Verdict
+from loadgen.analysis.runs import Run, columns_of
+from loadgen.analysis.summary import Spread, Summary
+from loadgen.records import Record
+
+# Rounding of durations, as vegeta has it: from so much on (seconds), to so much.
+ROUNDING = ((60.0, 1.0), (1.0, 1e-3), (1e-3, 1e-6), (1e-6, 1e-9))
+
+
+def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
+    """vegeta's lines and ours between them; then what was missed, and what makes the run invalid."""
+    attack_s, wait_s, slo_s = summary.attack_s, summary.wait_s, run.asked.slo_s
+    mean_in, mean_out = _per(summary.bytes_in, summary.sent), _per(summary.bytes_out, summary.sent)
+    rate, throughput = _per(summary.sent, attack_s), _per(summary.good, attack_s + wait_s)
+    asked, achieved = (
+        _per(summary.planned, run.asked.duration_s),
+        columns(run.records).achieved_rps(run.asked.duration_s),
+    )
+    share = _per(summary.good, summary.planned)
+    codes = "  ".join(f"{status}:{count}" for status, count in summary.statuses.items())
+    late = f"{summary.late} of {summary.planned} ({100 * summary.late / max(1, summary.planned):.2f}%)"
+    lines = [
+        f"Requests      [total, rate, throughput]         {summary.sent}, {rate:.2f}, {throughput:.2f}",
+        f"Rate          [asked, achieved]                 {asked:.2f}, {achieved:.2f}",
+        f"Duration      [total, attack, wait]             {_durations(attack_s + wait_s, attack_s, wait_s)}",
+        f"Latencies     [min, mean, 50, 90, 95, 99, max]  {_spread(summary.latency)}",
+        f"  from the actual send                          {_spread(summary.from_sent)}",
+        f"Send lag      [min, mean, 50, 90, 95, 99, max]  {_spread(summary.lag)}",
+        f"Bytes In      [total, mean]                     {summary.bytes_in}, {mean_in:.2f}",
+        f"Bytes Out     [total, mean]                     {summary.bytes_out}, {mean_out:.2f}",
+        f"Success       [ratio]                           {100 * share:.2f}%",
+        f"Late          [over {slo_s:g}s or no good answer]".ljust(48) + late,
+        f"Status Codes  [code:count]                      {codes}",
+        f"Classes       [name:count]                      {_top(summary.classes)}",
+        "Error Set:",
+        *(f"{count}x {error}" for error, count in summary.errors.items()),
+        *(verdict.line for verdict in verdicts),
+        *(f"INVALID: {reason}" for reason in summary.invalid),
+        f"Test Results: {summary.good}/{summary.planned} successful requests ({100 * share:.1f}%)",
+    ]
+    return "\n".join(lines)
+
+
+def verbose_lines(record: Record) -> list[str]:
+    """What --verbose prints of one answered request."""
+    if not record.good:
+        return [f"Image {record.image}: {record.error or 'no answer'}"]
+    percent = f"{100 * record.confidence:.1f}%"
+    return [
+        f"Worker {record.worker} delivered result to request {record.request_id}",
+        f"Image {record.image}: Classified as '{record.label}' with {percent} confidence",
+    ]
+
+
+def document(run: Run, summary: Summary) -> dict[str, object]:
+    """Everything, requests as columns of equal length; read_run() takes it back."""
+    asked = run.asked
+    return {
+        "about": {"url": asked.url, "slo_s": asked.slo_s, "max_lag_ms": asked.max_lag_ms, **asked.about},
+        "plan": {"requests": summary.planned, "duration_s": asked.duration_s, **asked.plan},
+        "started_unix_s": run.started_unix_s,
+        "summary": _without_nan(asdict(summary)),
+        "requests": columns_of(run.records),
+    }
+
+
+def duration(seconds: float) -> str:
+    """As Go writes it, rounded as vegeta rounds: 1m30s, 1.234s, 12.345ms, 890.123µs; - for nan."""
+    if math.isnan(seconds):
+        return "-"
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    for least_s, unit_s in ROUNDING:
+        if seconds >= least_s:
+            seconds = round(seconds / unit_s) * unit_s
+            break
+    if seconds >= 60:
+        hours, rest = divmod(seconds, 3600)
+        return (f"{hours:.0f}h" if hours else "") + f"{rest // 60:.0f}m{rest % 60:.9g}s"
+    unit, factor = next(
+        ((unit, factor) for unit, factor in (("s", 1), ("ms", 1e3)) if seconds * factor >= 1), ("µs", 1e6)
+    )
+    return f"{seconds * factor:.9g}{unit}" if seconds else "0s"
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no nan: None stands for what could not be measured."""
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _spread(spread: Spread) -> str:
+    return _durations(
+        spread.least_s, spread.mean_s, spread.p50_s, spread.p90_s, spread.p95_s, spread.p99_s, spread.most_s
+    )
+
+
+def _durations(*seconds: float) -> str:
+    return ", ".join(map(duration, seconds))
+
+
+def _per(amount: float, whole: float) -> float:
+    return amount / whole if whole else 0.0
+
+
+def _top(classes: Mapping[str, int]) -> str:
+    shown = "  ".join(f"{name}:{count}" for name, count in list(classes.items())[:10])
+    return shown + (f"  and {len(classes) - 10} more" if len(classes) > 10 else "")

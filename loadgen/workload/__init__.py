@@ -1,0 +1,1 @@
+"""What is sent when: workloads, synthetic and recorded, and arrival times within each second."""

@@ -1,0 +1,107 @@
+"""Live runs: what the stack is started with, and what a Revision is given before a policy's turn."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from autoscaler_tuning.live.live_run import knobs_kept, prepare
+from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, commands
+from autoscaler_tuning.policies.registry import policy_named
+from knative.client import KnativeClient
+from knative.objects import Json
+
+ROUTE = KnativeRoute("default", "resnet18", "http://10.0.0.1", "resnet18.default.example.com")
+
+
+@dataclass
+class FakeApi:
+    """A Service with one Revision and no pod; keeps the patches."""
+
+    patches: list[Json] = field(default_factory=list)
+    pods_left: int = 0
+    annotations: Json = field(default_factory=dict)
+
+    def get(self, plural: str, name: str) -> Json:
+        if plural == "services":
+            return {
+                "metadata": {"name": name},
+                "status": {"traffic": [{"revisionName": "resnet18-00001", "percent": 100}]},
+            }
+        return {"metadata": {"name": name, "annotations": self.annotations}}
+
+    def apply(self, plural: str, name: str, body: Json) -> None: ...
+
+    def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
+        assert (plural, name) == ("revisions", "resnet18-00001")
+        self.patches.append(patch["metadata"]["annotations"])
+        return {"metadata": {"name": name}}
+
+    def pods(self, label_selector: str) -> list[Json]:
+        times = {"creationTimestamp": "2026-08-21T10:00:00Z"}
+        return [{"metadata": {"name": "pod", **times}}] * self.pods_left
+
+
+def after(patches: list[Json]) -> dict[str, str]:
+    """What a Revision has when these merge patches were applied, by the annotation's own name."""
+    merged: dict[str, str | None] = {}
+    for patch in patches:
+        merged |= patch
+    return {name.partition("/")[2]: value for name, value in merged.items() if value is not None}
+
+
+def test_knatives_kpa_gets_its_knobs_and_none_of_the_last_ones() -> None:
+    api = FakeApi()
+    client = KnativeClient("default", api)
+    prepare(client, "resnet18", policy_named("kpa[window=6,scale-down-delay=10]"), 40)
+    assert after(api.patches) == {"window": "6s", "scale-down-delay": "10s", "min-scale": "0", "max-scale": "40"}
+    prepare(client, "resnet18", policy_named("kpa"), 40)
+    assert after(api.patches) == {"min-scale": "0", "max-scale": "40"}
+
+
+def test_the_policys_own_bounds_are_written_when_no_pod_is_left() -> None:
+    api = FakeApi()
+    prepare(KnativeClient("default", api), "resnet18", policy_named("kpa[min-scale=2,max-scale=7]"), 40)
+    assert api.patches[0]["autoscaling.knative.dev/min-scale"] == "0"
+    assert after(api.patches) == {"min-scale": "2", "max-scale": "7"}
+
+
+def test_the_revision_has_its_own_knobs_again_whatever_ended_the_runs() -> None:
+    own = {"window": "6s", "target": "1", "min-scale": "1", "max-scale": "8"}
+    api = FakeApi(annotations={"autoscaling.knative.dev/" + name: value for name, value in own.items()})
+    api.annotations["serving.knative.dev/creator"] = "me"
+    client = KnativeClient("default", api)
+
+    def interrupted() -> None:
+        with knobs_kept(client, "resnet18"):
+            prepare(client, "resnet18", policy_named("kpa[scale-down-delay=10]"), 40)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert after(api.patches) == own
+
+
+def test_pods_that_stay_end_the_comparison() -> None:
+    with pytest.raises(StackError, match="resnet18-00001 still has pods after 0 s"):
+        prepare(KnativeClient("default", FakeApi(pods_left=1)), "resnet18", policy_named("elastic"), 40, patience_s=0)
+
+
+def test_hpas_class_cannot_be_put_on_a_live_revision() -> None:
+    with pytest.raises(StackError, match="hpa70 needs a Service deployed with Knative's HPA class") as caught:
+        prepare(KnativeClient("default", FakeApi()), "resnet18", policy_named("hpa70"), 40)
+    assert caught.value.status == 2
+
+
+def test_before_a_knative_service_the_dispatcher_takes_no_backends_from_the_controller() -> None:
+    argv = commands(StackConfig(route=ROUTE, shadow=True, log_dir=Path("x")), 1, 2)
+    dispatcher, controller = " ".join(argv["dispatcher"]), " ".join(argv["controller"])
+    assert "--ml-service-url http://10.0.0.1 --ml-service-host resnet18.default.example.com" in dispatcher
+    assert "--accept-backends" not in dispatcher
+    assert "--target knative --namespace default --service resnet18 --shadow" in controller
+
+
+def test_on_this_machine_the_controller_names_the_backends() -> None:
+    argv = commands(StackConfig(log_dir=Path("x")), 1, 2)
+    assert "--accept-backends" in argv["dispatcher"]
+    assert "--shadow" not in argv["controller"]

@@ -1,0 +1,44 @@
+"""KPA's knobs: from Knative's annotations to what its autoscaler makes of them, and back to annotations."""
+
+import pytest
+
+from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
+from autoscaler_tuning.policies.registry import policy_named
+
+
+def test_annotations_name_what_differs_from_knatives_default() -> None:
+    assert KpaKnobs().annotations() == {}
+    knobs = KpaKnobs(window_s=12.0, scale_down_delay_s=30.0, target_burst_capacity=-1, min_scale=2)
+    assert knobs.annotations() == {
+        "window": "12s",
+        "scale-down-delay": "30s",
+        "target-burst-capacity": "-1",
+        "min-scale": "2",
+    }
+
+
+def test_a_name_made_of_annotations_gives_the_knobs_back() -> None:
+    knobs = KpaKnobs(target_utilization_percentage=55, window_s=8, panic_threshold_percentage=150, max_scale=9)
+    settings = ",".join(f"{name}={value}" for name, value in knobs.annotations().items())
+    assert policy_named(f"kpa[{settings}]").knobs == knobs
+
+
+def test_the_target_is_limited_by_the_concurrency_of_a_pod() -> None:
+    assert KpaKnobs(target=5).config(concurrency=1).total_value == 1
+    assert KpaKnobs(target=5).config(concurrency=10).target_value == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize(
+    ("window_s", "percentage", "panic_s"),
+    [
+        pytest.param(60, 10, 6, id="Knative's defaults"),
+        pytest.param(6, 10, 1, id="never under a second"),
+        pytest.param(30, 5, 2, id="1.5 s are rounded up, as Go's Duration.Round does"),
+        pytest.param(28, 5, 1, id="1.4 s are rounded down"),
+    ],
+)
+def test_the_panic_window_is_a_share_of_the_window_in_whole_seconds(
+    window_s: float, percentage: float, panic_s: float
+) -> None:
+    knobs = KpaKnobs(window_s=window_s, panic_window_percentage=percentage)
+    assert knobs.config().panic_window_s == panic_s

@@ -1,0 +1,117 @@
+"""Policies by name: what they are, what may be set, and what is refused."""
+
+import pytest
+
+from autoscaler_tuning.policies.elastic.elastic import Elastic
+from autoscaler_tuning.policies.hpa.hpa import Hpa
+from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs
+from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
+from autoscaler_tuning.policies.peak import Peak
+from autoscaler_tuning.policies.registry import ABLATIONS, UnknownPolicyError, policy_named, split_names
+
+
+def kpa_config(name: str) -> KpaConfig:
+    policy = policy_named(name).make()
+    assert isinstance(policy, Kpa)
+    return policy.config
+
+
+def elastic(name: str) -> Elastic:
+    policy = policy_named(name).make()
+    assert isinstance(policy, Elastic)
+    return policy
+
+
+def test_a_policy_brings_its_order_and_least_pods_along() -> None:
+    names = ("kpa", "kpa-tuned", "hpa", "hpa50", "peak", "elastic")
+    assert [policy_named(name).order for name in names] == ["fifo"] * 5 + ["deadline"]
+    assert [policy_named(name).min_pods for name in names] == [0, KPA_TUNED.min_scale, 1, 1, 0, 0]
+
+
+def test_another_order_changes_the_order_and_nothing_else() -> None:
+    spec = policy_named("kpa-tuned@deadline")
+    assert (spec.name, spec.order, spec.knobs) == ("kpa-tuned@deadline", "deadline", KPA_TUNED)
+
+
+def test_every_run_gets_a_policy_of_its_own() -> None:
+    spec = policy_named("peak")
+    assert spec.make() is not spec.make()
+
+
+def test_stock_kpa_is_knatives_defaults_with_concurrency_1() -> None:
+    assert kpa_config("kpa") == KpaConfig()
+    assert KpaKnobs().config() == KpaConfig()
+
+
+def test_settings_of_kpa_are_knatives_annotations() -> None:
+    config = kpa_config("kpa[window=6s,panic-window-percentage=50,target-utilization-percentage=80,max-scale=7]")
+    assert (config.stable_window_s, config.panic_window_s, config.target_value) == (6.0, 3.0, 0.8)
+    assert policy_named("kpa[min-scale=2,max-scale=7]").max_pods == 7
+    assert policy_named("kpa[min-scale=2,max-scale=7]").min_pods == 2
+
+
+def test_kpa_comes_to_zero_by_its_own_window() -> None:
+    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").zero_window_s == 20
+    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").retention_s == 15
+
+
+def test_settings_reach_into_elastic_and_its_parts() -> None:
+    config = elastic("elastic[late_price=60,scenarios.likeness=0]@fifo").config
+    assert (config.late_price, config.scenarios.likeness) == (60.0, 0.0)
+
+
+def test_elastic_is_told_the_slo() -> None:
+    policy = policy_named("elastic", slo_s=0.3).make()
+    assert isinstance(policy, Elastic)
+    assert policy.config.slo_s == 0.3
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_elastic_with_one_part_less(name: str) -> None:
+    assert elastic(name).config != elastic("elastic").config
+    assert policy_named(name).name == name
+
+
+def test_settings_of_hpa_and_peak() -> None:
+    hpa, peak = policy_named("hpa50[cpu_request_milli=400]").make(), policy_named("peak[utilization=0.5]").make()
+    assert isinstance(hpa, Hpa)
+    assert isinstance(peak, Peak)
+    assert peak.config.utilization == 0.5
+
+
+def test_commas_within_brackets_part_no_names() -> None:
+    assert split_names("kpa, kpa[window=6,max-scale=3]@deadline,elastic") == [
+        "kpa",
+        "kpa[window=6,max-scale=3]@deadline",
+        "elastic",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vpa", "unknown policy 'vpa'"),
+        ("hpa0", "unknown policy"),
+        ("", "unknown policy"),
+        ("kpa@lifo", "must be fifo or deadline, was 'lifo'"),
+        ("elastic@", "must be fifo or deadline, was ''"),
+        ("elastic[nonsense=1]", "no setting 'nonsense'"),
+        ("elastic[scenarios=1]", "no setting 'scenarios'"),
+        ("elastic[hold_s=soon]", "hold_s must be a float, was 'soon'"),
+        ("elastic[hold_s=nan]", "hold_s must be a float, was 'nan'"),
+        ("elastic[hold_s]", "a setting is name=value, was 'hold_s'"),
+        ("elastic[hold_s=-1]", "hold_s must be finite and at least 0, was -1.0"),
+        ("kpa[window=5]", "window_s must be from 6 to 3600, was 5.0"),
+        ("kpa[window=6.5]", "window_s must be in whole seconds, was 6.5"),
+        ("kpa[target-burst-capacity=-0.5]", "target_burst_capacity must be -1 or at least 0"),
+        ("kpa[min-scale=3,max-scale=2]", "0 <= min_scale <= max_scale"),
+        ("elastic-nohold[hedge=1]", "elastic-nohold is elastic[hold_s=0]"),
+        ("peak[window_s=0]", "window_s must be from 1 to 60, was 0"),
+        ("kpa[window=6", "a policy is NAME[setting=value,...]@ORDER"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_rule_and_the_value(name: str, said: str) -> None:
+    with pytest.raises(UnknownPolicyError) as caught:
+        policy_named(name)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""The report: a table in text and a page that needs nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from autoscaler_tuning.experiments.frontier import Point
+from autoscaler_tuning.experiments.policy_summary import paired, summaries
+from autoscaler_tuning.report.comparison_page import Report, comparison_page, html_page
+from autoscaler_tuning.report.comparison_plots import Section
+from autoscaler_tuning.report.tables import LIVE_HEADINGS, Table, plain, rows_as_dicts, summary_table, text_table
+from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
+
+INTENDED_S = np.array([0.0, 1.0, 2.0])
+DONE_S = np.array([0.1, np.nan, 2.9])
+ROW = summarise(("kpa", "live"), INTENDED_S, DONE_S, 0.5, Cost(12.4, 1.0, 2), ["INVALID: it fell behind <badly>"])
+RUN = PolicyRun(ROW, INTENDED_S, DONE_S, (TimedPodCounts(0.0, 1, 0, 0, 0), TimedPodCounts(2.0, 1, 1, 0, 3)))
+
+
+def test_the_table_has_a_line_a_row_and_its_notes_below() -> None:
+    heading, _, row, note = text_table([ROW]).splitlines()
+    assert heading.split() == " ".join(LIVE_HEADINGS).split()
+    assert row.split() == ["kpa", "live", "3", "66.67", "1", "0.500", "0.860", "0.892", "12", "1", "2"]
+    assert note.endswith("^ INVALID: it fell behind <badly>")
+
+
+def test_the_page_holds_its_plots_and_follows_a_dark_system() -> None:
+    page = html_page("Title", [Section("Live", "about", 0.5, (RUN, RUN))])
+    assert page.count("<svg") == 1
+    assert "currentColor" in page
+    assert "color-scheme: light dark" in page
+    assert "it fell behind &lt;badly&gt;" in page
+    for link in ("src=", "<script", "<link", "@import"):
+        assert link not in page
+
+
+def test_rows_become_plain_data() -> None:
+    (row,) = rows_as_dicts([ROW])
+    assert (row["policy"], row["lost"], row["pod_seconds"]) == ("kpa", 1, 12.4)
+
+
+def comparison(bounds: bool = True) -> Report:
+    late = replace(ROW, policy="elastic", target="simulated", notes=(), late_ratio=0.0, milp_bound_pod_seconds=10.0)
+    rows = (late if bounds else replace(late, milp_bound_pod_seconds=np.nan), replace(ROW, policy="a <b>"))
+    points = [Point("elastic", "late_price", 25.0, 0.0, 12.0, efficient=True)]
+    course = Section("Seed 0", "about", 0.5, (RUN,))
+    return Report(
+        "one <two>", rows, tuple(summaries(rows)), tuple(paired(rows, "elastic")), {"elastic": points}, course
+    )
+
+
+def test_the_comparison_has_means_pairs_frontiers_the_course_and_each_row_in_one_page() -> None:
+    page = comparison_page("Title", comparison())
+    assert page.count("<svg") == 2
+    for heading in ("Late answers over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
+        assert heading in page
+    assert "one &lt;two&gt;" in page
+    assert "a &lt;b&gt;" in page
+    for link in ("src=", "<script", "<link", "@import"):
+        assert link not in page
+
+
+def test_a_page_without_bounds_draws_none() -> None:
+    assert "clairvoyant bound" not in comparison_page("Title", comparison(bounds=False))
+
+
+def test_a_column_without_any_figure_is_left_out_and_one_with_a_gap_is_not() -> None:
+    table = summary_table(comparison().summaries)
+    assert "LP bound" not in table.headings
+    assert "MILP bound" in table.headings
+    assert table.lines[1][table.headings.index("MILP bound")] == "–"
+    assert len({len(table.headings), *map(len, table.lines)}) == 1
+
+
+def test_a_table_is_written_in_markdown_with_a_rule_below_its_headings() -> None:
+    lines = Table(("policy", "late %"), (("kpa", "1.0"),)).markdown().splitlines()
+    assert lines == ["| policy | late % |", "| --- | ---: |", "| kpa | 1.0 |"]
+
+
+def test_json_knows_no_nan_however_deep() -> None:
+    assert plain({"a": [np.nan, 1.0, (np.inf, "x")], "b": 2}) == {"a": [None, 1.0, [None, "x"]], "b": 2}

@@ -1,0 +1,44 @@
+"""A Python environment in which only one component's pinned requirements can be imported, made without a network."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
+
+
+def pinned(requirements: Path) -> list[str]:
+    """Names of the distributions that a requirements.txt pins."""
+    return PIN.findall(requirements.read_text())
+
+
+def component_environment(requirements: Path, folder: Path) -> dict[str, str]:
+    """Environment variables of processes that find these packages, their commands, and nothing else of ours.
+
+    The packages are links to those that run this test: the same versions, by test_house.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in pinned(requirements):
+        _link(name, site, folder / "bin")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**kept, "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _link(name: str, site: Path, commands: Path) -> None:
+    found = distribution(name)
+    for file in found.files or ():
+        source = Path(str(found.locate_file(file)))
+        if ".." not in file.parts and source.is_file():
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            (site / file).symlink_to(source)
+    for entry in found.entry_points.select(group="console_scripts"):
+        module, _, function = entry.value.partition(":")
+        script = commands / entry.name
+        script.write_text(
+            f"#!{commands / 'python'}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        )
+        script.chmod(0o755)

@@ -1,0 +1,92 @@
+"""`python -m function.tools.matrix`: the table, and one small run of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from function.manifest import Agreement, read_manifest
+from function.tools.matrix import MatrixRow, Trial, TrialError, main, run, table
+from function.variants import ORT_FLOAT32, TORCH_FLOAT32
+
+
+def row(precision: str, found: Agreement | None) -> MatrixRow:
+    return MatrixRow("onnxruntime", precision, 0.2134, 16.04, 21.5, 55.55, 131.4, found)
+
+
+def agreement(same_top_ratio: float, classes: int) -> Agreement:
+    return Agreement("onnxruntime", "int8", 61, classes, same_top_ratio, 0.0981)
+
+
+def test_the_table_names_units_and_the_gates_verdict() -> None:
+    rows = [
+        row("float32", agreement(1.0, 33)),
+        row("int8", agreement(0.823, 33)),
+        row("int8", agreement(1.0, 9)),
+        row("int8", None),
+    ]
+    assert table(rows).splitlines() == [
+        "engine       precision  start s  p50 ms  p99 ms  images/s  MiB  same top  logits off  gate",
+        "onnxruntime  float32      0.213    16.0    21.5      55.5  131   100.0 %       0.098  passed",
+        "onnxruntime  int8         0.213    16.0    21.5      55.5  131    82.3 %       0.098  REFUSED",
+        "onnxruntime  int8         0.213    16.0    21.5      55.5  131   100.0 %       0.098  not judged",
+        "onnxruntime  int8         0.213    16.0    21.5      55.5  131         -           -  no torch",
+    ]
+
+
+@pytest.mark.integration
+def test_a_run_measures_and_compares(model_dir: Path, samples_dir: Path) -> None:
+    trial = Trial(model_dir, tuple(sorted(samples_dir.glob("*.jpg"))), count=3, starts=1)
+    fast, reference = run(trial, [ORT_FLOAT32, TORCH_FLOAT32])
+    assert (fast.engine, reference.engine) == ("onnxruntime", "torch")
+    assert 0 < fast.first_answer_s < reference.first_answer_s
+    assert 0 < fast.p50_ms <= fast.p99_ms
+    assert 0 < fast.images_per_s <= 1000 / fast.p50_ms * 2
+    assert 50 < fast.resident_mib < reference.resident_mib
+    assert fast.agreement is not None
+    assert reference.agreement is not None
+    assert (fast.agreement.same_top_ratio, fast.agreement.photographs) == (1.0, 3)
+    assert fast.agreement.rms_error_ratio < 1e-4
+    assert reference.agreement.rms_error_ratio == 0
+
+
+@pytest.mark.integration
+def test_a_process_that_fails_is_told_with_its_last_line(tmp_path: Path, samples_dir: Path) -> None:
+    with pytest.raises(TrialError, match=r"onnxruntime float32 ended with 1: .*no model in"):
+        run(Trial(tmp_path, (samples_dir / "cat.jpg",), 1, 1), [ORT_FLOAT32])
+
+
+@pytest.mark.integration
+def test_the_command_records_what_auto_looks_at(
+    model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    (model / "resnet18.xml").unlink()  # openvino is measured elsewhere
+    arguments = ["--model", str(model), "--photographs", str(samples_dir), "--count", "1", "--starts", "1"]
+    assert main([*arguments, "--record", "--json", str(tmp_path / "rows.json")]) == 0
+    out = capsys.readouterr().out
+    assert "openvino float32: resnet18.xml is missing" in out
+    assert "onnxruntime int8: resnet18.int8.onnx is missing; write it with: python -m function.tools.export" in out
+    assert [row["engine"] for row in json.loads((tmp_path / "rows.json").read_text())] == [
+        "onnxruntime",
+        "torch",
+        "torch",
+    ]
+    recorded = read_manifest(model).agreement("onnxruntime", "float32")
+    assert recorded is not None
+    assert (recorded.photographs, recorded.judged) == (4, False)
+
+
+def test_what_cannot_be_measured_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"function.tools.matrix: no model in {tmp_path}")
+    (tmp_path / "manifest.json").write_text('{"name": "a", "version": "b", "weights": "c", "sha256": {}}')
+    assert main(["--model", str(tmp_path), "--photographs", str(tmp_path)]) == 1
+    assert "must be a folder of photographs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--count", "0"])
+    with pytest.raises(SystemExit):
+        main(["--json", str(tmp_path / "no" / "x.json")])
+    assert "--json must be a file in a folder that exists" in capsys.readouterr().err

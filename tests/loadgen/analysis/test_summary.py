@@ -1,0 +1,75 @@
+"""Figures and lines of a run, against numbers worked out by hand."""
+
+from math import isnan
+
+import pytest
+
+from loadgen.analysis.summary import spread, summarise
+from loadgen.records import Record
+from loadgen.reports.text import verbose_lines
+
+
+def record(intended_s: float, latency_s: float | None, status: int = 200, **others: object) -> Record:
+    done_s = None if latency_s is None else intended_s + latency_s
+    sent_s = intended_s + 0.001
+    return Record(intended_s, "a.jpg", sent_s, done_s=done_s, status=status, **others)  # type: ignore[arg-type]
+
+
+RUN = [
+    record(0.0, 0.1, label="cat"),
+    record(1.0, 0.5, label="cat"),
+    record(2.0, 0.6, label="dog"),
+    record(3.0, 0.2, status=503, error="status 503"),
+    record(4.0, None, status=0, error="no answer within 30 s"),
+]
+
+
+def test_late_is_whatever_was_not_answered_well_in_time() -> None:
+    summary = summarise(RUN, slo_s=0.5, max_lag_ms=5)
+    assert (summary.planned, summary.sent, summary.good, summary.late) == (5, 5, 3, 3)
+    assert (summary.statuses, summary.classes) == ({0: 1, 200: 3, 503: 1}, {"cat": 2, "dog": 1})
+    assert summary.errors == {"status 503": 1, "no answer within 30 s": 1}
+    assert summary.invalid == ()
+
+
+def test_latency_counts_from_the_intended_send_and_from_the_actual_one() -> None:
+    summary = summarise(RUN, slo_s=0.5, max_lag_ms=5)
+    assert summary.latency.least_s == pytest.approx(0.1)
+    assert summary.latency.most_s == pytest.approx(0.6)
+    assert summary.latency.mean_s == pytest.approx(0.35)
+    assert summary.from_sent.mean_s == pytest.approx(0.349)
+    assert summary.lag.p99_s == pytest.approx(0.001)
+
+
+def test_durations_run_from_the_first_send_to_the_last_answer() -> None:
+    summary = summarise(RUN[:3], slo_s=0.5, max_lag_ms=5)
+    assert summary.attack_s == pytest.approx(2.0)
+    assert summary.wait_s == pytest.approx(0.599)
+
+
+def test_a_run_that_fell_behind_is_invalid() -> None:
+    slow = [Record(float(i), "a", sent_s=i + 0.02, done_s=i + 0.1, status=200) for i in range(10)]
+    (reason,) = summarise(slow, 0.5, max_lag_ms=5).invalid
+    assert reason == "p99 send lag 20.0 ms is over --max-lag-ms 5"
+
+
+def test_a_run_that_was_cut_short_is_invalid() -> None:
+    cut = [record(0.0, 0.1)] * 199 + [Record(1.0, "a")] * 2
+    (reason,) = summarise(cut, 0.5, max_lag_ms=5).invalid
+    assert reason == "only 199 of 201 planned requests were sent, 99.5 % are needed"
+    assert summarise([record(0.0, 0.1)] * 199 + [Record(1.0, "a")], 0.5, 5).invalid == ()
+
+
+def test_percentiles() -> None:
+    found = spread([float(value) for value in range(101)])
+    assert (found.p50_s, found.p90_s, found.p95_s, found.p99_s) == (50, 90, 95, 99)
+    assert isnan(spread([]).p50_s)
+
+
+def test_verbose_says_who_got_what() -> None:
+    good = record(0.0, 0.1, label="golden retriever", confidence=0.892, request_id="12345678", worker=1)
+    assert verbose_lines(good) == [
+        "Worker 1 delivered result to request 12345678",
+        "Image a.jpg: Classified as 'golden retriever' with 89.2% confidence",
+    ]
+    assert verbose_lines(RUN[3]) == ["Image a.jpg: status 503"]
