@@ -12,7 +12,9 @@ from autoscaler_tuning.commands.live_comparison import add_live, live_runs
 from autoscaler_tuning.commands.world_flags import add_world, teller, told_service_time, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
+from autoscaler_tuning.experiments.goals import OURS
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
+from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.report.comparison_page import Report, comparison_page
 from autoscaler_tuning.report.comparison_plots import Section
 from autoscaler_tuning.report.tables import Table, frontier_table, paired_table, plain, rows_as_dicts, summary_table
@@ -109,7 +111,7 @@ def _held(target: str, service_time_s: float) -> str:
 
 def ours_of(names: Sequence[str]) -> str:
     """Whom the others are held against: elastic, or the last."""
-    return next((name for name in names if name.startswith("elastic")), names[-1])
+    return next((name for name in names if policy_named(name).entry.name == OURS), names[-1])
 
 
 def _tables(report: Report) -> dict[str, Table]:

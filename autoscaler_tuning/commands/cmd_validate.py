@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, whole
+from autoscaler_tuning.policies.registry import UnknownPolicyError
 from autoscaler_tuning.validation.fit import fit
 from autoscaler_tuning.validation.recorded_run import RecordedError, read_recorded
-from autoscaler_tuning.validation.resimulate import KPA, RECORDED, Choices
+from autoscaler_tuning.validation.resimulate import KPA, RECORDED, Choices, is_hpa
 from autoscaler_tuning.validation.validate import Tolerances, lines, validate
 
 
@@ -74,9 +75,12 @@ def _fit(args: argparse.Namespace) -> int:
 
 def replayed_policy(text: str) -> str:
     """kpa, hpaN or recorded."""
-    if text in (KPA, RECORDED) or (text.startswith("hpa") and (not text[3:] or 1 <= whole(text[3:]) <= 1000)):
-        return text
-    raise argparse.ArgumentTypeError(f"must be kpa, hpaPERCENT or recorded, was {text!r}")
+    try:
+        if text in (KPA, RECORDED) or ("[" not in text and "@" not in text and is_hpa(text)):
+            return text
+    except UnknownPolicyError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be kpa, hpaPERCENT or recorded, got {text!r}")
 
 
 def above_0(text: str) -> float:

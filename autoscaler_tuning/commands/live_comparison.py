@@ -75,5 +75,5 @@ def _completed(run: PolicyRun, comparison: Comparison) -> PolicyRow:
         cost_per_1000_in_slo=cost_per_1000_in_slo(run.row, comparison.price_per_pod_hour),
     )
     return Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds).of(
-        row, policy_named(row.policy).zero_window_s
+        row, policy_named(row.policy).revision.zero_window_s
     )

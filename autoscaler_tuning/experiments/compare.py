@@ -15,7 +15,6 @@ from autoscaler_tuning.experiments.reaction import reaction_s
 from autoscaler_tuning.policies.base import Bounded, Recorded
 from autoscaler_tuning.policies.kpa.kpa import KpaConfig
 from autoscaler_tuning.policies.registry import PolicySpec, policy_named
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
 from autoscaler_tuning.results import FloatArray, PolicyRow, PolicyRun
 from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
@@ -84,10 +83,9 @@ def simulated_run(
     spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int, min_pods: int = 0
 ) -> PolicyRun:
     """One policy in the simulator, with Knative's way to zero, which every policy pays for there."""
-    most = min(config.max_pods, spec.max_pods or config.max_pods)
-    least = min(most, max(spec.min_pods, min_pods))
-    zero = ScaleToZero(spec.make(), spec.zero_window_s, retention_s=spec.retention_s)
-    recorded = Recorded(Bounded(zero, least, most))
+    most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
+    least = min(most, max(spec.revision.min_pods, min_pods))
+    recorded = Recorded(Bounded(spec.on_knative(), least, most))
     run = simulate(spec.name, recorded, arrivals_s, replace(config, order=spec.order), seed)
     return replace(run, wishes=tuple(recorded.wishes))
 
@@ -210,7 +208,7 @@ def _bounds_of_seed(batch: tuple[Comparison, int, tuple[PolicyRow, ...]]) -> lis
     judged_s = comparison.sim.judged_from_s
     judged = arrivals_s >= judged_s
     bounds = Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
-    return [bounds.of(row, policy_named(row.policy).zero_window_s) for row in rows]
+    return [bounds.of(row, policy_named(row.policy).revision.zero_window_s) for row in rows]
 
 
 def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:

@@ -1,21 +1,11 @@
 """The Pareto frontier of each policy by its main knob: the fairest comparison is one of curves, not of points."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autoscaler_tuning.experiments.compare import Case, Comparison, run_case
 from autoscaler_tuning.experiments.parallel import each
-from autoscaler_tuning.policies.registry import policy_named
-
-# What each policy has between more pods and more late answers, and where it is tried.
-MAIN_KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "kpa": ("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100)),
-    "kpa-tuned": ("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100)),
-    "hpa": ("target_utilization_percent", (30, 50, 70, 90, 120, 200, 300, 400)),
-    "peak": ("utilization", (0.4, 0.5, 0.6, 0.7, 0.85, 1.0)),
-    "elastic": ("late_price", (4, 10, 25, 60, 120, 250, 600)),
-}
+from autoscaler_tuning.policies.registry import policy_named, with_knob
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +21,13 @@ class Point:
 
 
 def sweep_of(policy: str) -> list[tuple[str, str, float]]:
-    """(policy with its knob set, knob, value) at each value; none for a policy without a main knob.
+    """Return (policy with its main knob set, knob, value) at each value to try; none for a policy without a main knob.
 
-    Settings that the name has already stay as they are, save the knob.
+    Other settings of the name stay as they are.
     """
-    match = re.fullmatch(r"([a-z-]+?)\d*(?:\[(.*)\])?(@.*)?", policy)
-    if match is None or match[1] not in MAIN_KNOBS:
-        return []
-    base, settings, order = match[1], match[2] or "", match[3] or ""
-    knob, values = MAIN_KNOBS[base]
-    others = [part for part in settings.split(",") if part and part.partition("=")[0].strip() != knob]
-    return [(f"{base}[{','.join([*others, f'{knob}={value:g}'])}]{order}", knob, value) for value in values]
+    knob = policy_named(policy).entry.main_knob
+    texts = [(with_knob(policy, value), value) for value in knob.values] if knob else []
+    return [(text, knob.name, value) for text, value in texts if text and knob]
 
 
 def frontiers(

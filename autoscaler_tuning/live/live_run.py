@@ -16,7 +16,7 @@ import numpy as np
 
 from autoscaler_tuning.live.local_stack import LocalStack, StackConfig, StackError, dies_with_parent, environment
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
-from autoscaler_tuning.policies.registry import PolicySpec
+from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec
 from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
 from knative.client import KnativeClient
 
@@ -55,8 +55,8 @@ def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
         if status not in (0, 3):
             raise StackError(f"the load generator ended with {status}")
         notes = [f"INVALID: {line}" for line in _invalid_reasons(result)] if status == 3 else []
-        if config.seconds < spec.longest_window_s:
-            notes.append(f"{config.seconds} s is shorter than its {spec.longest_window_s:g} s window")
+        if config.seconds < spec.revision.longest_window_s:
+            notes.append(f"{config.seconds} s is shorter than its {spec.revision.longest_window_s:g} s window")
         run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
         target = "knative" if stack.route else "local"
         return replace(run, row=replace(run.row, target=target, seed=config.seed)), started_unix_s
@@ -67,7 +67,7 @@ def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int
 
     Raises StackError for HPA, whose class cannot be put on a live Revision, or if pods stay.
     """
-    if spec.name.startswith("hpa"):
+    if spec.entry.knative_class is KnativeClass.HPA:
         raise StackError(f"{spec.name} needs a Service deployed with Knative's HPA class: not on a live Revision", 2)
     knobs = spec.knobs or KpaKnobs()
     revision = client.live_revision(service).name

@@ -18,7 +18,6 @@ from autoscaler_tuning.live.targets import KnativeTarget, LocalTarget, OnlyWatch
 from autoscaler_tuning.live.watch import WatchedController
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
 from knative.client import KnativeClient
 from knative.local import LocalPods, LocalPodSpec
 
@@ -94,12 +93,11 @@ def live_policy(config: ServeConfig) -> Policy:
     Where there is no Knative, on this machine and in a shadow's service, KPA brings Knative's way to zero along.
     """
     spec = config.policy
-    policy = spec.make()
     imagines_knative = config.shadow and config.target == "knative"
-    if imagines_knative or (config.target == "local" and not spec.decides_zero):
-        policy = ScaleToZero(policy, spec.zero_window_s, retention_s=spec.retention_s)
-    most = min(config.max_pods, spec.max_pods or config.max_pods)
-    bounded = Bounded(policy, min(most, spec.min_pods), most)
+    without_knative = config.target == "local" and not spec.entry.decides_zero
+    policy = spec.on_knative() if imagines_knative or without_knative else spec.make()
+    most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
+    bounded = Bounded(policy, min(most, spec.revision.min_pods), most)
     return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
 
 

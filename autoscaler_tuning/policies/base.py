@@ -22,6 +22,22 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionSettings:
+    """Bounds and windows of the Revision that a policy scales.
+
+    min_pods, max_pods: bounds that the policy brings along; max_pods None leaves the bound to the caller.
+    longest_window_s: a run must last longer than this to show everything that the policy does.
+    zero_window_s, retention_s: Knative's stable window and retention period, which end the last pod.
+    """
+
+    min_pods: int = 0
+    max_pods: int | None = None
+    longest_window_s: float = 0.0
+    zero_window_s: float = 60.0
+    retention_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Bounded:
     """Keeps any policy inside [min_pods, max_pods] (Knative's min-scale and max-scale)."""
 

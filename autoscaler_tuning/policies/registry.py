@@ -1,114 +1,215 @@
-"""The policies by name: `kpa`, `hpa50@deadline`, `elastic[hold_s=0]`, `kpa[window=6,panic-window-percentage=50]`."""
+"""Names every policy once: a row a policy, from which everything else about it is derived.
+
+To add a policy, write its file and add its row to POLICIES. A name may carry settings and a queue order: `kpa`,
+`hpa50@deadline`, `elastic[hold_s=0]`, `kpa[window=6,panic-window-percentage=50]`.
+"""
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from math import isfinite
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from autoscaler_tuning.policies.base import Policy
-from autoscaler_tuning.policies.elastic.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.policies.base import Policy, RevisionSettings
+from autoscaler_tuning.policies.elastic.elastic import ABLATIONS, Elastic, ElasticConfig
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
-from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs
+from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs, knobs_changed
 from autoscaler_tuning.policies.kpa.kpa import Kpa
 from autoscaler_tuning.policies.peak import Peak, PeakConfig
+from autoscaler_tuning.policies.scale_to_zero import knative_decides, scales_the_deployment, writes_bounds
+from autoscaler_tuning.policies.settings import SettingError, changed
 from autoscaler_tuning.types import Order
 
 ORDERS: dict[str, Order] = {"fifo": "fifo", "deadline": "deadline"}
 NAME = re.compile(r"(?P<name>[^\[\]@]*)(\[(?P<settings>[^\[\]]*)\])?(@(?P<order>.*))?")
-KNATIVE_WINDOW_S = 60.0
-# Elastic without one of its parts.
-ABLATIONS = {
-    "elastic-nohold": "elastic[hold_s=0]",
-    "elastic-nohedge": "elastic[hedge=1]",
-    "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
-    "elastic-notrend": "elastic[forecast.trend_gain=0]",
-    "elastic-nosurprise": "elastic[scenarios.surprise=0]",
-    "elastic-nolikeness": "elastic[scenarios.likeness=0]",
-    "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
-}
+NUMBER = re.compile(r"[1-9]\d{0,2}")
 
 Config = TypeVar("Config")
+Made = TypeVar("Made", bound=Policy)
 
 
 class UnknownPolicyError(ValueError):
-    """No policy of this name, or no such setting; the text lists those there are."""
+    """No such policy or setting; the text lists those that exist."""
+
+
+class KnativeClass(StrEnum):
+    """The autoscaler class of the Revision that a policy scales (annotation autoscaling.knative.dev/class)."""
+
+    KPA = "kpa.autoscaling.knative.dev"
+    HPA = "hpa.autoscaling.knative.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class MainKnob:
+    """The setting that trades pods for late responses, and the values that a frontier tries."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyEntry(Generic[Config, Made]):
+    """One policy of the registry.
+
+    config: default settings for an SLO in seconds. make: a fresh policy from its settings.
+    order: of the queue in front of the pods; Knative's is fifo.
+    on_knative: how the policy acts on a Revision and goes to zero (scale_to_zero.py).
+    decides_zero: False for Knative's own autoscaler, which leaves the last pod to Knative's window and grace period.
+    revision: what the settings say about the Revision.
+    parse: settings as the user wrote them, applied to the defaults; raises SettingError.
+    number: the setting that a number right after the name sets: hpa50.
+    """
+
+    name: str
+    about: str
+    config: Callable[[float], Config]
+    make: Callable[[Config], Made]
+    order: Order = "fifo"
+    main_knob: MainKnob | None = None
+    knative_class: KnativeClass = KnativeClass.KPA
+    on_knative: Callable[[Made, RevisionSettings], Policy] = writes_bounds
+    decides_zero: bool = True
+    revision: Callable[[Config], RevisionSettings] = lambda _: RevisionSettings()
+    parse: Callable[[Config, Mapping[str, str]], Config] = changed
+    number: str | None = None
+
+
+KPA_KNOB = MainKnob("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100))
+
+POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
+    PolicyEntry(
+        name="kpa",
+        about="Knative's autoscaler with its defaults",
+        config=lambda _: KpaKnobs(),
+        make=lambda knobs: Kpa(knobs.config()),
+        main_knob=KPA_KNOB,
+        on_knative=knative_decides,
+        decides_zero=False,
+        revision=KpaKnobs.revision,
+        parse=knobs_changed,
+    ),
+    PolicyEntry(
+        name="kpa-tuned",
+        about="Knative's autoscaler with the settings that `tune` found",
+        config=lambda _: KPA_TUNED,
+        make=lambda knobs: Kpa(knobs.config()),
+        main_knob=KPA_KNOB,
+        on_knative=knative_decides,
+        decides_zero=False,
+        revision=KpaKnobs.revision,
+        parse=knobs_changed,
+    ),
+    PolicyEntry(
+        name="hpa",
+        about="Kubernetes' HPA on CPU, at 70 % of the request or, as hpaPERCENT, at another",
+        config=lambda _: HpaConfig(),
+        make=Hpa,
+        main_knob=MainKnob("target_utilization_percent", (30, 50, 70, 90, 120, 200, 300, 400)),
+        knative_class=KnativeClass.HPA,
+        on_knative=scales_the_deployment,
+        revision=lambda _: RevisionSettings(min_pods=1, longest_window_s=300.0),
+        number="target_utilization_percent",
+    ),
+    PolicyEntry(
+        name="peak",
+        about="pods for the busiest of the last ten seconds, a ten-line baseline",
+        config=lambda _: PeakConfig(),
+        make=Peak,
+        main_knob=MainKnob("utilization", (0.4, 0.5, 0.6, 0.7, 0.85, 1.0)),
+    ),
+    PolicyEntry(
+        name="elastic",
+        about="our policy: the pods whose price and late responses together cost least",
+        config=lambda slo_s: ElasticConfig(slo_s=slo_s),
+        make=Elastic,
+        order="deadline",
+        main_knob=MainKnob("late_price", (4, 10, 25, 60, 120, 250, 600)),
+    ),
+)
+
+# Names that stand for a policy with settings.
+ALIASES = ABLATIONS
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """A policy with what belongs to it.
+    """A policy as a run needs it: its row, its settings and the queue order.
 
-    make: a fresh object for each run.
-    order: of the queue in front of the pods; Knative's is fifo.
-    min_pods: the fewest pods that it may keep. max_pods: the most, where it says so itself.
-    decides_zero: whether it says itself when no pod is needed; the others leave that to Knative's window and grace.
-    longest_window_s: what a run must outlast before the policy has shown all that it does.
-    zero_window_s, retention_s: Knative's stable window and retention period on the way to zero.
-    knobs: of KPA, which Knative runs itself where there is one.
+    name: as the user wrote it. make: a fresh policy for each run; on_knative: the same, as it acts on a Revision.
+    knobs: KPA's, which Knative runs itself where there is one; None for other policies.
     """
 
     name: str
-    make: Callable[[], Policy]
+    entry: PolicyEntry[Any, Any]
+    config: Any
     order: Order
-    min_pods: int
-    decides_zero: bool
-    longest_window_s: float
-    max_pods: int | None = None
-    zero_window_s: float = KNATIVE_WINDOW_S
-    retention_s: float = 0.0
-    knobs: KpaKnobs | None = None
+
+    def make(self) -> Policy:
+        """Return a fresh policy."""
+        policy: Policy = self.entry.make(self.config)
+        return policy
+
+    def on_knative(self) -> Policy:
+        """Return a fresh policy as it acts on a Revision, where Knative ends the last pod."""
+        return self.entry.on_knative(self.entry.make(self.config), self.revision)
+
+    @property
+    def revision(self) -> RevisionSettings:
+        """Return bounds and windows of the Revision."""
+        return self.entry.revision(self.config)
+
+    @property
+    def knobs(self) -> KpaKnobs | None:
+        """Return KPA's settings if Knative itself is the policy."""
+        return None if self.entry.decides_zero else self.config
 
 
 def policy_named(text: str, slo_s: float = 0.5) -> PolicySpec:
-    """`kpa`, `kpa-tuned`, `hpa` (70 %), `hpa50` and such, `peak`, `elastic`, or elastic without a part.
+    """Return the policy of `NAME[setting=value,...]@ORDER`; raise UnknownPolicyError if there is none.
 
-    `NAME[setting=value,...]` changes settings (of kpa: Knative's annotations); `NAME@fifo` or `NAME@deadline` takes
-    another queue order. Raises UnknownPolicyError.
+    Settings of kpa are Knative's annotations; ORDER is fifo or deadline.
     """
+    name, settings, order = split_name(text)
+    if name in ALIASES:
+        if settings:
+            raise UnknownPolicyError(f"{name} is {ALIASES[name]}: write that, with the other settings")
+        spec = policy_named(ALIASES[name], slo_s)
+    else:
+        spec = _spec(name, settings, slo_s)
+    if order is None:
+        return replace(spec, name=text.strip())
+    if order not in ORDERS:
+        raise UnknownPolicyError(f"the order of {text!r} must be fifo or deadline, got {order!r}")
+    return replace(spec, name=text.strip(), order=ORDERS[order])
+
+
+def split_name(text: str) -> tuple[str, dict[str, str], str | None]:
+    """Return the name, the settings and the queue order that a policy's text consists of; raise UnknownPolicyError."""
     match = NAME.fullmatch(text.strip())
     if match is None:
-        raise UnknownPolicyError(f"a policy is NAME[setting=value,...]@ORDER, was {text!r}")
-    spec = _spec(match["name"], _settings(match["settings"]), slo_s)
-    if match["order"] is None:
-        return replace(spec, name=text.strip())
-    if match["order"] not in ORDERS:
-        raise UnknownPolicyError(f"the order of {text!r} must be fifo or deadline, was {match['order']!r}")
-    return replace(spec, name=text.strip(), order=ORDERS[match["order"]])
+        raise UnknownPolicyError(f"a policy must be NAME[setting=value,...]@ORDER, got {text!r}")
+    return match["name"], _settings(match["settings"]), match["order"]
 
 
 def split_names(text: str) -> list[str]:
-    """Names separated by commas, those within brackets left alone."""
+    """Return names separated by commas; commas within brackets do not separate."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
-def overridden(config: Config, settings: Mapping[str, str]) -> Config:
-    """The configuration with some settings changed; `forecast.alpha` reaches inside. Raises UnknownPolicyError."""
-    for name, text in settings.items():
-        outer, _, inner = name.partition(".")
-        known = [field.name for field in fields(config)]  # type: ignore[arg-type]  # every caller passes a dataclass
-        if outer not in known or is_dataclass(getattr(config, outer)) != bool(inner):
-            raise UnknownPolicyError(f"no setting {name!r} of {type(config).__name__}; known: {', '.join(known)}")
-        held = getattr(config, outer)
-        value = overridden(held, {inner: text}) if inner else _parsed(name, text, held)
-        try:
-            config = replace(config, **{outer: value})  # type: ignore[type-var]  # as above
-        except ValueError as error:
-            raise UnknownPolicyError(f"{type(config).__name__}: {error}") from error
-    return config
+def with_knob(text: str, value: float) -> str | None:
+    """Return the policy's text with its main knob set to this value; None for a policy without one.
 
-
-def _parsed(name: str, text: str, held: Any) -> Any:
-    """As the setting's present value is typed."""
-    try:
-        if isinstance(held, bool):
-            return {"true": True, "false": False}[text]
-        value = type(held)(text)
-        if isinstance(value, float) and not isfinite(value):
-            raise ValueError(text)
-    except (KeyError, ValueError) as error:
-        raise UnknownPolicyError(f"{name} must be a {type(held).__name__}, was {text!r}") from error
-    return value
+    Other settings in the text stay as they are.
+    """
+    name, settings, order = split_name(text)
+    if name in ALIASES or (knob := _entry(name)[0].main_knob) is None:
+        return None
+    entry, implied = _entry(name)
+    others = {**implied, **settings}
+    others.pop(knob.name, None)
+    words = ",".join(f"{key}={word}" for key, word in [*others.items(), (knob.name, f"{value:g}")])
+    return f"{entry.name}[{words}]" + ("" if order is None else f"@{order}")
 
 
 def _settings(text: str | None) -> dict[str, str]:
@@ -116,57 +217,30 @@ def _settings(text: str | None) -> dict[str, str]:
     for part in (text or "").split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if part.strip() and not (name and equals and value):
-            raise UnknownPolicyError(f"a setting is name=value, was {part!r}")
+            raise UnknownPolicyError(f"a setting must be name=value, got {part!r}")
         if name:
             settings[name] = value
     return settings
 
 
-def _spec(name: str, settings: dict[str, str], slo_s: float) -> PolicySpec:
-    if name in ABLATIONS:
-        spec = policy_named(ABLATIONS[name], slo_s)
-        if settings:
-            raise UnknownPolicyError(f"{name} is {ABLATIONS[name]}: write that, with the other settings")
-        return spec
-    if name in ("kpa", "kpa-tuned"):
-        knobs = overridden(KpaKnobs() if name == "kpa" else KPA_TUNED, _as_fields(settings))
-        return kpa_spec(name, knobs)
-    if name == "elastic":
-        config = overridden(ElasticConfig(slo_s=slo_s), settings)
-        return PolicySpec(name, lambda: Elastic(config), "deadline", 0, True, 0.0)
-    if name == "peak":
-        peak = overridden(PeakConfig(), settings)
-        return PolicySpec(name, lambda: Peak(peak), "fifo", 0, True, 0.0)
-    if match := re.fullmatch(r"hpa([1-9]\d{0,2})?", name):
-        hpa = overridden(HpaConfig(target_utilization_percent=int(match[1] or 70)), settings)
-        return PolicySpec(name, lambda: Hpa(hpa), "fifo", 1, True, 300.0)
-    known = f"elastic, {', '.join(ABLATIONS)}, hpa, hpaPERCENT, kpa, kpa-tuned, peak"
+def _entry(name: str) -> tuple[PolicyEntry[Any, Any], dict[str, str]]:
+    """Return the row of a name, and the setting that a number in the name stands for."""
+    for entry in POLICIES:
+        if name == entry.name:
+            return entry, {}
+        number = name.removeprefix(entry.name)
+        if entry.number and name.startswith(entry.name) and NUMBER.fullmatch(number):
+            return entry, {entry.number: number}
+    names = [f"{entry.name}, {entry.name}PERCENT" if entry.number else entry.name for entry in POLICIES]
+    known = ", ".join(sorted([*names, *ALIASES]))
     raise UnknownPolicyError(f"unknown policy {name!r}; known: {known}, each with @fifo or @deadline")
 
 
-def kpa_spec(name: str, knobs: KpaKnobs) -> PolicySpec:
-    """KPA with these knobs, and Knative's bounds and way to zero that go with them."""
-    config = knobs.config()
-    return PolicySpec(
-        name,
-        lambda: Kpa(config),
-        "fifo",
-        knobs.min_scale,
-        False,
-        knobs.window_s,
-        knobs.max_scale or None,
-        knobs.window_s,
-        knobs.scale_to_zero_pod_retention_period_s,
-        knobs,
-    )
-
-
-def _as_fields(settings: Mapping[str, str]) -> dict[str, str]:
-    """Annotations' names to fields: window=6s -> window_s=6."""
-    names = {field.name for field in fields(KpaKnobs)}
-    found = {}
-    for name, value in settings.items():
-        plain = name.replace("-", "_")
-        timed = f"{plain}_s" in names
-        found[f"{plain}_s" if timed else plain] = value.removesuffix("s") if timed else value
-    return found
+def _spec(name: str, settings: Mapping[str, str], slo_s: float) -> PolicySpec:
+    entry, implied = _entry(name)
+    parse = partial(entry.parse, entry.config(slo_s))
+    try:
+        config = parse({**implied, **settings})
+    except SettingError as error:
+        raise UnknownPolicyError(str(error)) from error
+    return PolicySpec(name, entry, config, entry.order)

@@ -1,24 +1,57 @@
-"""How a policy acts on Knative: it sets bounds, or is Knative's own autoscaler; Knative brings the last pod to zero."""
+"""How a policy acts on a Knative Revision, where Knative ends the last pod.
+
+A registry row names one of three ways: `knative_decides` for Knative's own autoscaler, `writes_bounds` for a policy
+whose decisions become min-scale and max-scale, `scales_the_deployment` for HPA, which never scales to zero.
+"""
 
 from dataclasses import dataclass, field, replace
 
-from autoscaler_tuning.policies.base import Policy
-from autoscaler_tuning.policies.hpa.hpa import Hpa
+from autoscaler_tuning.policies.base import Policy, RevisionSettings
 from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
 from autoscaler_tuning.policies.kpa.pod_autoscaler import PodAutoscaler, RevisionConfig, Wish
 from autoscaler_tuning.types import Decision, Observation
 
 
+def knative_decides(kpa: Kpa, revision: RevisionSettings) -> Policy:
+    """Return Knative's autoscaler as its PodAutoscaler reconciles what it desires."""
+    return ScaleToZero(kpa, kpa.config.stable_window_s, retention_s=revision.retention_s, kpa=kpa)
+
+
+def writes_bounds(policy: Policy, revision: RevisionSettings) -> Policy:
+    """Return a policy that writes min-scale and max-scale on the live Revision."""
+    return ScaleToZero(policy, revision.zero_window_s, retention_s=revision.retention_s)
+
+
+def scales_the_deployment(policy: Policy, _: RevisionSettings) -> Policy:
+    """Return a policy of Knative's HPA class: it scales the Deployment itself, and never to zero."""
+    return ScalesDeployment(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalesDeployment:
+    """A policy without Knative's activator in front: requests go from the ingress straight to the pods."""
+
+    inner: Policy
+
+    @property
+    def interval_s(self) -> float:
+        return self.inner.interval_s
+
+    def decide(self, obs: Observation) -> Decision:
+        """Decide one tick."""
+        return replace(self.inner.decide(obs), direct=True)
+
+
 @dataclass(slots=True)
 class ScaleToZero:
-    """Any policy as it acts on a Revision, where the last pod is Knative's to end.
+    """A policy as it acts on a Revision whose last pod Knative ends.
 
-    `kpa` is Knative's autoscaler: the PodAutoscaler reconciles what it desires. `hpaN` scales the Deployment itself
-    and never to zero. Every other policy writes bounds on the live Revision: min-scale and max-scale both n; for no
-    pods 0 and 1, and then Knative's KPA decides between them. It wants none once its stable window saw no request,
-    wakes at the first by itself, and the last pod ends when the grace period (or the retention period, if longer) is
-    over too. The grace period counts from when the activator came into the path: with Knative's default
-    target-burst-capacity it is there all the time.
+    With `kpa`, which is then the inner policy itself, the PodAutoscaler reconciles what Knative's autoscaler desires.
+    Without it, the policy writes bounds on the live Revision: min-scale and max-scale both n, or 0 and 1 for no pods,
+    and Knative's KPA decides between them. KPA wants no pod once its stable window saw no request, and starts one by
+    itself at the first request. The last pod ends after the grace period (or the retention period, if that is longer)
+    as well. The grace period counts from when the activator came into the path; with Knative's default
+    target-burst-capacity the activator is always there.
     Source: knative/serving pkg/reconciler/autoscaling/kpa; timed on a real Knative: one request, no pods 65 s later.
     """
 
@@ -26,17 +59,15 @@ class ScaleToZero:
     stable_window_s: float = 60.0
     grace_s: float = 30.0
     retention_s: float = 0.0
-    _kpa: Kpa = field(init=False)
+    kpa: Kpa | None = None
+    _knative: Kpa = field(init=False)
     _autoscaler: PodAutoscaler | None = field(default=None, init=False)
     _desired: int | None = field(default=None, init=False)
     _excess: int = field(default=-1, init=False)
     _asked_s: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.inner, Kpa):
-            self._kpa, self.stable_window_s = self.inner, self.inner.config.stable_window_s
-        else:
-            self._kpa = Kpa(KpaConfig(stable_window_s=self.stable_window_s))
+        self._knative = self.kpa or Kpa(KpaConfig(stable_window_s=self.stable_window_s))
         self._config()
 
     @property
@@ -44,32 +75,30 @@ class ScaleToZero:
         return self.inner.interval_s
 
     def decide(self, obs: Observation) -> Decision:
-        """Ask the policy, and Knative's autoscaler when it is due or a request finds no pod."""
-        if isinstance(self.inner, Hpa):
-            return replace(self.inner.decide(obs), direct=True)
+        """Ask the policy, and Knative's autoscaler when its tick is due or a request finds no pod."""
         pods = obs.ready_pods + obs.starting_pods
         if self._autoscaler is None:
             self._autoscaler = PodAutoscaler(self._config(), obs.now_s, obs.ready_pods)
-        if self._kpa is self.inner:
+        if self.kpa:
             wanted, bounds = self._ask(obs), (0, 0)
         else:
             wanted = self.inner.decide(obs)
             bounds = (wanted.pods, max(1, wanted.pods))
-            if obs.now_s - self._asked_s >= self._kpa.interval_s or (not pods and obs.waiting):
+            if obs.now_s - self._asked_s >= self._knative.interval_s or (not pods and obs.waiting):
                 self._ask(obs)
         wish = Wish(self._desired, self._excess, *bounds)
         scaled = self._autoscaler.reconcile(obs.now_s, wish, obs.ready_pods, pods)
-        direct = self._autoscaler.direct and self._kpa is self.inner
+        direct = self._autoscaler.direct and self.kpa is not None
         if scaled == wanted.pods:
             return replace(wanted, direct=direct)
         return replace(wanted, pods=scaled, reason=f"Knative keeps {scaled} ({wanted.reason})", direct=direct)
 
     def _ask(self, obs: Observation) -> Decision:
-        """One tick of Knative's autoscaler; without a metric its last answer stands."""
+        """Run one tick of Knative's autoscaler; without a metric its last answer stands."""
         self._asked_s = obs.now_s
-        decision = self._kpa.decide(obs)
-        if self._kpa.scaled is not None:
-            self._desired, self._excess = self._kpa.scaled.pods, self._kpa.scaled.excess_burst_capacity
+        decision = self._knative.decide(obs)
+        if self._knative.scaled is not None:
+            self._desired, self._excess = self._knative.scaled.pods, self._knative.scaled.excess_burst_capacity
         return decision
 
     def _config(self) -> RevisionConfig:

@@ -1,15 +1,16 @@
 """The simulator on a recorded run's arrivals, in the world that was fitted to a part of it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
-from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
+from autoscaler_tuning.policies.kpa.kpa import KpaConfig
+from autoscaler_tuning.policies.registry import KnativeClass, policy_named
+from autoscaler_tuning.policies.scale_to_zero import ScalesDeployment
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.simulate import ControlLoop
@@ -94,14 +95,19 @@ def is_direct(run: RecordedRun) -> bool:
     """Whether requests went to the pods without an activator or dispatcher in between; HPA's do."""
     path = re.sub(r"(no|without)( an?)? \w+", "", run.about.get("path", ""))
     shared = re.search("activator|dispatcher", path) is not None
-    return not shared and (bool(path) or named_policy(run).startswith("hpa"))
+    return not shared and (bool(path) or is_hpa(named_policy(run)))
+
+
+def is_hpa(policy: str) -> bool:
+    """Return whether a policy scales through Kubernetes' HPA."""
+    return policy != RECORDED and policy_named(policy).entry.knative_class is KnativeClass.HPA
 
 
 def tick_s(policy: str) -> float | None:
     """Between two decisions of the autoscaler, where that is known."""
     if policy == RECORDED:
         return None
-    return KpaConfig().tick_s if policy == KPA else HpaConfig().sync_s
+    return HpaConfig().sync_s if is_hpa(policy) else KpaConfig().tick_s
 
 
 class Resimulation:
@@ -122,7 +128,6 @@ class Resimulation:
             concurrency=int(concurrency[1]) if concurrency else 1,
         )
         policy = str(choices.policy)
-        self._percent = int(policy.removeprefix("hpa") or 70) if policy.startswith("hpa") else 0
         part = (choices.from_s or 0.0, inf if choices.to_s is None else choices.to_s)
         self._interval_s = tick_s(policy) or AsRecorded.interval_s
         self._tick_s = tick_phase_s(run, self._interval_s, *part)
@@ -184,17 +189,18 @@ class Resimulation:
     def _policy(self, offset_s: float) -> Policy:
         if self._choices.policy == RECORDED:
             return AsRecorded(self._run, offset_s, is_direct(self._run))
-        if self._choices.policy == KPA:
-            return Bounded(ScaleToZero(Kpa()), 0, self._max_pods)
+        spec = policy_named(str(self._choices.policy))
+        if spec.entry.knative_class is not KnativeClass.HPA:
+            return Bounded(spec.on_knative(), 0, self._max_pods)
         busy_cores = self._config.cpu_ratio * self._config.concurrency
-        config = HpaConfig(
-            target_utilization_percent=self._percent,
+        config = replace(
+            spec.config,
             cpu_request_milli=max(1, round(1000 * busy_cores * 100 / self._utilization)),
             sidecar_request_milli=0,
             metrics_resolution_s=self._choices.metrics_resolution_s,
             max_pods=self._max_pods,
         )
-        return ScaleToZero(Hpa(config))
+        return ScalesDeployment(Hpa(config))
 
 
 def ready_off(run: RecordedRun, one: Resimulated, from_s: float, to_s: float) -> float:

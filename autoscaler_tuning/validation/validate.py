@@ -16,6 +16,7 @@ from autoscaler_tuning.validation.resimulate import (
     Resimulation,
     integral,
     is_direct,
+    is_hpa,
     named_policy,
     ready_off,
     tick_s,
@@ -104,7 +105,7 @@ def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Vali
     if policy == RECORDED:  # its times are those at which pods were seen to follow
         world = replace(world, actuation_s=0.0)
     replay = Resimulation(run, world, replace(choices, policy=policy, from_s=from_s, to_s=to_s))
-    if policy.startswith("hpa"):
+    if is_hpa(policy):
         notes.append(replay.fit_utilization(from_s, to_s))
     if policy == KPA:
         notes.append(replay.fit_seconds(from_s, to_s))

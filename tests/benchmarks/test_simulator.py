@@ -14,7 +14,6 @@ from autoscaler_tuning.bounds.grid import GridBound
 from autoscaler_tuning.bounds.linear_program import BoundConfig, lp_bound
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import policy_named
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig
@@ -133,7 +132,7 @@ def test_a_trace_of_ten_minutes(name: str, say: Say) -> None:
     arrivals_s = np.sort(np.concatenate([at + rng.uniform(0, 1, rate) for at, rate in enumerate(rates_rps)]))
     took_s = []
     for _ in range(RUNS):
-        policy: Policy = Bounded(ScaleToZero(policy_named(name).make()), 0, 40)
+        policy: Policy = Bounded(policy_named(name).on_knative(), 0, 40)
         began_s = time.perf_counter()
         simulate(name, policy, arrivals_s, SimConfig(), 0)
         took_s.append(time.perf_counter() - began_s)

@@ -13,6 +13,17 @@ from autoscaler_tuning.policies.start_times import StartTimes
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.types import Decision, Observation
 
+# Elastic without one of its parts.
+ABLATIONS = {
+    "elastic-nohold": "elastic[hold_s=0]",
+    "elastic-nohedge": "elastic[hedge=1]",
+    "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
+    "elastic-notrend": "elastic[forecast.trend_gain=0]",
+    "elastic-nosurprise": "elastic[scenarios.surprise=0]",
+    "elastic-nolikeness": "elastic[scenarios.likeness=0]",
+    "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ElasticConfig:

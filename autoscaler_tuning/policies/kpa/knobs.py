@@ -1,9 +1,12 @@
 """KPA's knobs as Knative's users know them, and the set that `tune` found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 
+from autoscaler_tuning.policies.base import RevisionSettings
 from autoscaler_tuning.policies.kpa.kpa import KpaConfig
+from autoscaler_tuning.policies.settings import changed
 
 # What Knative's webhook takes; a panic threshold of 100 % or less would panic at rest.
 LIMITS = {
@@ -67,6 +70,16 @@ class KpaKnobs:
             target_burst_capacity=self.target_burst_capacity,
         )
 
+    def revision(self) -> RevisionSettings:
+        """Return the bounds and windows that these annotations set on the Revision."""
+        return RevisionSettings(
+            min_pods=self.min_scale,
+            max_pods=self.max_scale or None,
+            longest_window_s=self.window_s,
+            zero_window_s=self.window_s,
+            retention_s=self.scale_to_zero_pod_retention_period_s,
+        )
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Of all annotations there are here."""
@@ -79,6 +92,17 @@ class KpaKnobs:
         return {
             annotation_of(name): f"{getattr(self, name):g}" + ("s" if name.endswith("_s") else "") for name in changed
         }
+
+
+def knobs_changed(knobs: KpaKnobs, settings: Mapping[str, str]) -> KpaKnobs:
+    """Return the knobs with some changed, by their annotations' names: window=6s. Raise SettingError."""
+    names = {field.name for field in fields(KpaKnobs)}
+    found = {}
+    for name, value in settings.items():
+        plain = name.replace("-", "_")
+        timed = f"{plain}_s" in names
+        found[f"{plain}_s" if timed else plain] = value.removesuffix("s") if timed else value
+    return changed(knobs, found)
 
 
 def annotation_of(field_name: str) -> str:

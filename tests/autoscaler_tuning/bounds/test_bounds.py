@@ -113,7 +113,7 @@ def test_no_simulated_policy_is_cheaper_than_the_lp_at_its_own_late_ratio(
     service_s = service_times(sim, np.random.default_rng(seed), len(arrivals_s))
     config = bound_config(sim)
     config = replace(config, late_ratio=row.late_ratio, lost=row.lost)
-    config = replace(config, zero_window_s=spec.zero_window_s, end_s=row.until_s)
+    config = replace(config, zero_window_s=spec.revision.zero_window_s, end_s=row.until_s)
     least = lp_bound(arrivals_s[judged] - judged_from_s, service_s[judged], config).pod_seconds
     assert least <= row.pod_seconds + 1e-6
 

@@ -7,7 +7,12 @@ from autoscaler_tuning.policies.hpa.hpa import Hpa
 from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs
 from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
 from autoscaler_tuning.policies.peak import Peak
-from autoscaler_tuning.policies.registry import ABLATIONS, UnknownPolicyError, policy_named, split_names
+from autoscaler_tuning.policies.registry import (
+    ALIASES,
+    UnknownPolicyError,
+    policy_named,
+    split_names,
+)
 
 
 def kpa_config(name: str) -> KpaConfig:
@@ -25,7 +30,7 @@ def elastic(name: str) -> Elastic:
 def test_a_policy_brings_its_order_and_least_pods_along() -> None:
     names = ("kpa", "kpa-tuned", "hpa", "hpa50", "peak", "elastic")
     assert [policy_named(name).order for name in names] == ["fifo"] * 5 + ["deadline"]
-    assert [policy_named(name).min_pods for name in names] == [0, KPA_TUNED.min_scale, 1, 1, 0, 0]
+    assert [policy_named(name).revision.min_pods for name in names] == [0, KPA_TUNED.min_scale, 1, 1, 0, 0]
 
 
 def test_another_order_changes_the_order_and_nothing_else() -> None:
@@ -46,13 +51,13 @@ def test_stock_kpa_is_knatives_defaults_with_concurrency_1() -> None:
 def test_settings_of_kpa_are_knatives_annotations() -> None:
     config = kpa_config("kpa[window=6s,panic-window-percentage=50,target-utilization-percentage=80,max-scale=7]")
     assert (config.stable_window_s, config.panic_window_s, config.target_value) == (6.0, 3.0, 0.8)
-    assert policy_named("kpa[min-scale=2,max-scale=7]").max_pods == 7
-    assert policy_named("kpa[min-scale=2,max-scale=7]").min_pods == 2
+    assert policy_named("kpa[min-scale=2,max-scale=7]").revision.max_pods == 7
+    assert policy_named("kpa[min-scale=2,max-scale=7]").revision.min_pods == 2
 
 
 def test_kpa_comes_to_zero_by_its_own_window() -> None:
-    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").zero_window_s == 20
-    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").retention_s == 15
+    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.zero_window_s == 20
+    assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.retention_s == 15
 
 
 def test_settings_reach_into_elastic_and_its_parts() -> None:
@@ -66,7 +71,7 @@ def test_elastic_is_told_the_slo() -> None:
     assert policy.config.slo_s == 0.3
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", ALIASES)
 def test_an_ablation_is_elastic_with_one_part_less(name: str) -> None:
     assert elastic(name).config != elastic("elastic").config
     assert policy_named(name).name == name
@@ -93,13 +98,13 @@ def test_commas_within_brackets_part_no_names() -> None:
         ("vpa", "unknown policy 'vpa'"),
         ("hpa0", "unknown policy"),
         ("", "unknown policy"),
-        ("kpa@lifo", "must be fifo or deadline, was 'lifo'"),
-        ("elastic@", "must be fifo or deadline, was ''"),
+        ("kpa@lifo", "must be fifo or deadline, got 'lifo'"),
+        ("elastic@", "must be fifo or deadline, got ''"),
         ("elastic[nonsense=1]", "no setting 'nonsense'"),
         ("elastic[scenarios=1]", "no setting 'scenarios'"),
-        ("elastic[hold_s=soon]", "hold_s must be a float, was 'soon'"),
-        ("elastic[hold_s=nan]", "hold_s must be a float, was 'nan'"),
-        ("elastic[hold_s]", "a setting is name=value, was 'hold_s'"),
+        ("elastic[hold_s=soon]", "hold_s must be a float, got 'soon'"),
+        ("elastic[hold_s=nan]", "hold_s must be a float, got 'nan'"),
+        ("elastic[hold_s]", "a setting must be name=value, got 'hold_s'"),
         ("elastic[hold_s=-1]", "hold_s must be finite and at least 0, was -1.0"),
         ("kpa[window=5]", "window_s must be from 6 to 3600, was 5.0"),
         ("kpa[window=6.5]", "window_s must be in whole seconds, was 6.5"),
@@ -107,7 +112,7 @@ def test_commas_within_brackets_part_no_names() -> None:
         ("kpa[min-scale=3,max-scale=2]", "0 <= min_scale <= max_scale"),
         ("elastic-nohold[hedge=1]", "elastic-nohold is elastic[hold_s=0]"),
         ("peak[window_s=0]", "window_s must be from 1 to 60, was 0"),
-        ("kpa[window=6", "a policy is NAME[setting=value,...]@ORDER"),
+        ("kpa[window=6", "a policy must be NAME[setting=value,...]@ORDER"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_rule_and_the_value(name: str, said: str) -> None:

@@ -6,10 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler_tuning.policies.base import Policy
+from autoscaler_tuning.policies.base import Policy, RevisionSettings
 from autoscaler_tuning.policies.hpa.hpa import Hpa
 from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
+from autoscaler_tuning.policies.scale_to_zero import (
+    ScalesDeployment,
+    ScaleToZero,
+    knative_decides,
+    scales_the_deployment,
+    writes_bounds,
+)
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample, Second
 
 
@@ -24,11 +30,16 @@ class Wants:
         return Decision(self.pods, "told")
 
 
+def own(kpa: Kpa | None = None) -> Policy:
+    """Knative's own autoscaler on a Revision."""
+    return knative_decides(kpa or Kpa(), RevisionSettings())
+
+
 @dataclass
 class Service:
     """Pods that are ready at once, and whole seconds in which requests came or not."""
 
-    policy: ScaleToZero
+    policy: Policy
     pods: int
     asked: list[bool] = field(default_factory=list)
     log: list[tuple[float, int]] = field(default_factory=list)
@@ -53,13 +64,13 @@ class Service:
 
 def test_knative_is_at_zero_soon_after_its_window_where_the_activator_stood_in_the_path_all_the_time() -> None:
     """Timed on a real one: 65.0 s and 63.8 s after a single request."""
-    service = Service(ScaleToZero(Kpa()), 1).live(*([True] * 10), then_s=100)
+    service = Service(own(), 1).live(*([True] * 10), then_s=100)
     assert 60 <= service.zero_after_s() <= 65
 
 
 def test_the_grace_period_counts_from_when_the_activator_came_into_the_path() -> None:
     kpa = Kpa(KpaConfig(target_burst_capacity=0))
-    service = Service(ScaleToZero(kpa), 1).live(*([True] * 10), then_s=120)
+    service = Service(own(kpa), 1).live(*([True] * 10), then_s=120)
     assert 90 <= service.zero_after_s() <= 95
 
 
@@ -99,7 +110,7 @@ def test_at_zero_knative_wakes_one_pod_by_itself() -> None:
 
 
 def test_at_zero_knatives_own_autoscaler_is_bound_by_nobody() -> None:
-    policy = ScaleToZero(Kpa())
+    policy = own()
     assert policy.decide(Observation(100.3, 0, 0, arrived=1, waiting=1)).pods == 2  # one request at a target of 0.7
 
 
@@ -113,20 +124,20 @@ def test_a_fresh_revision_without_a_metric_takes_a_higher_bound_but_not_a_lower_
     assert ScaleToZero(Wants(2)).decide(Observation(0.0, 4, 0)).pods == 4
 
 
-@pytest.mark.parametrize("inner", [Wants(2), Kpa()], ids=["bounds", "kpa"])
-def test_with_the_default_burst_capacity_requests_wait_in_front_of_all_pods(inner: Wants | Kpa) -> None:
-    assert not ScaleToZero(inner).decide(Observation(2.0, 2, 0, seconds=(Second(0, 1, 0.1),), arrived=1)).direct
+@pytest.mark.parametrize("policy", [ScaleToZero(Wants(2)), own()], ids=["bounds", "kpa"])
+def test_with_the_default_burst_capacity_requests_wait_in_front_of_all_pods(policy: Policy) -> None:
+    assert not policy.decide(Observation(2.0, 2, 0, seconds=(Second(0, 1, 0.1),), arrived=1)).direct
 
 
 def test_without_burst_capacity_requests_go_straight_to_the_pods_there_are() -> None:
-    policy = ScaleToZero(Kpa(KpaConfig(target_burst_capacity=0)))
+    policy = own(Kpa(KpaConfig(target_burst_capacity=0)))
     seconds = (Second(0, 1, 0.1), Second(1, 1, 0.1))
     assert policy.decide(Observation(2.0, 1, 0, seconds=seconds, arrived=2)).direct
     assert not policy.decide(Observation(4.0, 0, 1, seconds=seconds, arrived=2)).direct
 
 
 def test_hpa_scales_the_deployment_itself_with_nobody_in_the_path_and_never_to_zero() -> None:
-    policy = ScaleToZero(Hpa())
+    policy = scales_the_deployment(Hpa(), RevisionSettings())
     pods = (PodSample("a", PodPhase.READY, 0.0, 1.0, 0.0),)
     decisions = [policy.decide(Observation(15.0 * tick, 1, 0, pods=pods)) for tick in range(1, 40)]
     assert {(decision.pods, decision.direct) for decision in decisions} == {(1, True)}
@@ -139,7 +150,7 @@ def test_it_is_asked_as_often_as_its_policy_and_says_why_a_pod_stays() -> None:
 
 
 def test_without_fresh_signals_what_there_is_stays() -> None:
-    assert ScaleToZero(Kpa()).decide(Observation(12.0, 3, 1, fresh=False)).pods == 4
+    assert own().decide(Observation(12.0, 3, 1, fresh=False)).pods == 4
 
 
 @given(
@@ -154,13 +165,13 @@ def test_without_fresh_signals_what_there_is_stays() -> None:
 )
 def test_it_never_returns_nonsense(steps: list[tuple[float, float, int, int, int, bool, int]], name: str) -> None:
     wants = Wants()
-    inner: dict[str, Policy] = {
-        "bounds": wants,
-        "kpa": Kpa(),
-        "kpa without activator": Kpa(KpaConfig(target_burst_capacity=0, scale_down_delay_s=10)),
-        "hpa": Hpa(),
+    policies: dict[str, Policy] = {
+        "bounds": writes_bounds(wants, RevisionSettings()),
+        "kpa": own(),
+        "kpa without activator": own(Kpa(KpaConfig(target_burst_capacity=0, scale_down_delay_s=10))),
+        "hpa": ScalesDeployment(Hpa()),
     }
-    policy, now_s, arrived = ScaleToZero(inner[name]), 0.0, 0
+    policy, now_s, arrived = policies[name], 0.0, 0
     for elapsed_s, concurrency, arrivals, ready, starting, fresh, pods in steps:
         now_s, arrived, wants.pods = now_s + elapsed_s, arrived + arrivals, pods
         past = (Second(int(now_s), arrivals, min(concurrency, 1e9)),)
@@ -174,4 +185,4 @@ def test_it_never_returns_nonsense(steps: list[tuple[float, float, int, int, int
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_impossible_times_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .* was {value}"):
-        ScaleToZero(Wants(), **{name: value})
+        ScaleToZero(Wants(), **{name: value})  # type: ignore[arg-type]  # by name

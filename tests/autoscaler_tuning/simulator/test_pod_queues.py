@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.hpa.hpa import Hpa
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
+from autoscaler_tuning.policies.scale_to_zero import ScalesDeployment
 from autoscaler_tuning.simulator.pod_queues import PodQueues
 from autoscaler_tuning.simulator.servers import Servers
 from autoscaler_tuning.simulator.simulate import simulate
@@ -175,5 +175,5 @@ def test_what_pods_tell_adds_up_to_what_the_service_holds() -> None:
 
 def test_hpa_refuses_in_a_burst_what_a_shared_queue_would_have_kept() -> None:
     arrivals_s = np.sort(np.random.default_rng(1).uniform(10, 20, 400))
-    row = simulate("hpa", ScaleToZero(Hpa()), arrivals_s, SimConfig(initial_pods=1, service_cv=0.0), 0).row
+    row = simulate("hpa", ScalesDeployment(Hpa()), arrivals_s, SimConfig(initial_pods=1, service_cv=0.0), 0).row
     assert row.lost > 100

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.registry import policy_named
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
 from autoscaler_tuning.queueing import erlang_c
 from autoscaler_tuning.results import FloatArray, PolicyRun
 from autoscaler_tuning.simulator.cluster import Cluster
@@ -254,7 +253,7 @@ def test_a_hundred_thousand_requests_in_a_second_are_served_or_lost_in_the_drain
 @pytest.mark.parametrize("policy", ["kpa", "hpa", "elastic"])
 def test_silence_gaps_and_a_single_second_are_traces_too(arrivals_s: list[float], policy: str) -> None:
     spec = policy_named(policy)
-    run = simulate(policy, ScaleToZero(spec.make()), np.array(arrivals_s), SimConfig(order=spec.order), 0)
+    run = simulate(policy, spec.on_knative(), np.array(arrivals_s), SimConfig(order=spec.order), 0)
     assert run.row.requests == len(arrivals_s)
     assert run.row.lost <= 40  # hpa's queue-proxies refuse some of fifty at once
     assert run.row.pod_seconds > 0

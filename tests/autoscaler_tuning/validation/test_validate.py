@@ -11,8 +11,7 @@ import pytest
 
 from autoscaler_tuning.cli import main
 from autoscaler_tuning.policies.base import Bounded, Recorded
-from autoscaler_tuning.policies.kpa.kpa import Kpa
-from autoscaler_tuning.policies.scale_to_zero import ScaleToZero
+from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.simulate import ControlLoop
@@ -58,7 +57,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     rates_rps = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
     arrivals_s = np.sort(np.concatenate([at + rng.uniform(0, 1, rate) for at, rate in enumerate(rates_rps)]))
-    policy = Recorded(Bounded(ScaleToZero(Kpa()), 0, 40))
+    policy = Recorded(Bounded(policy_named("kpa").on_knative(), 0, 40))
     loop = ControlLoop(Cluster(WORLD, arrivals_s, rng), policy, WORLD, FIRST_TICK_S)
     loop.run_until(360.0)
     times_s = np.arange(-0.4, 359, 0.6)
