@@ -39,7 +39,8 @@ def _part(graph: grimp.ImportGraph, package: str, name: str, names: Iterable[str
     imports = tuple(
         other
         for other in names
-        if other != name and graph.direct_import_exists(importer=module, imported=f"{package}.{other}", as_packages=True)
+        if other != name
+        and graph.direct_import_exists(importer=module, imported=f"{package}.{other}", as_packages=True)
     )
     return Part(name, files, imports)
 

@@ -1,20 +1,27 @@
-"""Writes workload.txt: requests per second of ten minutes with everything that is hard for an autoscaler.
+"""Write a seeded synthetic trace of requests per second: workload.txt, or one of those in samples/traces.
 
-Quiet with silent seconds, a sudden step, a plateau with noise, a spike of five seconds, decay, a long silence, a ramp.
-Run `python scripts/make_workload.py > workload.txt`; the same seed writes the same file.
+    python scripts/make_workload.py > workload.txt
+    python scripts/make_workload.py steps > samples/traces/steps.txt
+    python scripts/make_workload.py bursts > samples/traces/bursts.txt
+
+The same seed writes the same file. `workload`: ten minutes with everything that is hard for an autoscaler. `steps`: a
+steady rate, two sudden steps to a plateau, and a decline, as on a course's exercise day. `bursts`: half an hour of
+short bursts between long silences, as people send prompts to a language model.
 """
 
 import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 SEED = 20261123
+Counts = NDArray[np.int64]
 
 # (seconds, requests per second at the start, at the end): the mean rate, piecewise linear.
-SHAPE = [
+WORKLOAD = [
     (50, 2.0, 2.0),  # quiet
-    (20, 0.0, 0.0),  # nobody
+    (20, 0.0, 0.0),  # idle
     (40, 5.0, 5.0),
     (30, 20.0, 20.0),  # a sudden step up ...
     (90, 28.0, 28.0),  # ... and another, to the plateau
@@ -28,23 +35,54 @@ SHAPE = [
     (20, 10.0, 10.0),  # a sudden step down
     (20, 2.0, 0.5),
 ]
+STEPS = [
+    (250, 7.0, 7.0),
+    (3, 20.0, 20.0),  # the step that no autoscaler foresees ...
+    (120, 30.0, 38.0),  # ... and a plateau that still grows
+    (60, 38.0, 24.0),
+    (97, 24.0, 12.0),
+    (100, 12.0, 8.0),
+]
+# Of `bursts`: seconds, mean silence and mean burst in seconds, median rate of a burst and its spread (of the logarithm).
+BURSTS_S, SILENCE_S, BURST_S, MEDIAN_RPS, SPREAD = 1800, 80.0, 20.0, 9.0, 0.6
 
 
-def mean_rates_rps() -> NDArray[np.float64]:
-    """The mean rate of each second, shape (600,)."""
-    return np.concatenate([np.linspace(first, last, seconds) for seconds, first, last in SHAPE])
+def piecewise(shape: Sequence[tuple[int, float, float]]) -> Counts:
+    """Return Poisson counts around a piecewise linear mean rate, shape (seconds,); a rate of 0 gives 0."""
+    rates = np.concatenate([np.linspace(first, last, seconds) for seconds, first, last in shape])
+    return np.random.default_rng(SEED).poisson(rates)
 
 
-def requests_per_second(seed: int) -> NDArray[np.int64]:
-    """Poisson counts around the mean rates, shape (600,); a rate of 0 gives 0."""
-    return np.random.default_rng(seed).poisson(mean_rates_rps())
+def bursts() -> Counts:
+    """Return Poisson counts of bursts with rates of their own between exponentially distributed silences."""
+    rng = np.random.default_rng(SEED)
+    rates = np.zeros(BURSTS_S)
+    start = 5
+    while start < BURSTS_S:
+        end = start + 1 + int(rng.exponential(BURST_S))
+        rates[start:end] = MEDIAN_RPS * rng.lognormal(0.0, SPREAD)
+        start = end + 1 + int(rng.exponential(SILENCE_S))
+    return rng.poisson(rates)
 
 
-def main() -> None:
-    counts = requests_per_second(SEED)
+TRACES: dict[str, Callable[[], Counts]] = {
+    "workload": lambda: piecewise(WORKLOAD),
+    "steps": lambda: piecewise(STEPS),
+    "bursts": bursts,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the trace of this name; returns 2 for an unknown one."""
+    name = argv[0] if argv else "workload"
+    if name not in TRACES or len(argv) > 1:
+        print(f"make_workload: one of {', '.join(TRACES)}, got {' '.join(argv)!r}", file=sys.stderr)
+        return 2
+    counts = TRACES[name]()
     rows = (" ".join(map(str, counts[i : i + 20])) for i in range(0, len(counts), 20))
     sys.stdout.write("\n".join(rows) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sys.argv[1:]))
