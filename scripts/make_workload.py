@@ -43,7 +43,7 @@ STEPS = [
     (97, 24.0, 12.0),
     (100, 12.0, 8.0),
 ]
-# Of `bursts`: seconds, mean silence and mean burst in seconds, median rate of a burst and its spread (of the logarithm).
+# Of `bursts`: length, mean silence, mean burst, median rate of a burst and the deviation of its logarithm.
 BURSTS_S, SILENCE_S, BURST_S, MEDIAN_RPS, SPREAD = 1800, 80.0, 20.0, 9.0, 0.6
 
 

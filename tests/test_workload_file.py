@@ -14,14 +14,14 @@ FILES = {"workload": "workload.txt", "steps": "samples/traces/steps.txt", "burst
 @pytest.mark.integration
 @pytest.mark.parametrize(("name", "file"), FILES.items())
 def test_the_script_writes_the_same_file_again(name: str, file: str) -> None:
-    command = [sys.executable, ROOT / "scripts/make_workload.py", name]
+    command = [sys.executable, str(ROOT / "scripts/make_workload.py"), name]
     written = subprocess.run(command, capture_output=True, text=True, check=True)
     assert written.stdout == (ROOT / file).read_text()
 
 
 @pytest.mark.integration
 def test_an_unknown_trace_is_refused_with_the_names_there_are() -> None:
-    command = [sys.executable, ROOT / "scripts/make_workload.py", "waves"]
+    command = [sys.executable, str(ROOT / "scripts/make_workload.py"), "waves"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr == "make_workload: one of workload, steps, bursts, got 'waves'\n"
