@@ -14,7 +14,7 @@ from dispatcher.backends import Backends
 from dispatcher.buffer import BufferConfig, BurstBuffer
 from dispatcher.config import Config, ConfigError, parse_config
 from dispatcher.metrics import DispatcherMetrics
-from dispatcher.ports import holder
+from dispatcher.ports import bind_failure
 from dispatcher.relay import Relay
 from dispatcher.server import DispatcherServer
 
@@ -92,8 +92,7 @@ def main() -> int:
     try:
         return asyncio.run(run(config))
     except OSError as error:
-        port = config.port
-        print(f"dispatcher: port {port} of {config.host} cannot be had: {holder(port)} ({error})", file=sys.stderr)
+        print(f"dispatcher: {bind_failure(config.host, config.port, error)}", file=sys.stderr)
         return 2
 
 

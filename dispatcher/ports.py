@@ -1,11 +1,19 @@
-"""Who listens on a port."""
+"""The error message for an address that cannot be bound."""
+
+import errno
 
 import psutil
 
 
-def holder(port: int) -> str:
-    """For an error message: the process on it, where that can be seen."""
+def bind_failure(host: str, port: int, error: OSError) -> str:
+    """Return the error message for an address that cannot be bound."""
+    cause = _holder(port) if error.errno == errno.EADDRINUSE else str(error)
+    return f"cannot bind {host}:{port}: {cause}"
+
+
+def _holder(port: int) -> str:
+    """Return a clause that names the process listening on the port, if it is visible from this process."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) listens on it"
-    return "which process has it cannot be seen from here"
+            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) is listening on it"
+    return "another process is listening on it (not visible from here)"

@@ -7,7 +7,6 @@ from the main thread, or one that lives as long.
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from knative.backoff import Backoff
 from knative.errors import LocalPodsError
 from knative.objects import Phase
+from knative.ports import free_port
 from knative.probe import ReadinessProbe
 from knative.process import PodProcess, check_platform
 from knative.procfs import ProcessUsage, tree_usage
@@ -252,13 +252,3 @@ def to_stop(phases: Sequence[Phase], wanted: int) -> list[int]:
     newest_first = range(len(phases) - 1, -1, -1)
     order = [i for phase in ("starting", "ready") for i in newest_first if phases[i] == phase]
     return order[: max(0, len(order) - wanted)]
-
-
-def free_port(taken: set[int]) -> int:
-    """A port of 127.0.0.1 that nobody listens on just now, and none of those taken."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-        if port not in taken:
-            return port

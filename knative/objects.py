@@ -15,6 +15,7 @@ SERVING_VERSION = "v1"
 SERVICES = "services"
 REVISIONS = "revisions"
 REVISION_LABEL = f"{SERVING_GROUP}/revision"
+SERVICE_LABEL = f"{SERVING_GROUP}/service"
 
 AUTOSCALING_GROUP = "autoscaling.knative.dev"
 CLASS = f"{AUTOSCALING_GROUP}/class"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from knative.objects import MAX_SCALE, METRIC, MIN_SCALE, TARGET
 from knative.rendering import service_manifest
 from tests.component_env import pinned
 from tests.paths import ROOT
@@ -90,12 +91,12 @@ def test_func_deploys_what_the_service_does(func: dict[str, Any]) -> None:
     service = service_manifest("default", func["name"], "i")["spec"]["template"]
     (container,) = service["spec"]["containers"]
     options, health = func["deploy"]["options"], func["deploy"]["healthEndpoints"]
-    scale = {key.partition("/")[2]: value for key, value in service["metadata"]["annotations"].items()}
+    scale = service["metadata"]["annotations"]
     assert {key: str(value) for key, value in options["scale"].items()} == {
-        "min": scale["min-scale"],
-        "max": scale["max-scale"],
-        "metric": scale["metric"],
-        "target": scale["target"],
+        "min": scale[MIN_SCALE],
+        "max": scale[MAX_SCALE],
+        "metric": scale[METRIC],
+        "target": scale[TARGET],
     }
     assert options["resources"]["limits"].pop("concurrency") == service["spec"]["containerConcurrency"]
     assert options["resources"] == container["resources"]

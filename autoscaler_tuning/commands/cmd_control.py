@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import PROGRAM, Flags, add_local, number, target_among, url, urls, whole
-from autoscaler_tuning.live import local_stack as stack
 from autoscaler_tuning.live.serve import ServeConfig, serve
 from autoscaler_tuning.policies.registry import policy_named
+from knative.ports import bind_failure
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -56,6 +56,6 @@ def _run(args: argparse.Namespace) -> int:
             )
         )
     except OSError as error:
-        print(f"{PROGRAM}: port {args.port} cannot be had: {stack.port_holder(args.port)} ({error})", file=sys.stderr)
+        print(f"{PROGRAM}: {bind_failure(args.host, args.port, error)}", file=sys.stderr)
         return 2
     return 0

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import psutil
 import requests
+
+from knative.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,14 +24,6 @@ class StackError(Exception):
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
         self.status = status
-
-
-def port_holder(port: int) -> str:
-    """For an error message: the process that listens on a port, where that can be seen."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) listens on it"
-    return "which process has it cannot be seen from here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +56,6 @@ class StackConfig:
     controller_port: int = 0
     route: KnativeRoute | None = None
     shadow: bool = False
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def commands(config: StackConfig, dispatcher_port: int, controller_port: int) -> dict[str, list[str]]:

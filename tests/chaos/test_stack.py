@@ -127,6 +127,6 @@ def test_a_taken_port_ends_up_with_2_naming_port_and_process_and_leaves_nothing(
         up = [*TUNING, "up", "--log-dir", str(tmp_path), *flags]
         done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert str(port) in done.stderr
-    assert f"process {os.getpid()}" in done.stderr
+    assert f":{port}: process {os.getpid()} (" in done.stderr
+    assert ") is listening on it" in done.stderr
     assert not (tmp_path / "stack.json").exists()

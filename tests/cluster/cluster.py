@@ -16,6 +16,7 @@ from pathlib import Path
 import requests
 
 from knative.client import KnativeClient, connect
+from knative.objects import SERVICE_LABEL
 from tests.paths import ROOT
 
 IMAGE = "dev.local/resnet18"
@@ -111,7 +112,7 @@ class Cluster:
 
     def revisions(self, service: str) -> list[str]:
         """Names of all Revisions of a Service."""
-        label = f"serving.knative.dev/service={service}"
+        label = f"{SERVICE_LABEL}={service}"
         names = self.run("kubectl", "get", "revisions", "-n", NAMESPACE, "-l", label, "-o", "name")
         return [name.partition("/")[2] for name in names.split()]
 

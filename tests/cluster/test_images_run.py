@@ -10,6 +10,7 @@ import pytest
 import requests
 import yaml
 
+from knative.objects import WINDOW
 from knative.rendering import service_manifest
 from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.oci import Image
@@ -33,7 +34,7 @@ def mapped(cluster: Cluster, images: dict[str, Image]) -> Cluster:
 def built_service(mapped: Cluster) -> Iterator[str]:
     """Name of a Service of our own manifest, read-only root and all, that runs the built image."""
     manifest = service_manifest(NAMESPACE, SERVICE, IMAGE)
-    manifest["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/window"] = "6s"
+    manifest["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
     client = mapped.client()
     client.deploy(manifest)
     wait_until(lambda: client.service(SERVICE).ready, "the Service is ready", timeout_s=300)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from knative.errors import ClusterError, ForbiddenError, NotFoundError
-from knative.objects import REVISIONS, PodCounts, ScaleBounds, revision_patch
+from knative.objects import MIN_SCALE, REVISIONS, WINDOW, PodCounts, ScaleBounds, revision_patch
 from knative.rendering import service_manifest
 from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster, wait_until
 
@@ -46,7 +46,7 @@ def test_bounds_on_the_live_revision_move_its_pods_without_a_new_one(cluster: Cl
 def test_knative_refuses_what_our_bounds_refuse(cluster: Cluster, deployed_service: str) -> None:
     revision = cluster.client().live_revision(deployed_service)
     patch = revision_patch(ScaleBounds(1, 1))
-    patch["metadata"]["annotations"]["autoscaling.knative.dev/min-scale"] = "2"
+    patch["metadata"]["annotations"][MIN_SCALE] = "2"
     with pytest.raises(ClusterError, match="max-scale=1 is less than min-scale=2"):
         cluster.client().api.merge_patch(REVISIONS, revision.name, patch)
 
@@ -66,7 +66,7 @@ def test_our_own_manifest_is_deployed_again_and_changed(cluster: Cluster, sample
     assert cluster.predict("ours", samples_dir / "coffee.jpg").status_code == 200
     client.deploy(manifest)
     assert cluster.revisions("ours") == ["ours-00001"]
-    manifest["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/window"] = "6s"
+    manifest["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
     client.deploy(manifest)
     wait_until(lambda: client.live_revision("ours").name == "ours-00002", "the second Revision gets the traffic")
     cluster.run("kubectl", "delete", "ksvc", "ours", "-n", NAMESPACE)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from knative.errors import NotFoundError
-from knative.objects import REVISION_LABEL, REVISIONS, SERVICES, Json
+from knative.objects import AUTOSCALING_GROUP, REVISION_LABEL, REVISIONS, SERVICES, Json
 
 
 class FakeApi:
@@ -64,7 +64,7 @@ def service_json(name: str, *traffic: Json) -> Json:
 
 def revision_json(name: str, **annotations: str) -> Json:
     """A Revision; annotations min_scale="0" stand for autoscaling.knative.dev/min-scale."""
-    named = {f"autoscaling.knative.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    named = {f"{AUTOSCALING_GROUP}/{key.replace('_', '-')}": value for key, value in annotations.items()}
     return {"metadata": {"name": name, "annotations": named}, "status": ready()}
 
 

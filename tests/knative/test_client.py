@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 
 from knative.client import KnativeClient, connect, error_for, reason, translated
 from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, NoTrafficError, UnreachableError
-from knative.objects import REVISIONS, SERVICES, PodCounts, ScaleBounds, revision_patch
+from knative.objects import REVISIONS, SERVICES, WINDOW, PodCounts, ScaleBounds, revision_patch
 from knative.rendering import service_manifest
 from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
 
@@ -35,7 +35,7 @@ def test_bounds_are_written_on_the_live_revision_in_one_patch() -> None:
     changed = client.set_bounds(client.live_revision("resnet18").name, ScaleBounds(2, 2))
     assert api.calls == [("patch", REVISIONS, LIVE, revision_patch(ScaleBounds(2, 2)))]
     assert (changed.min_pods, changed.max_pods) == (2, 2)
-    assert api.get(REVISIONS, LIVE)["metadata"]["annotations"]["autoscaling.knative.dev/window"] == "10s"
+    assert api.get(REVISIONS, LIVE)["metadata"]["annotations"][WINDOW] == "10s"
 
 
 def test_only_pods_of_the_revision_count() -> None:

@@ -7,6 +7,7 @@ import yaml
 
 from knative.cli import main
 from knative.errors import ManifestError
+from knative.objects import MAX_SCALE, METRIC, MIN_SCALE, TARGET
 from knative.rendering import KSERVE_FILE, inference_service_manifest, service_manifest
 
 # Of InferenceService v1beta1, spec.predictor: what this manifest uses beside the fields of a pod.
@@ -39,9 +40,9 @@ def test_its_pod_is_that_of_the_knative_service(manifest: dict[str, Any]) -> Non
     assert predictor["volumes"] == ours["spec"]["volumes"]
     assert predictor["containerConcurrency"] == ours["spec"]["containerConcurrency"]
     assert predictor["timeout"] == ours["spec"]["timeoutSeconds"]
-    scale = {key.partition("/")[2]: value for key, value in ours["metadata"]["annotations"].items()}
-    assert (str(predictor["minReplicas"]), str(predictor["maxReplicas"])) == (scale["min-scale"], scale["max-scale"])
-    assert (predictor["scaleMetric"], str(predictor["scaleTarget"])) == (scale["metric"], scale["target"])
+    scale = ours["metadata"]["annotations"]
+    assert (str(predictor["minReplicas"]), str(predictor["maxReplicas"])) == (scale[MIN_SCALE], scale[MAX_SCALE])
+    assert (predictor["scaleMetric"], str(predictor["scaleTarget"])) == (scale[METRIC], scale[TARGET])
 
 
 def test_a_storage_uri_is_all_that_changes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from knative.errors import ManifestError
+from knative.objects import AUTOSCALING_GROUP, CLASS, MAX_SCALE, METRIC, MIN_SCALE, TARGET
 from knative.rendering import SERVICE_FILE, as_yaml, service_manifest
 
 MANIFESTS = SERVICE_FILE.parent.parent
@@ -47,11 +48,11 @@ def test_the_service_scales_on_concurrency_from_zero_one_request_a_pod() -> None
     template = service_manifest("default", "resnet18", "i")["spec"]["template"]
     assert template["spec"]["containerConcurrency"] == 1
     assert template["metadata"]["annotations"] == {
-        "autoscaling.knative.dev/class": "kpa.autoscaling.knative.dev",
-        "autoscaling.knative.dev/metric": "concurrency",
-        "autoscaling.knative.dev/target": "1",
-        "autoscaling.knative.dev/min-scale": "0",
-        "autoscaling.knative.dev/max-scale": "8",
+        CLASS: f"kpa.{AUTOSCALING_GROUP}",
+        METRIC: "concurrency",
+        TARGET: "1",
+        MIN_SCALE: "0",
+        MAX_SCALE: "8",
     }
     (container,) = template["spec"]["containers"]
     assert container["ports"] == [{"containerPort": 8000}]
@@ -99,6 +100,6 @@ def test_overlays_name_class_and_metric() -> None:
     for file in MANIFESTS.glob("overlays/*/autoscaling.yaml"):
         (patch,) = documents(file)
         annotations = patch["spec"]["template"]["metadata"]["annotations"]
-        classes[file.parent.name] = annotations["autoscaling.knative.dev/class"].partition(".")[0]
-        assert "autoscaling.knative.dev/metric" in annotations
+        classes[file.parent.name] = annotations[CLASS].partition(".")[0]
+        assert METRIC in annotations
     assert classes == {"kpa": "kpa", "hpa": "hpa", "tuned": "kpa"}

@@ -9,7 +9,7 @@ from autoscaler_tuning.live.live_run import knobs_kept, prepare
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, commands
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
-from knative.objects import Json
+from knative.objects import AUTOSCALING_GROUP, MIN_SCALE, SERVING_GROUP, Json
 
 ROUTE = KnativeRoute("default", "resnet18", "http://10.0.0.1", "resnet18.default.example.com")
 
@@ -62,14 +62,14 @@ def test_knatives_kpa_gets_its_knobs_and_none_of_the_last_ones() -> None:
 def test_the_policys_own_bounds_are_written_when_no_pod_is_left() -> None:
     api = FakeApi()
     prepare(KnativeClient("default", api), "resnet18", policy_named("kpa[min-scale=2,max-scale=7]"), 40)
-    assert api.patches[0]["autoscaling.knative.dev/min-scale"] == "0"
+    assert api.patches[0][MIN_SCALE] == "0"
     assert after(api.patches) == {"min-scale": "2", "max-scale": "7"}
 
 
 def test_the_revision_has_its_own_knobs_again_whatever_ended_the_runs() -> None:
     own = {"window": "6s", "target": "1", "min-scale": "1", "max-scale": "8"}
-    api = FakeApi(annotations={"autoscaling.knative.dev/" + name: value for name, value in own.items()})
-    api.annotations["serving.knative.dev/creator"] = "me"
+    api = FakeApi(annotations={f"{AUTOSCALING_GROUP}/{name}": value for name, value in own.items()})
+    api.annotations[f"{SERVING_GROUP}/creator"] = "me"
     client = KnativeClient("default", api)
 
     def interrupted() -> None:
