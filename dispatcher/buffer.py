@@ -1,4 +1,4 @@
-"""The burst buffer: who goes on, who waits, who is turned away. No I/O, no clock: events in, actions out."""
+"""The burst buffer decides which requests are forwarded, wait or are rejected; it has no I/O and no clock."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,12 +11,12 @@ from dispatcher.signals import ServiceTimes
 
 Order = Literal["deadline", "fifo"]
 
-# One release in this many goes to the oldest expired request while others can still be in time.
+# One of this many released requests is the oldest expired one, even while others can still meet their deadlines.
 EXPIRED_SHARE = 10
 
 
 class Reason(StrEnum):
-    """Why a request is turned away."""
+    """Why a request is rejected."""
 
     FULL = "queue full"
     DEADLINE = "deadline cannot be met"
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a forwarded request came back."""
+    """How a forwarded request ended at its backend."""
 
     ANSWERED = "answered"
     FAILED = "failed"
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send this request to this backend; attempt counts from 1."""
+    """Send the request to the backend; attempt counts from 1."""
 
     request_id: int
     backend: str
@@ -43,7 +43,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Turn this request away for good."""
+    """Reject the request for good."""
 
     request_id: int
     reason: Reason
@@ -51,7 +51,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """This request's answer goes to its client."""
+    """Send the backend's response to the client."""
 
     request_id: int
 
@@ -61,7 +61,13 @@ Action = Forward | Reject | Deliver
 
 @dataclass(frozen=True, slots=True)
 class BufferConfig:
-    """slo_s orders the queue and refuses nobody; timeout_s bounds the time that a request may wait."""
+    """The buffer's settings.
+
+    slo_s: a request without a deadline of its own is due this long after its arrival; this rejects no request.
+    attempts: how often a request may fail at a backend.
+    timeout_s: longest time a request may wait.
+    hold: whether the capacity set by the controller limits the requests in flight.
+    """
 
     slo_s: float = 0.5
     order: Order = "deadline"
@@ -73,7 +79,7 @@ class BufferConfig:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many requests the pods can take at once, as the controller told; counts until valid_until_s."""
+    """Number of requests that the pods can serve at once, as set by the controller; stale from valid_until_s on."""
 
     requests: int
     valid_until_s: float
@@ -81,7 +87,7 @@ class Capacity:
 
 @dataclass(slots=True)
 class _Request:
-    """due_s: when it should be answered. drop_s: when it is turned away. backend: where it is, None while waiting."""
+    """due_s: when it should be answered. backend: where it is in flight, None while it waits."""
 
     arrival_s: float
     due_s: float
@@ -92,9 +98,9 @@ class _Request:
 
 
 class BurstBuffer:
-    """Holds requests while the pods are busy or not there.
+    """Holds requests while the pods are busy or do not exist yet.
 
-    Every accepted request ends exactly once: delivered, rejected, or cancelled by its client.
+    Every request ends exactly once: delivered, rejected, or cancelled by its client.
     """
 
     def __init__(self, config: BufferConfig, backends: Backends) -> None:
@@ -111,7 +117,7 @@ class BurstBuffer:
         self.service_times = ServiceTimes()
 
     def arrive(self, request_id: int, now_s: float, client_deadline_s: float | None = None) -> list[Action]:
-        """A request came in: it goes on, waits, or is turned away."""
+        """Handle a new request: forward it, let it wait, or reject it."""
         due_s = now_s + self._config.slo_s if client_deadline_s is None else client_deadline_s
         self._requests[request_id] = _Request(now_s, due_s, client_deadline_s)
         self._wait(request_id)
@@ -121,10 +127,10 @@ class BurstBuffer:
         return actions
 
     def finish(self, request_id: int, now_s: float, outcome: Outcome, service_time_s: float) -> list[Action]:
-        """A forwarded request came back; its slot is free.
+        """Handle the end of a forwarded request and free its slot.
 
-        What failed goes back to its place in the queue, unless its attempts are used up. What never reached its backend
-        used up none.
+        A failed request returns to its place in the queue unless its attempts are used up. An attempt that never
+        reached its backend does not count.
         """
         request = self._requests[request_id]
         if request.backend is None:
@@ -139,7 +145,10 @@ class BurstBuffer:
         return [*self._settle(request_id, request, outcome), *self._advance(now_s)]
 
     def cancel(self, request_id: int, now_s: float) -> list[Action]:
-        """The client hung up: a waiting request is forgotten, one in flight keeps its slot until it comes back."""
+        """Handle a client's disconnect: a waiting request is dropped.
+
+        One in flight keeps its slot until the backend is done.
+        """
         request = self._requests.get(request_id)
         if request is None:
             return []
@@ -150,41 +159,41 @@ class BurstBuffer:
         return self._advance(now_s)
 
     def set_capacity(self, capacity: Capacity, now_s: float) -> list[Action]:
-        """The controller told how much the pods can take."""
+        """Apply the capacity that the controller has set."""
         self._capacity = capacity
         return self._advance(now_s)
 
     def set_backends(self, urls: list[str], concurrency: int, now_s: float) -> list[Action]:
-        """The controller told which pods there are; what is in flight elsewhere may finish."""
+        """Replace the backends by those that the controller has named; requests in flight at others may finish."""
         self._backends.replace(urls, concurrency)
         return self._advance(now_s)
 
     def tick(self, now_s: float) -> list[Action]:
-        """Time has passed: something may have lapsed."""
+        """Act on deadlines, timeouts, back-offs and capacities that have expired by now_s."""
         return self._advance(now_s)
 
     def next_event_s(self, now_s: float) -> float | None:
-        """When tick() is due if nothing else happens; None when nothing waits."""
+        """Return when tick() is due if no other event comes first; None if no request waits."""
         if not self.waiting:
             return None
-        times_s = [self._drops[0][0], *self._backends.rest_ends_s()]
+        times_s = [self._drops[0][0], *self._backends.backoff_ends_s()]
         if self._capacity is not None:
             times_s.append(self._capacity.valid_until_s)
         return min((time_s for time_s in times_s if time_s > now_s), default=None)
 
     def limit(self, now_s: float) -> float:
-        """How many requests may be in flight now; infinite when nobody holds them back."""
+        """Return how many requests may be in flight now; infinite without a valid capacity."""
         if self._config.hold and self._capacity is not None and now_s < self._capacity.valid_until_s:
             return self._capacity.requests
         return inf
 
     def oldest_wait_s(self, now_s: float) -> float:
-        """Age of the oldest waiting request; 0 when none waits."""
+        """Return the age of the oldest waiting request; 0 if none waits."""
         arrivals_s = [request.arrival_s for request in self._requests.values() if request.backend is None]
         return now_s - min(arrivals_s) if arrivals_s else 0.0
 
     def feasible_backlog_s(self, now_s: float) -> float:
-        """Work waiting that can still be answered in time, in seconds of one slot."""
+        """Return the waiting work that can still meet its deadlines, in seconds of one slot."""
         service_time_s = self._service_time_s()
         feasible = sum(
             1
@@ -194,7 +203,7 @@ class BurstBuffer:
         return feasible * service_time_s
 
     def _advance(self, now_s: float) -> list[Action]:
-        """Turn away what ran out of time, then fill the free slots in order."""
+        """Reject requests that are out of time, then fill the free slots in order."""
         actions: list[Action] = [*self._drop_overdue(now_s)]
         while self.waiting and self.in_flight < self.limit(now_s):
             backend = self._backends.take(now_s)
@@ -235,11 +244,14 @@ class BurstBuffer:
         self.waiting += 1
 
     def _pop(self, now_s: float) -> int:
-        """The next to go: the oldest that can still be in time; the expired when there is none, and one time in ten."""
+        """Return the next request to forward, in deadline order the first due of those that can still be in time.
+
+        If there is none, and on one call in EXPIRED_SHARE, it is the oldest expired request instead.
+        """
         if self._config.order == "deadline":
             self._demote(now_s)
-        self._skip_gone(self._in_time)
-        self._skip_gone(self._expired)
+        self._discard_ended(self._in_time)
+        self._discard_ended(self._expired)
         self._since_expired += 1
         if self._expired and (not self._in_time or self._since_expired >= EXPIRED_SHARE):
             self._since_expired = 0
@@ -269,12 +281,12 @@ class BurstBuffer:
     def _forget_waiting(self, request_id: int) -> None:
         del self._requests[request_id]
         self.waiting -= 1
-        if len(self._drops) > 64 + 4 * len(self._requests):  # mostly entries of requests that are gone
+        if len(self._drops) > 64 + 4 * len(self._requests):  # most entries are of requests that have ended
             for heap in (self._drops, self._in_time, self._expired):
                 heap[:] = [entry for entry in heap if self._is_waiting(entry[1])]
                 heapify(heap)
 
-    def _skip_gone(self, heap: list[tuple[float, int]]) -> None:
+    def _discard_ended(self, heap: list[tuple[float, int]]) -> None:
         while heap and not self._is_waiting(heap[0][1]):
             heappop(heap)
 

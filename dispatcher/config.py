@@ -1,4 +1,4 @@
-"""Settings of the dispatcher: flags, each with an environment variable of the same name."""
+"""The dispatcher's settings: flags, each with an environment variable of the same name."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ Number = TypeVar("Number", int, float)
 
 
 class ConfigError(ValueError):
-    """A setting is out of bounds; the text names the flag, the rule and the value."""
+    """An invalid setting; the message contains its name, the rule and the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the dispatcher was started with; backend_concurrency holds one number for each URL."""
+    """The dispatcher's settings; backend_concurrency holds one limit per URL."""
 
     host: str
     port: int
@@ -35,54 +35,55 @@ class Config:
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
-            raise ConfigError(f"--port must be from 1 to 65535, was {self.port}")
+            raise ConfigError(f"--port must be from 1 to 65535, got {self.port}")
         for flag in ("queue_limit", "attempts", "max_body_bytes"):
             if getattr(self, flag) < 1:
-                raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, was {getattr(self, flag)}")
+                raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {getattr(self, flag)}")
         for flag in ("slo_s", "request_timeout_s", "drain_timeout_s"):
             value = getattr(self, flag)
             if not (isfinite(value) and value > 0):
-                raise ConfigError(f"--{flag.replace('_', '-')} must be above 0 and finite, was {value}")
+                raise ConfigError(f"--{flag.replace('_', '-')} must be above 0 and finite, got {value}")
         if self.order not in ("deadline", "fifo"):
-            raise ConfigError(f"--order must be deadline or fifo, was {self.order!r}")
+            raise ConfigError(f"--order must be deadline or fifo, got {self.order!r}")
         if self.hold not in ("capacity", "none"):
-            raise ConfigError(f"--hold must be capacity or none, was {self.hold!r}")
+            raise ConfigError(f"--hold must be capacity or none, got {self.hold!r}")
 
 
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Flags with their defaults, which a variable such as QUEUE_LIMIT replaces."""
-    parser = argparse.ArgumentParser(prog="dispatcher", description="Buffer bursts in front of a service that scales.")
+    """Return the parser; an environment variable such as QUEUE_LIMIT replaces a flag's default."""
+    parser = argparse.ArgumentParser(prog="dispatcher", description="Buffer bursts in front of an autoscaled service.")
 
     def add(flag: str, default: str, about: str) -> None:
         variable = flag.removeprefix("--").replace("-", "_").upper()
-        parser.add_argument(flag, default=env.get(variable, default), metavar="X", help=f"{about} (default {default})")
+        shown = f"{about} (default: {default or 'none'})"
+        parser.add_argument(flag, default=env.get(variable, default), metavar="X", help=shown)
 
     add("--host", "0.0.0.0", "address to listen on")
     add("--port", "8001", "port to listen on")
-    add("--ml-service-url", "http://127.0.0.1:8000", "where requests go, base URLs separated by commas")
-    add("--ml-service-host", "", "Host header for them, for a Knative gateway that is reached by address")
-    add("--backend-concurrency", "0", "most requests in flight at each URL, one number or one a URL; 0: no limit")
-    add("--queue-limit", "1000", "most requests waiting; the next is refused with 503")
-    add("--slo-s", "0.5", "an answer should come within this; it orders the queue and refuses nobody")
-    add("--order", "deadline", "deadline (the oldest that can still be in time first) or fifo")
-    add("--hold", "capacity", "capacity (hold back what PUT /capacity says the pods cannot take) or none")
-    add("--attempts", "3", "how often a request may fail at a backend before its client is told")
-    add("--request-timeout-s", "120", "longest time of a request in here")
-    add("--drain-timeout-s", "60", "longest time to finish what was accepted, after SIGTERM")
-    add("--max-body-bytes", str(10 * 1024 * 1024), "largest body")
+    add("--ml-service-url", "http://127.0.0.1:8000", "base URLs of the backends, separated by commas")
+    add("--ml-service-host", "", "Host header of forwarded requests, for a Knative gateway behind an IP address")
+    add("--backend-concurrency", "0", "most requests in flight at each URL: one for all, or one per URL; 0: no limit")
+    add("--queue-limit", "1000", "most requests waiting; the next one gets 503")
+    add("--slo-s", "0.5", "target latency in seconds; orders the queue, but rejects no request")
+    add("--order", "deadline", "deadline (first the oldest request that can still be in time) or fifo")
+    add("--hold", "capacity", "capacity (hold back requests beyond the capacity set by PUT /capacity) or none")
+    add("--attempts", "3", "failed attempts at a backend after which the client gets 502")
+    add("--request-timeout-s", "120", "longest time from arrival to response, in seconds")
+    add("--drain-timeout-s", "60", "longest time to finish accepted requests after SIGTERM, in seconds")
+    add("--max-body-bytes", str(10 * 1024 * 1024), "largest request body, in bytes")
     accepts = env.get("ACCEPT_BACKENDS", "").lower() in ("1", "true", "yes", "on")
     parser.add_argument(
         "--accept-backends",
         action="store_true",
         default=accepts,
-        help="PUT /capacity may name the backends: for pods on this machine; whoever can reach the port can then"
-        " redirect the traffic",
+        help="let PUT /capacity name the backends, for pods on this machine; any client that can reach the port can"
+        " then redirect the traffic",
     )
     return parser
 
 
 def parse_config(argv: list[str] | None, env: Mapping[str, str]) -> Config:
-    """Raises ConfigError naming the flag, the rule and the value."""
+    """Return the settings; raise ConfigError, with name, rule and value, if one is invalid."""
     given = vars(build_parser(env).parse_args(argv))
     urls = parse_urls("--ml-service-url", given["ml_service_url"].split(","))
     return Config(
@@ -104,16 +105,16 @@ def parse_config(argv: list[str] | None, env: Mapping[str, str]) -> Config:
 
 
 def parse_urls(name: str, texts: list[str]) -> tuple[str, ...]:
-    """Base URLs without their last slash; raises ConfigError unless each is http(s) with a host, no two alike."""
+    """Return the base URLs, stripped of a final slash. Raise ConfigError unless all are http(s) URLs and different."""
     urls = tuple(text.strip().rstrip("/") for text in texts if text.strip())
     for url in urls:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise ConfigError(f"{name} must hold addresses such as http://host:8000, found {url!r}")
+            raise ConfigError(f"{name} must contain URLs such as http://host:8000, got {url!r}")
     if len(set(urls)) != len(urls):
-        raise ConfigError(f"{name} names an address twice: {', '.join(urls)}")
+        raise ConfigError(f"{name} must not contain a URL twice, got {', '.join(urls)}")
     if not urls and name == "--ml-service-url":
-        raise ConfigError(f"{name} must hold at least one address, was empty")
+        raise ConfigError(f"{name} must contain at least one URL, got none")
     return urls
 
 
@@ -121,17 +122,17 @@ def _number(given: Mapping[str, str], name: str, parse: Callable[[str], Number])
     try:
         return parse(given[name])
     except ValueError as error:
-        kind = "a whole number" if parse is int else "a number"
-        raise ConfigError(f"--{name.replace('_', '-')} must be {kind}, was {given[name]!r}") from error
+        kind = "an integer" if parse is int else "a number"
+        raise ConfigError(f"--{name.replace('_', '-')} must be {kind}, got {given[name]!r}") from error
 
 
 def _concurrency(text: str, urls: int) -> tuple[int, ...]:
     try:
         numbers = [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"--backend-concurrency must be whole numbers separated by commas, was {text!r}") from error
+        raise ConfigError(f"--backend-concurrency must be integers separated by commas, got {text!r}") from error
     if min(numbers) < 0 or len(numbers) not in (1, urls):
         raise ConfigError(
-            f"--backend-concurrency must be one number, or one for each of {urls} URLs, 0 or more; was {text!r}"
+            f"--backend-concurrency must be one integer, or one for each of {urls} URLs, all at least 0, got {text!r}"
         )
     return tuple(numbers * urls if len(numbers) == 1 else numbers)

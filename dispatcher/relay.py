@@ -1,4 +1,4 @@
-"""Carries out what the buffer says: sends requests on, hands answers back, keeps time."""
+"""Performs the buffer's actions: forwards requests, returns responses to clients, sets timers."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from dispatcher.signals import TrafficLog
 
 log = logging.getLogger(__name__)
 
-# Answers that mean "this pod or route could not", so another try may succeed.
+# With these the pod or route failed to serve the request, so a retry may succeed.
 RETRIED_STATUSES = frozenset({502, 503, 504})
 HOP_BY_HOP = frozenset(
     {
@@ -26,7 +26,7 @@ HOP_BY_HOP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class BackendAnswer:
-    """A backend's answer, or the reason why there is none."""
+    """A backend's response, or the reason why there is none."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -39,7 +39,7 @@ class BackendAnswer:
 
 @dataclass(slots=True)
 class _Ticket:
-    """A request on its way through; sent_s is None until it was sent on for the first time."""
+    """An accepted request; sent_s is None until it is first forwarded."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -53,7 +53,7 @@ class _Ticket:
 
 
 class Relay:
-    """The one place where the buffer's actions meet sockets and the clock; now_s() starts at 0."""
+    """Connects the buffer to sockets and the clock; now_s() starts at 0."""
 
     def __init__(
         self,
@@ -75,16 +75,16 @@ class Relay:
         self.arrived = self.released = self.rejected = self.retried = 0
 
     def now_s(self) -> float:
-        """Seconds since the start, monotonic."""
+        """Return the seconds since the relay was made, by a monotonic clock."""
         return self._loop.time() - self._began_s
 
     @property
     def unfinished(self) -> int:
-        """Requests accepted and not yet answered."""
+        """Number of requests accepted and not yet answered."""
         return len(self._tickets)
 
     async def handle(self, body: bytes, headers: Mapping[str, str], client_deadline_s: float | None) -> BackendAnswer:
-        """Take one request through; a client that hangs up cancels this and with it its place in the queue."""
+        """Return the response to one request. A client's disconnect cancels this call, and with it the request."""
         now_s = self.now_s()
         request_id = next(self._ids)
         deadline_s = None if client_deadline_s is None else now_s + client_deadline_s
@@ -103,7 +103,7 @@ class Relay:
             self.traffic.leave(self.now_s())
 
     def set_capacity(self, requests: int, valid_s: float, backends: Sequence[str] | None, concurrency: int) -> None:
-        """What the controller told, from now on."""
+        """Apply the capacity, and the backends if any are named, that the controller has set."""
         now_s = self.now_s()
         if backends is not None:
             self._perform(self._buffer.set_backends(list(backends), concurrency, now_s))
@@ -134,17 +134,17 @@ class Relay:
         task.add_done_callback(self._sending.discard)
 
     async def _exchange(self, forward: Forward, ticket: _Ticket) -> None:
-        """Send and bring back; whatever happens, the buffer is told exactly once."""
+        """Send the request and await the response; whatever happens, report to the buffer exactly once."""
         sent_s = self.now_s()
         outcome = Outcome.FAILED
         try:
             ticket.got = await self._post(forward.backend, ticket)
             outcome = Outcome.FAILED if ticket.got.status in RETRIED_STATUSES else Outcome.ANSWERED
-            ticket.cause = f"{forward.backend} answered {ticket.got.status}"
+            ticket.cause = f"{forward.backend} returned {ticket.got.status}"
         except aiohttp.ClientConnectorError as error:
-            outcome, ticket.cause = Outcome.UNREACHED, f"{forward.backend} cannot be reached: {error}"
+            outcome, ticket.cause = Outcome.UNREACHED, f"cannot connect to {forward.backend}: {error}"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            ticket.cause = f"{forward.backend} broke off: {error or type(error).__name__}"
+            ticket.cause = f"request to {forward.backend} failed: {str(error) or type(error).__name__}"
         finally:
             now_s = self.now_s()
             if outcome is not Outcome.ANSWERED:
@@ -163,15 +163,15 @@ class Relay:
         timeout = aiohttp.ClientTimeout(total=left_s)
         async with self._session.post(
             f"{backend}/predict", data=ticket.body, headers=headers, timeout=timeout, allow_redirects=False
-        ) as answer:
-            body = await answer.read()
-            kept = tuple((name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP)
-            return BackendAnswer(answer.status, kept, body)
+        ) as response:
+            body = await response.read()
+            kept = tuple((name, value) for name, value in response.headers.items() if name.lower() not in HOP_BY_HOP)
+            return BackendAnswer(response.status, kept, body)
 
     def _deliver(self, request_id: int) -> None:
         ticket = self._tickets[request_id]
         if ticket.got is None:
-            raise RuntimeError(f"request {request_id} is delivered without an answer")
+            raise RuntimeError(f"request {request_id} is delivered without a response")
         self._finish(ticket, ticket.got.status, ticket.got.headers, ticket.got.body, None)
 
     def _refuse(self, reject: Reject) -> None:
@@ -203,5 +203,5 @@ class Relay:
 
 
 def _ends(actions: Sequence[Action], request_id: int) -> bool:
-    """Whether the request is rejected or delivered by these."""
+    """Return whether the actions reject or deliver the request."""
     return any(isinstance(action, Reject | Deliver) and action.request_id == request_id for action in actions)

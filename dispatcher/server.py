@@ -1,4 +1,4 @@
-"""The HTTP face: parses requests, renders answers; makes no choice of its own."""
+"""The HTTP server: parses requests and renders responses; all decisions are the buffer's."""
 
 import json
 import uuid
@@ -23,7 +23,7 @@ STATUS_OF = {Reason.FULL: 503, Reason.DEADLINE: 429, Reason.TIMEOUT: 504, Reason
 
 
 class DispatcherServer:
-    """The handlers around one relay."""
+    """HTTP handlers for one relay."""
 
     def __init__(
         self, relay: Relay, buffer: BurstBuffer, config: Config, metrics: DispatcherMetrics, registry: CollectorRegistry
@@ -33,12 +33,12 @@ class DispatcherServer:
         self.draining = False
 
     def app(self) -> web.Application:
-        """The routes."""
+        """Return the application with all routes."""
         app = web.Application(client_max_size=self._config.max_body_bytes, middlewares=[self._render_errors])
         app.add_routes(
             [
                 web.get("/", self.health),
-                web.get("/metrics", self.exported),
+                web.get("/metrics", self.metrics),
                 web.get("/signals", self.signals),
                 web.put("/capacity", self.capacity),
                 web.post("/predict", self.predict),
@@ -48,18 +48,18 @@ class DispatcherServer:
         return app
 
     async def health(self, request: web.Request) -> web.Response:
-        """Says that it lives, and what waits."""
+        """Report liveness, and the numbers of waiting requests and of requests in flight."""
         status = "draining" if self.draining else "ok"
         return web.json_response(
             {"status": status, "waiting": self._buffer.waiting, "in_flight": self._buffer.in_flight}
         )
 
-    async def exported(self, request: web.Request) -> web.Response:
-        """For Prometheus."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Export the metrics in Prometheus' text format."""
         return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")
 
     async def signals(self, request: web.Request) -> web.Response:
-        """For the controller: see signals.py; counters only grow."""
+        """Report the traffic to the controller, see signals.py; counters never decrease."""
         relay, buffer, now_s = self._relay, self._buffer, self._relay.now_s()
         seconds = relay.traffic.per_second(now_s)
         times = buffer.service_times
@@ -80,33 +80,33 @@ class DispatcherServer:
         )
 
     async def capacity(self, request: web.Request) -> web.Response:
-        """The controller tells how many pods are ready, and for how long that counts."""
+        """Accept from the controller how many pods are ready, and for how long that is valid."""
         try:
             body = json.loads(await request.read())
             if not isinstance(body, dict):
-                raise ConfigError(f"the body must be a JSON object, was {type(body).__name__}")
-            ready = _whole(body, "ready_pods", least=0)
-            concurrency = _whole(body, "concurrency", least=1)
+                raise ConfigError(f"the body must be a JSON object, got {type(body).__name__}")
+            ready = _integer(body, "ready_pods", least=0)
+            concurrency = _integer(body, "concurrency", least=1)
             valid_s = body.get("valid_s")
             if isinstance(valid_s, bool) or not isinstance(valid_s, int | float) or not 0 < valid_s <= 3600:
-                raise ConfigError(f"valid_s must be above 0 and at most 3600, was {valid_s!r}")
+                raise ConfigError(f"valid_s must be above 0 and at most 3600, got {valid_s!r}")
             backends = _backends(body)
         except (ValueError, ConfigError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         if backends is not None and not self._config.accept_backends:
-            raise web.HTTPForbidden(text="backends may be named only when the dispatcher runs with --accept-backends")
+            raise web.HTTPForbidden(text="backends can be named only if the dispatcher runs with --accept-backends")
         self._relay.set_capacity(ready * concurrency, float(valid_s), backends, concurrency)
         return web.json_response({"capacity": ready * concurrency, "valid_s": valid_s})
 
     async def predict(self, request: web.Request) -> web.Response:
-        """The backend's answer, unchanged."""
-        return await self._pass_on(request, with_queue_size=False)
+        """Return the backend's response, unchanged."""
+        return await self._forward(request, with_queue_size=False)
 
     async def add_to_queue(self, request: web.Request) -> web.Response:
-        """The backend's answer with the number of requests that wait now."""
-        return await self._pass_on(request, with_queue_size=True)
+        """Return the backend's response with the current number of waiting requests added."""
+        return await self._forward(request, with_queue_size=True)
 
-    async def _pass_on(self, request: web.Request, with_queue_size: bool) -> web.Response:
+    async def _forward(self, request: web.Request, with_queue_size: bool) -> web.Response:
         if self.draining:
             raise web.HTTPServiceUnavailable(text="shutting down", headers={"Retry-After": "1"})
         deadline_s = _deadline_s(request)
@@ -116,7 +116,7 @@ class DispatcherServer:
         request_id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
         headers = {**request.headers, REQUEST_ID: request_id}
         answer = await self._relay.handle(body, headers, deadline_s)
-        response = self._refusal(answer) if answer.reason else _passed_on(answer)
+        response = self._rejection(answer) if answer.reason else _forwarded(answer)
         if with_queue_size:
             _add_queue_size(response, self._buffer.waiting)
         timing = response.headers.get("Server-Timing")
@@ -126,13 +126,14 @@ class DispatcherServer:
         response.headers[REQUEST_ID] = request_id
         return response
 
-    def _refusal(self, answer: BackendAnswer) -> web.Response:
-        reason = answer.reason or Reason.EXHAUSTED
+    def _rejection(self, answer: BackendAnswer) -> web.Response:
+        reason, cause = answer.reason or Reason.EXHAUSTED, answer.cause or "no backend was available"
+        limit, waiting = self._config.queue_limit, self._buffer.waiting
         text = {
-            Reason.FULL: f"queue full: --queue-limit is {self._config.queue_limit}, {self._buffer.waiting} wait",
+            Reason.FULL: f"queue full: --queue-limit is {limit}, waiting requests: {waiting}",
             Reason.DEADLINE: f"the deadline in {DEADLINE} cannot be met",
-            Reason.TIMEOUT: f"no answer within --request-timeout-s {self._config.request_timeout_s:g}; {answer.cause}",
-            Reason.EXHAUSTED: f"{answer.attempts} attempts failed, the last: {answer.cause}",
+            Reason.TIMEOUT: f"no response within --request-timeout-s {self._config.request_timeout_s:g}: {cause}",
+            Reason.EXHAUSTED: f"attempt {answer.attempts} of {self._config.attempts} failed: {cause}",
         }[reason]
         response = web.json_response({"error": text}, status=STATUS_OF[reason])
         if reason is Reason.FULL:
@@ -140,19 +141,19 @@ class DispatcherServer:
         return response
 
     def _retry_after_s(self) -> int:
-        """Whole seconds in which half the queue should be gone, at the measured service time; at least 1."""
+        """Return in how many seconds half of the queue should be served, at the measured service time; at least 1."""
         service_time_s = self._buffer.service_times.mean_s() or 1.0
         slots = max(1, self._buffer.in_flight)
         return max(1, ceil(self._buffer.waiting / 2 * service_time_s / slots))
 
     @web.middleware
     async def _render_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every refusal as JSON; every answer to a photograph counted."""
+        """Render every HTTP error as JSON, and count the responses to POST requests by status."""
         try:
             response = await handler(request)
         except web.HTTPRequestEntityTooLarge:
             size = request.content_length or "more"
-            text = f"a body may have at most {self._config.max_body_bytes} bytes, this has {size}"
+            text = f"the body must be at most {self._config.max_body_bytes} bytes, got {size}"
             response = web.json_response({"error": text}, status=413)
         except web.HTTPException as error:
             text = error.text if error.text and not error.text.startswith(str(error.status)) else error.reason
@@ -164,10 +165,10 @@ class DispatcherServer:
         return response
 
 
-def _whole(body: dict[str, object], name: str, least: int) -> int:
+def _integer(body: dict[str, object], name: str, least: int) -> int:
     value = body.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number, {least} or more, was {value!r}")
+        raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
     return value
 
 
@@ -176,7 +177,7 @@ def _backends(body: dict[str, object]) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
-        raise ConfigError(f"backends must be a list of addresses, was {value!r}")
+        raise ConfigError(f"backends must be a list of URLs, got {value!r}")
     return parse_urls("backends", value)
 
 
@@ -189,16 +190,16 @@ def _deadline_s(request: web.Request) -> float | None:
     except ValueError:
         value_ms = float("nan")
     if not (isfinite(value_ms) and value_ms > 0):
-        raise web.HTTPBadRequest(text=f"{DEADLINE} must be milliseconds above 0, was {text!r}")
+        raise web.HTTPBadRequest(text=f"{DEADLINE} must be a number of milliseconds above 0, got {text!r}")
     return value_ms / 1000
 
 
-def _passed_on(answer: BackendAnswer) -> web.Response:
+def _forwarded(answer: BackendAnswer) -> web.Response:
     return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
 
 
 def _add_queue_size(response: web.Response, queue_size: int) -> None:
-    """Into a JSON object; any other body stays as it is."""
+    """Add queue_size to a body that is a JSON object; leave any other body as it is."""
     try:
         body = json.loads(bytes(response.body))  # type: ignore[arg-type]
     except (ValueError, TypeError):

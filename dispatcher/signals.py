@@ -1,4 +1,4 @@
-"""What the dispatcher tells about its traffic: exact arithmetic over events, no clock."""
+"""Traffic statistics for the controller: exact arithmetic over events, no clock."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ SERVICE_TIMES_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class PerSecond:
-    """The newest whole seconds, oldest first, without gaps; since_s is the start of the first.
+    """Arrivals and concurrency of the latest whole seconds, oldest first, without gaps.
 
-    concurrency: time-weighted mean of requests waiting and in flight.
+    since_s: start of the first second.
+    concurrency: time-weighted mean number of requests waiting or in flight.
     """
 
     since_s: int
@@ -20,7 +21,7 @@ class PerSecond:
 
 
 class TrafficLog:
-    """Arrivals and mean concurrency of each whole second of the caller's clock, which starts at 0."""
+    """Records arrivals and mean concurrency of each whole second; the caller's clock starts at 0."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -31,18 +32,18 @@ class TrafficLog:
         self._kept: deque[tuple[int, float]] = deque(maxlen=SECONDS_KEPT)
 
     def arrive(self, now_s: float) -> None:
-        """A request came in."""
+        """Record the arrival of a request."""
         self.advance(now_s)
         self._arrivals += 1
         self._in_system += 1
 
     def leave(self, now_s: float) -> None:
-        """A request was answered, refused or given up by its client."""
+        """Record that a request was answered, rejected or cancelled by its client."""
         self.advance(now_s)
         self._in_system -= 1
 
     def advance(self, now_s: float) -> None:
-        """Close the seconds that have ended; time never runs backwards here."""
+        """Close the seconds that have ended by now_s, which must not decrease between calls."""
         while now_s >= self._second + 1:
             self._integrate(self._second + 1)
             self._kept.append((self._arrivals, self._request_seconds))
@@ -51,7 +52,7 @@ class TrafficLog:
         self._integrate(now_s)
 
     def per_second(self, now_s: float) -> PerSecond:
-        """The whole seconds up to now_s."""
+        """Return the whole seconds up to now_s."""
         self.advance(now_s)
         arrivals, concurrency = zip(*self._kept, strict=True) if self._kept else ((), ())
         return PerSecond(self._second - len(self._kept), arrivals, concurrency)
@@ -62,25 +63,25 @@ class TrafficLog:
 
 
 class ServiceTimes:
-    """Mean and 95th percentile of the newest times from sending to a backend until its answer."""
+    """Mean and 95th percentile of the latest service times, each from forwarding a request to its response."""
 
     def __init__(self) -> None:
         self._kept: deque[float] = deque(maxlen=SERVICE_TIMES_KEPT)
         self._sum_s = 0.0
 
     def add(self, service_time_s: float) -> None:
-        """One more; the oldest is forgotten."""
+        """Add a service time; beyond SERVICE_TIMES_KEPT the oldest one is dropped."""
         if len(self._kept) == SERVICE_TIMES_KEPT:
             self._sum_s -= self._kept[0]
         self._kept.append(service_time_s)
         self._sum_s += service_time_s
 
     def mean_s(self) -> float | None:
-        """None until one was measured."""
+        """Return the mean; None before the first measurement."""
         return self._sum_s / len(self._kept) if self._kept else None
 
     def p95_s(self) -> float | None:
-        """The nearest rank; None until one was measured."""
+        """Return the 95th percentile by nearest rank; None before the first measurement."""
         if not self._kept:
             return None
         ranked = sorted(self._kept)

@@ -1,4 +1,4 @@
-"""The burst buffer: who goes on, who waits, who is turned away."""
+"""The burst buffer: which requests are forwarded, wait or are rejected."""
 
 import random
 
@@ -23,18 +23,18 @@ def answered(held: BurstBuffer, request_id: int, now_s: float, service_time_s: f
     return held.finish(request_id, now_s, Outcome.ANSWERED, service_time_s)
 
 
-def test_a_free_slot_takes_a_request_at_once() -> None:
+def test_a_request_is_forwarded_at_once_if_a_slot_is_free() -> None:
     assert buffer().arrive(1, 0.0) == [Forward(1, "http://pod-0", 1)]
 
 
-def test_a_busy_slot_makes_it_wait_until_the_answer() -> None:
+def test_a_request_waits_for_a_busy_slot_until_the_response() -> None:
     held = buffer()
     held.arrive(1, 0.0)
     assert held.arrive(2, 0.0) == []
     assert answered(held, 1, 0.1) == [Deliver(1), Forward(2, "http://pod-0", 1)]
 
 
-def test_no_limit_sends_everything_on() -> None:
+def test_without_a_limit_every_request_is_forwarded() -> None:
     held = buffer(concurrency=0)
     assert all(sent(held.arrive(request, 0.0)) == [request] for request in range(50))
 
@@ -45,7 +45,7 @@ def test_the_least_busy_backend_is_picked_and_equals_take_turns() -> None:
     assert picked == ["http://pod-0", "http://pod-1", "http://pod-0", "http://pod-1"]
 
 
-def test_capacity_holds_back_until_it_lapses_and_then_everything_goes() -> None:
+def test_a_capacity_holds_requests_back_until_it_expires() -> None:
     held = buffer(concurrency=0)
     held.set_capacity(Capacity(1, valid_until_s=5.0), 0.0)
     held.arrive(1, 0.0)
@@ -55,20 +55,20 @@ def test_capacity_holds_back_until_it_lapses_and_then_everything_goes() -> None:
     assert sent(held.tick(5.0)) == [2, 3]
 
 
-def test_without_hold_capacity_means_nothing() -> None:
+def test_without_hold_the_capacity_is_ignored() -> None:
     held = buffer(concurrency=0, hold=False)
     held.set_capacity(Capacity(0, FOR_EVER), 0.0)
     assert sent(held.arrive(1, 0.0)) == [1]
 
 
-def test_zero_capacity_waits_and_a_raise_releases() -> None:
+def test_requests_wait_at_zero_capacity_and_are_released_when_it_rises() -> None:
     held = buffer(concurrency=0)
     held.set_capacity(Capacity(0, FOR_EVER), 0.0)
     assert sent([action for r in range(3) for action in held.arrive(r, 0.0)]) == []
     assert sent(held.set_capacity(Capacity(2, FOR_EVER), 1.0)) == [0, 1]
 
 
-def test_capacity_lowered_under_load_takes_nothing_away_but_sends_nothing_more() -> None:
+def test_lowering_the_capacity_under_load_cancels_nothing_and_forwards_no_more() -> None:
     held = buffer(concurrency=0)
     for request in range(3):
         held.arrive(request, 0.0)
@@ -79,13 +79,13 @@ def test_capacity_lowered_under_load_takes_nothing_away_but_sends_nothing_more()
     assert sent(answered(held, 2, 0.1)) == [3]
 
 
-def test_from_no_backend_a_burst_waits_and_named_backends_take_it() -> None:
+def test_a_burst_waits_until_the_first_backends_are_named() -> None:
     held = BurstBuffer(BufferConfig(), Backends((), ()))
     assert not [action for r in range(100) for action in held.arrive(r, 0.0)]
     assert sent(held.set_backends(["http://a", "http://b"], 1, 1.0)) == [0, 1]
 
 
-def test_a_backend_that_leaves_finishes_what_it_has() -> None:
+def test_a_removed_backend_finishes_its_requests() -> None:
     held = BurstBuffer(BufferConfig(), Backends((), ()))
     held.set_backends(["http://a"], 1, 0.0)
     held.arrive(1, 0.0)
@@ -95,7 +95,7 @@ def test_a_backend_that_leaves_finishes_what_it_has() -> None:
     assert sent(held.set_backends(["http://a"], 1, 0.2)) == [2]
 
 
-def test_the_full_queue_refuses_the_newest() -> None:
+def test_a_full_queue_rejects_the_newest_request() -> None:
     held = buffer(queue_limit=2)
     for request in range(3):
         held.arrive(request, 0.0)
@@ -103,7 +103,7 @@ def test_the_full_queue_refuses_the_newest() -> None:
     assert held.waiting == 2
 
 
-def test_the_slo_refuses_nobody() -> None:
+def test_the_slo_rejects_no_request() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(1, 0.0)
     held.arrive(2, 0.0)
@@ -111,7 +111,7 @@ def test_the_slo_refuses_nobody() -> None:
     assert sent(answered(held, 1, 100.0)) == [2]
 
 
-def test_by_deadline_the_oldest_that_can_still_be_in_time_goes_first_then_the_expired() -> None:
+def test_in_deadline_order_requests_that_can_be_in_time_go_before_expired_ones() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
@@ -122,7 +122,7 @@ def test_by_deadline_the_oldest_that_can_still_be_in_time_goes_first_then_the_ex
     assert sent(answered(held, 3, 10.2)) == [1]
 
 
-def test_at_the_very_moment_a_request_still_counts_as_in_time() -> None:
+def test_a_request_that_can_be_answered_exactly_at_its_deadline_is_in_time() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     answered(held, 0, 0.25, service_time_s=0.25)
@@ -132,14 +132,14 @@ def test_at_the_very_moment_a_request_still_counts_as_in_time() -> None:
     assert sent(answered(held, 1, 1.25, service_time_s=0.25)) == [2]
 
 
-def test_first_come_first_served_when_asked() -> None:
+def test_in_fifo_order_the_oldest_request_goes_first() -> None:
     held = buffer(slo_s=0.5, order="fifo")
     for request, now_s in [(0, 0.0), (1, 0.0), (2, 9.9)]:
         held.arrive(request, now_s)
     assert sent(answered(held, 0, 10.0)) == [1]
 
 
-def test_the_expired_are_not_starved() -> None:
+def test_expired_requests_are_not_starved() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
@@ -151,7 +151,7 @@ def test_the_expired_are_not_starved() -> None:
     assert 1 in order
 
 
-def test_a_clients_own_deadline_is_refused_when_it_cannot_be_met() -> None:
+def test_a_request_is_rejected_when_its_client_deadline_cannot_be_met() -> None:
     held = buffer()
     held.arrive(0, 0.0)
     held.arrive(1, 0.0, client_deadline_s=0.3)
@@ -160,7 +160,7 @@ def test_a_clients_own_deadline_is_refused_when_it_cannot_be_met() -> None:
     assert held.tick(0.3) == [Reject(1, Reason.DEADLINE)]
 
 
-def test_a_shorter_deadline_goes_first() -> None:
+def test_a_request_with_a_shorter_deadline_goes_first() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
@@ -168,14 +168,14 @@ def test_a_shorter_deadline_goes_first() -> None:
     assert sent(answered(held, 0, 0.1)) == [2]
 
 
-def test_nobody_waits_longer_than_the_time_limit() -> None:
+def test_no_request_waits_longer_than_the_timeout() -> None:
     held = buffer(timeout_s=10.0)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
     assert held.tick(10.0) == [Reject(1, Reason.TIMEOUT)]
 
 
-def test_what_failed_goes_back_to_its_place_and_the_backend_rests() -> None:
+def test_a_failed_request_returns_to_its_place_and_the_backend_backs_off() -> None:
     held = buffer()
     held.arrive(1, 0.0)
     held.arrive(2, 0.1)
@@ -193,7 +193,7 @@ def test_attempts_are_bounded() -> None:
     assert held.finish(1, 1.0, Outcome.FAILED, 0.1) == [Reject(1, Reason.EXHAUSTED)]
 
 
-def test_what_never_reached_its_backend_used_up_no_attempt() -> None:
+def test_an_attempt_that_never_reached_its_backend_does_not_count() -> None:
     held = buffer(attempts=1)
     held.arrive(1, 0.0)
     for now_s in range(1, 20):
@@ -201,13 +201,13 @@ def test_what_never_reached_its_backend_used_up_no_attempt() -> None:
         assert held.tick(now_s + 2.0) == [Forward(1, "http://pod-0", 1)]
 
 
-def test_a_failed_backend_leaves_the_work_to_the_others() -> None:
+def test_after_a_failure_the_request_goes_to_another_backend() -> None:
     held = buffer(urls=2)
     held.arrive(1, 0.0)
     assert held.finish(1, 0.0, Outcome.FAILED, 0.1) == [Forward(1, "http://pod-1", 2)]
 
 
-def test_a_client_that_hangs_up_while_waiting_leaves_the_queue() -> None:
+def test_a_waiting_request_whose_client_disconnects_leaves_the_queue() -> None:
     held = buffer()
     for request in range(3):
         held.arrive(request, 0.0)
@@ -216,7 +216,7 @@ def test_a_client_that_hangs_up_while_waiting_leaves_the_queue() -> None:
     assert held.waiting == 0
 
 
-def test_a_client_that_hangs_up_in_flight_keeps_its_slot_until_the_answer() -> None:
+def test_a_request_in_flight_whose_client_disconnects_keeps_its_slot_until_the_response() -> None:
     held = buffer()
     held.arrive(1, 0.0)
     held.arrive(2, 0.0)
@@ -224,7 +224,7 @@ def test_a_client_that_hangs_up_in_flight_keeps_its_slot_until_the_answer() -> N
     assert answered(held, 1, 0.1) == [Forward(2, "http://pod-0", 1)]
 
 
-def test_an_end_without_a_start_is_a_fault() -> None:
+def test_finishing_a_request_that_is_not_in_flight_raises_an_error() -> None:
     held = buffer()
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
@@ -232,7 +232,7 @@ def test_an_end_without_a_start_is_a_fault() -> None:
         answered(held, 1, 0.0)
 
 
-def test_the_feasible_backlog_is_the_work_that_can_still_be_in_time() -> None:
+def test_the_feasible_backlog_is_the_waiting_work_that_can_still_be_in_time() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     answered(held, 0, 0.1, service_time_s=0.1)
@@ -243,8 +243,8 @@ def test_the_feasible_backlog_is_the_work_that_can_still_be_in_time() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_happens_every_request_ends_exactly_once(seed: int) -> None:  # noqa: C901, PLR0915  one long story
-    """Random events; the actions are checked against a plain account of what is where."""
+def test_whatever_happens_every_request_ends_exactly_once(seed: int) -> None:  # noqa: C901, PLR0915  one long sequence
+    """Random events; the actions are checked against a simple record of where each request is."""
     rng = random.Random(seed)
     held = BurstBuffer(
         BufferConfig(queue_limit=8, attempts=2, timeout_s=5.0, order=rng.choice(["deadline", "fifo"])),
@@ -296,7 +296,7 @@ def test_whatever_happens_every_request_ends_exactly_once(seed: int) -> None:  #
     assert sorted(ended) == list(range(300))
 
 
-def test_less_busy_counts_more_than_picked_longer_ago() -> None:
+def test_fewer_requests_in_flight_count_more_than_being_picked_less_recently() -> None:
     held = buffer(urls=2, concurrency=3)
     held.arrive(1, 0.0)
     held.arrive(2, 0.0)

@@ -1,4 +1,4 @@
-"""Settings: flags, variables, and what is refused."""
+"""Settings: flags, environment variables and refused values."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_the_defaults() -> None:
     assert config.ml_service_host is None
 
 
-def test_a_variable_sets_what_no_flag_does() -> None:
+def test_an_environment_variable_applies_unless_a_flag_is_given() -> None:
     env = {"QUEUE_LIMIT": "7", "PORT": "9000", "ML_SERVICE_URL": "http://a:1/, http://b:2", "ACCEPT_BACKENDS": "true"}
     config = parse_config(["--port", "9001"], env)
     assert (config.queue_limit, config.port, config.accept_backends) == (7, 9001, True)
@@ -22,7 +22,7 @@ def test_a_variable_sets_what_no_flag_does() -> None:
     assert config.backend_concurrency == (0, 0)
 
 
-def test_each_backend_can_have_a_concurrency_of_its_own() -> None:
+def test_each_backend_can_have_its_own_concurrency() -> None:
     config = parse_config(["--ml-service-url", "http://a,http://b", "--backend-concurrency", "1,4"], {})
     assert config.backend_concurrency == (1, 4)
 
@@ -30,20 +30,20 @@ def test_each_backend_can_have_a_concurrency_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--port", "70000"], "--port must be from 1 to 65535, was 70000"),
-        (["--queue-limit", "0"], "--queue-limit must be at least 1, was 0"),
-        (["--queue-limit", "many"], "--queue-limit must be a whole number, was 'many'"),
-        (["--slo-s", "nan"], "--slo-s must be above 0 and finite, was nan"),
-        (["--order", "lifo"], "--order must be deadline or fifo, was 'lifo'"),
-        (["--hold", "all"], "--hold must be capacity or none, was 'all'"),
-        (["--ml-service-url", "localhost:8000"], "found 'localhost:8000'"),
-        (["--ml-service-url", ","], "at least one address"),
-        (["--ml-service-url", "http://a,http://a/"], "names an address twice"),
-        (["--backend-concurrency", "1,2"], "was '1,2'"),
-        (["--backend-concurrency", "-1"], "was '-1'"),
+        (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
+        (["--queue-limit", "0"], "--queue-limit must be at least 1, got 0"),
+        (["--queue-limit", "many"], "--queue-limit must be an integer, got 'many'"),
+        (["--slo-s", "nan"], "--slo-s must be above 0 and finite, got nan"),
+        (["--order", "lifo"], "--order must be deadline or fifo, got 'lifo'"),
+        (["--hold", "all"], "--hold must be capacity or none, got 'all'"),
+        (["--ml-service-url", "localhost:8000"], "got 'localhost:8000'"),
+        (["--ml-service-url", ","], "at least one URL, got none"),
+        (["--ml-service-url", "http://a,http://a/"], "must not contain a URL twice, got http://a, http://a"),
+        (["--backend-concurrency", "1,2"], "one for each of 1 URLs, all at least 0, got '1,2'"),
+        (["--backend-concurrency", "-1"], "got '-1'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_rule_and_value(argv: list[str], words: str) -> None:
+def test_an_invalid_value_is_refused_with_rule_and_value(argv: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(argv, {})
     assert words in str(caught.value)

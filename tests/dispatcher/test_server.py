@@ -15,13 +15,16 @@ import requests
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
-PHOTO = {"file": ("a.jpg", b"\xff\xd8 not looked at here", "image/jpeg")}
+PHOTO = {"file": ("a.jpg", b"\xff\xd8 not decoded here", "image/jpeg")}
 
 pytestmark = pytest.mark.integration
 
 
 class Stub(ThreadingHTTPServer):
-    """A pod that answers as `behave` says, after `delay_s`, and keeps what came."""
+    """A stub pod: responds after `delay_s` with the next of `statuses`, else 200, and keeps the request headers.
+
+    Status 0 closes the connection without a response.
+    """
 
     daemon_threads = True
 
@@ -49,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(stub.delay_s)
         with stub.lock:
             stub.at_once -= 1
-        if status == 0:  # dies in the middle
+        if status == 0:
             self.close_connection = True
             return
         body = b'{"prediction": "cat: 99.0%"}'
@@ -60,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 class Dispatcher:
@@ -76,7 +79,7 @@ class Dispatcher:
     def post(self, path: str = "/predict", **arguments: Any) -> requests.Response:
         return requests.post(self.url + path, timeout=60, **({"files": PHOTO} | arguments))
 
-    def tell(self, **capacity: object) -> requests.Response:
+    def set_capacity(self, **capacity: object) -> requests.Response:
         return requests.put(f"{self.url}/capacity", json=capacity, timeout=10)
 
     def signals(self) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def test_an_answer_passes_through_with_what_the_dispatcher_adds(dispatch: Callable[..., Dispatcher]) -> None:
+def test_a_response_passes_through_with_the_dispatchers_headers_added(dispatch: Callable[..., Dispatcher]) -> None:
     stub = Stub()
     answer = dispatch("--ml-service-url", stub.url, "--ml-service-host", "a.example").post(
         headers={"X-Request-Id": "mine"}
@@ -125,30 +128,30 @@ def test_an_answer_passes_through_with_what_the_dispatcher_adds(dispatch: Callab
     assert (stub.seen[0]["Host"], stub.seen[0]["X-Request-Id"]) == ("a.example", "mine")
 
 
-def test_add_to_queue_says_how_many_wait(dispatch: Callable[..., Dispatcher]) -> None:
+def test_add_to_queue_reports_the_queue_size(dispatch: Callable[..., Dispatcher]) -> None:
     answer = dispatch("--ml-service-url", Stub().url).post("/add_to_queue")
     assert answer.json() == {"prediction": "cat: 99.0%", "queue_size": 0}
 
 
-def test_from_zero_pods_a_burst_of_100_gets_100_answers(
+def test_a_burst_of_100_at_zero_pods_gets_100_responses(
     dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor
 ) -> None:
     dispatcher, stub = dispatch("--accept-backends"), Stub(delay_s=0.005)
     burst = [pool.submit(dispatcher.post) for _ in range(100)]
     dispatcher.wait_until(lambda signals: signals["waiting"] == 100)
-    assert dispatcher.tell(ready_pods=1, concurrency=1, valid_s=60, backends=[stub.url]).ok
+    assert dispatcher.set_capacity(ready_pods=1, concurrency=1, valid_s=60, backends=[stub.url]).ok
     assert [future.result().status_code for future in burst] == [200] * 100
     assert stub.most_at_once == 1
 
 
-def test_a_lapsed_capacity_sends_everything_on(dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor) -> None:
+def test_an_expired_capacity_holds_nothing_back(dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor) -> None:
     dispatcher = dispatch("--ml-service-url", Stub().url)
-    dispatcher.tell(ready_pods=0, concurrency=1, valid_s=1.5)
+    dispatcher.set_capacity(ready_pods=0, concurrency=1, valid_s=1.5)
     burst = [pool.submit(dispatcher.post) for _ in range(5)]
     assert [future.result().status_code for future in burst] == [200] * 5
 
 
-def test_a_pod_that_dies_in_the_middle_costs_an_attempt_and_no_answer(dispatch: Callable[..., Dispatcher]) -> None:
+def test_a_pod_that_dies_mid_request_costs_an_attempt_but_no_response(dispatch: Callable[..., Dispatcher]) -> None:
     stub = Stub()
     stub.statuses = [0, 503]
     dispatcher = dispatch("--ml-service-url", stub.url)
@@ -157,16 +160,16 @@ def test_a_pod_that_dies_in_the_middle_costs_an_attempt_and_no_answer(dispatch: 
     assert dispatcher.signals()["retried"] == 2
 
 
-def test_attempts_used_up_are_a_502_that_says_why(dispatch: Callable[..., Dispatcher]) -> None:
+def test_exhausted_attempts_give_502_with_the_last_cause(dispatch: Callable[..., Dispatcher]) -> None:
     stub = Stub()
     stub.statuses = [503, 503]
     answer = dispatch("--ml-service-url", stub.url, "--attempts", "2").post()
     assert answer.status_code == 502
-    assert "2 attempts failed" in answer.json()["error"]
-    assert "answered 503" in answer.json()["error"]
+    assert "attempt 2 of 2 failed" in answer.json()["error"]
+    assert "returned 503" in answer.json()["error"]
 
 
-def test_a_backend_that_is_not_there_yet_is_waited_for(
+def test_a_request_waits_for_a_backend_that_is_not_listening_yet(
     dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor
 ) -> None:
     port = free_port()
@@ -177,7 +180,7 @@ def test_a_backend_that_is_not_there_yet_is_waited_for(
     assert early.result().status_code == 200
 
 
-def test_a_full_queue_is_a_503_with_retry_after(dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor) -> None:
+def test_a_full_queue_gives_503_with_retry_after(dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor) -> None:
     dispatcher = dispatch("--accept-backends", "--queue-limit", "2")
     first: list[Future[requests.Response]] = [pool.submit(dispatcher.post) for _ in range(2)]
     dispatcher.wait_until(lambda signals: signals["waiting"] == 2)
@@ -185,24 +188,24 @@ def test_a_full_queue_is_a_503_with_retry_after(dispatch: Callable[..., Dispatch
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) >= 1
     assert "--queue-limit is 2" in refused.json()["error"]
-    dispatcher.tell(ready_pods=1, concurrency=1, valid_s=60, backends=[Stub().url])
+    dispatcher.set_capacity(ready_pods=1, concurrency=1, valid_s=60, backends=[Stub().url])
     assert [future.result().status_code for future in first] == [200, 200]
 
 
-def test_a_clients_deadline_that_passes_is_a_429(dispatch: Callable[..., Dispatcher]) -> None:
+def test_a_client_deadline_that_passes_gives_429(dispatch: Callable[..., Dispatcher]) -> None:
     answer = dispatch("--accept-backends").post(headers={"X-Request-Deadline-Ms": "50"})
     assert answer.status_code == 429
     assert "X-Request-Deadline-Ms" in answer.json()["error"]
 
 
-def test_a_client_that_hangs_up_leaves_the_queue(dispatch: Callable[..., Dispatcher]) -> None:
+def test_a_client_that_disconnects_leaves_the_queue(dispatch: Callable[..., Dispatcher]) -> None:
     dispatcher = dispatch("--accept-backends")
     with pytest.raises(requests.ReadTimeout):
         requests.post(f"{dispatcher.url}/predict", files=PHOTO, timeout=0.5)
     dispatcher.wait_until(lambda signals: signals["waiting"] == 0)
 
 
-def test_sigterm_finishes_what_was_accepted_even_from_zero_pods(
+def test_after_sigterm_accepted_requests_are_finished_even_from_zero_pods(
     dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor
 ) -> None:
     dispatcher = dispatch("--accept-backends")
@@ -213,12 +216,12 @@ def test_sigterm_finishes_what_was_accepted_even_from_zero_pods(
     while requests.get(dispatcher.url, timeout=5).json()["status"] != "draining":
         assert time.monotonic() < deadline_s
     assert dispatcher.post().status_code == 503
-    assert dispatcher.tell(ready_pods=1, concurrency=1, valid_s=60, backends=[Stub(delay_s=0.01).url]).ok
+    assert dispatcher.set_capacity(ready_pods=1, concurrency=1, valid_s=60, backends=[Stub(delay_s=0.01).url]).ok
     assert [future.result().status_code for future in accepted] == [200] * 20
     assert dispatcher.process.wait(30) == 0
 
 
-def test_what_cannot_be_finished_in_time_ends_with_an_error(
+def test_requests_left_at_the_drain_timeout_give_exit_status_1(
     dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor
 ) -> None:
     dispatcher = dispatch("--accept-backends", "--drain-timeout-s", "0.5")
@@ -226,7 +229,7 @@ def test_what_cannot_be_finished_in_time_ends_with_an_error(
     dispatcher.wait_until(lambda signals: signals["waiting"] == 1)
     dispatcher.process.terminate()
     assert dispatcher.process.wait(30) == 1
-    assert "left unfinished: 1 requests" in dispatcher.process.stderr.read()  # type: ignore[union-attr]
+    assert "stopped before all requests were finished, unfinished: 1" in dispatcher.process.stderr.read()  # type: ignore[union-attr]
     assert lost.exception() is not None
 
 
@@ -240,9 +243,7 @@ def test_what_cannot_be_finished_in_time_ends_with_an_error(
             "'soon'",
             id="deadline",
         ),
-        pytest.param(
-            ("POST", "/predict", {"data": b"x" * 2000}), 413, "at most 1000 bytes, this has 2000", id="too large"
-        ),
+        pytest.param(("POST", "/predict", {"data": b"x" * 2000}), 413, "at most 1000 bytes, got 2000", id="too large"),
         pytest.param(("GET", "/predict", {}), 405, "GET /predict", id="method"),
         pytest.param(("POST", "/nowhere", {}), 404, "/nowhere", id="path"),
         pytest.param(("PUT", "/capacity", {"data": b"{"}), 400, "", id="not JSON"),
@@ -274,7 +275,7 @@ def test_bad_input_is_refused_with_rule_and_value(
     assert words in answer.json()["error"]
 
 
-def test_metrics_count_answers(dispatch: Callable[..., Dispatcher]) -> None:
+def test_metrics_count_responses(dispatch: Callable[..., Dispatcher]) -> None:
     dispatcher = dispatch("--ml-service-url", Stub().url)
     dispatcher.post()
     text = requests.get(f"{dispatcher.url}/metrics", timeout=10).text

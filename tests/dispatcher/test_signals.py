@@ -1,11 +1,11 @@
-"""Signals: exact arithmetic over events."""
+"""Traffic statistics: exact arithmetic over events."""
 
 import pytest
 
 from dispatcher.signals import SECONDS_KEPT, ServiceTimes, TrafficLog
 
 
-def test_only_whole_seconds_are_told() -> None:
+def test_only_whole_seconds_are_reported() -> None:
     log = TrafficLog()
     log.arrive(0.2)
     assert log.per_second(0.9).arrivals == ()
@@ -21,7 +21,7 @@ def test_concurrency_is_weighted_by_time() -> None:
     assert log.per_second(3.0).concurrency == pytest.approx((0.75, 1.25, 0.0))
 
 
-def test_silent_seconds_are_zero_and_not_left_out() -> None:
+def test_idle_seconds_are_reported_as_zero() -> None:
     log = TrafficLog()
     log.arrive(0.0)
     log.leave(0.0)
@@ -29,7 +29,7 @@ def test_silent_seconds_are_zero_and_not_left_out() -> None:
     assert log.per_second(5.0).arrivals == (1, 0, 0, 0, 1)
 
 
-def test_the_oldest_seconds_are_forgotten_and_the_first_is_named() -> None:
+def test_the_oldest_seconds_are_dropped_and_the_start_is_reported() -> None:
     log = TrafficLog()
     seconds = log.per_second(SECONDS_KEPT + 30.0)
     assert (seconds.since_s, len(seconds.arrivals)) == (30, SECONDS_KEPT)
@@ -44,7 +44,7 @@ def test_service_times_have_a_mean_and_a_95th_percentile() -> None:
     assert times.p95_s() == pytest.approx(0.95)
 
 
-def test_old_service_times_are_forgotten() -> None:
+def test_old_service_times_are_dropped() -> None:
     times = ServiceTimes()
     for value in [9.0] * 10 + [1.0] * 256:
         times.add(value)
