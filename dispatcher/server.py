@@ -127,7 +127,7 @@ class DispatcherServer:
         return response
 
     def _rejection(self, answer: BackendAnswer) -> web.Response:
-        reason, cause = answer.reason or Reason.EXHAUSTED, answer.cause or "no backend was available"
+        reason, cause = answer.reason or Reason.EXHAUSTED, answer.cause or "never forwarded to a backend"
         limit, waiting = self._config.queue_limit, self._buffer.waiting
         text = {
             Reason.FULL: f"queue full: --queue-limit is {limit}, waiting requests: {waiting}",

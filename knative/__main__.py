@@ -1,4 +1,4 @@
-"""`python -m knative`."""
+"""`python -m knative`: run the command line."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""When to start another pod after pods died: at once the first time, then later and later."""
+"""Back-off of pod starts: after the first failure at once, then after increasing delays."""
 
 from dataclasses import dataclass, replace
 
@@ -9,11 +9,11 @@ MAX_DELAY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Memory of the deaths in a row, as CrashLoopBackOff has it.
+    """State of the back-off, which works like Kubernetes' CrashLoopBackOff.
 
-    failures: rounds of deaths since a pod last settled.
+    failures: consecutive rounds of failed pods since a pod last settled.
     counted_s: when the last round was counted.
-    next_start_s: no pod is started before.
+    next_start_s: earliest time of the next start.
     """
 
     failures: int = 0
@@ -21,10 +21,11 @@ class Backoff:
     next_start_s: float = float("-inf")
 
     def died(self, now_s: float, started_s: float, ready_s: float | None) -> "Backoff":
-        """A pod died unasked.
+        """Return the back-off after a pod has died.
 
-        Says nothing new: a pod older than the last counted death (eight pods of a broken program die together, and
-        are one failure), and one that had settled (it was killed, or hit something rare).
+        Two cases do not count. A pod that was started before the last counted failure belongs to the same round: eight
+        pods of a broken program die together and are one failure. A pod that had settled shows that the program works:
+        it was killed, or hit a rare fault.
         """
         if started_s < self.counted_s or (ready_s is not None and now_s - ready_s >= SETTLED_S):
             return self
@@ -32,15 +33,15 @@ class Backoff:
         return Backoff(failures, now_s, now_s + delay_s(failures))
 
     def settled(self, now_s: float, started_s: float, ready_s: float) -> "Backoff":
-        """A pod is ready: once it stayed so for SETTLED_S, and is no older than the last death, all is forgiven."""
+        """Return the back-off while a pod is ready; reset once it is settled, if it started after the last failure."""
         if self.failures and started_s >= self.counted_s and now_s - ready_s >= SETTLED_S:
             return replace(self, failures=0)
         return self
 
 
 def delay_s(failures: int) -> float:
-    """Wait after so many rounds of deaths in a row: 0, 1, 2, 4 ... 30 s."""
+    """Return the delay after so many consecutive failures: 0 after the first one, then 1, 2, 4 ... 30 s."""
     if failures <= 1:
         return 0.0
-    # the exponent is bounded too: 2.0 ** 1024 overflows after a night of crashes
+    # the exponent is bounded as well, because 2.0 ** 1024 would overflow after a night of crashes
     return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 2, 16))

@@ -1,4 +1,4 @@
-"""The command line: render, deploy and look at the classifier's Knative Service."""
+"""The command line: render, deploy and inspect the classifier's Knative Service."""
 
 import argparse
 import sys
@@ -12,27 +12,33 @@ Connect = Callable[[str], KnativeClient]
 
 
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Flags get their defaults from environment variables of the same name."""
+    """Return the parser; environment variables of the same name replace the flags' defaults."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--namespace", default=env.get("NAMESPACE", "default"), help="NAMESPACE (default: %(default)s)")
-    common.add_argument(
-        "--name", default=env.get("NAME", "resnet18"), help="of the Service: NAME (default: %(default)s)"
-    )
+    _add(common, env, "--namespace", "default", "namespace of the Service")
+    _add(common, env, "--name", "resnet18", "name of the Service")
     image = argparse.ArgumentParser(add_help=False)
-    image.add_argument("--image", default=env.get("IMAGE", "dev.local/resnet18"), help="IMAGE (default: %(default)s)")
-    parser = argparse.ArgumentParser(prog="knative", description="The classifier as a Knative Service.")
+    _add(image, env, "--image", "dev.local/resnet18", "container image of the pods")
+    parser = argparse.ArgumentParser(prog="knative", description="Deploy the classifier as a Knative Service.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, parents in ((render, [common, image]), (deploy, [common, image]), (status, [common])):
         command = commands.add_parser(run.__name__, parents=parents, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
     kserve = commands.choices["render"].add_argument_group("KServe")
-    kserve.add_argument("--kserve", action="store_true", help="an InferenceService instead of a Knative Service")
-    kserve.add_argument("--storage-uri", metavar="URI", help="a model for KServe to mount, instead of the image's own")
+    kserve.add_argument("--kserve", action="store_true", help="render an InferenceService instead of a Knative Service")
+    kserve.add_argument(
+        "--storage-uri", metavar="URI", help="model for KServe to mount (default: the model in the image)"
+    )
     return parser
 
 
+def _add(parser: argparse.ArgumentParser, env: Mapping[str, str], flag: str, default: str, about: str) -> None:
+    variable = flag.removeprefix("--").upper()
+    shown = f"{about} (environment: {variable}, default: {default})"
+    parser.add_argument(flag, default=env.get(variable, default), help=shown)
+
+
 def main(argv: Sequence[str], env: Mapping[str, str], connect: Connect = KnativeClient) -> int:
-    """Returns the exit status: 2 for bad input, 1 for what the cluster refused."""
+    """Run a command and return the exit status: 2 for invalid input, 1 if the cluster fails or refuses."""
     args = build_parser(env).parse_args(argv)
     try:
         print(args.run(args, connect))
@@ -47,19 +53,19 @@ def render(args: argparse.Namespace, _connect: Connect) -> str:
     if args.kserve:
         return as_yaml(inference_service_manifest(args.namespace, args.name, args.image, args.storage_uri)).rstrip()
     if args.storage_uri is not None:
-        raise ManifestError("--storage-uri is KServe's: give --kserve too, or build an image with these weights")
+        raise ManifestError("--storage-uri needs --kserve; without KServe, build an image that contains the model")
     return as_yaml(service_manifest(args.namespace, args.name, args.image)).rstrip()
 
 
 def deploy(args: argparse.Namespace, connect: Connect) -> str:
-    """make the Service in the cluster, or change it"""
+    """create or update the Service in the cluster"""
     manifest = service_manifest(args.namespace, args.name, args.image)
     connect(args.namespace).deploy(manifest)
-    return f"{args.namespace}/{args.name} deployed with image {args.image}; `status` tells when it is ready"
+    return f"{args.namespace}/{args.name} deployed with image {args.image}; `status` shows when it is ready"
 
 
 def status(args: argparse.Namespace, connect: Connect) -> str:
-    """print the Service's live Revision, its bounds, its pods and the URL"""
+    """print the Service's URL and its live Revision with bounds and pods"""
     check_name("namespace", args.namespace)
     check_name("name", args.name)
     client = connect(args.namespace)
@@ -71,7 +77,7 @@ def status(args: argparse.Namespace, connect: Connect) -> str:
     try:
         revision = client.revision(service.live_revision())
     except NoTrafficError:
-        return "\n".join([*lines, "revision  none gets traffic yet"])
+        return "\n".join([*lines, "revision  none receives traffic yet"])
     pods = client.pod_counts(revision.name)
     most = "no limit" if revision.max_pods is None else f"{revision.max_pods}"
     return "\n".join(

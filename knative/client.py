@@ -1,4 +1,4 @@
-"""The few calls to a cluster, over the kubernetes client; the only file that imports it, and only when it connects."""
+"""Calls to a cluster's API server. Only this file imports the kubernetes package, and only once it connects."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Api(Protocol):
-    """Objects of serving.knative.dev and pods, of one namespace, as parsed JSON. Every call raises ClusterError."""
+    """Objects of serving.knative.dev and pods in one namespace, as parsed JSON; a failed call raises ClusterError."""
 
     def get(self, plural: str, name: str) -> Json: ...
 
@@ -46,54 +46,54 @@ class Api(Protocol):
 
 
 class KnativeClient:
-    """Knative Services of one namespace: what runs, and how far it may scale."""
+    """Reads and deploys the Knative Services of one namespace, and sets the scale bounds of their Revisions."""
 
     def __init__(self, namespace: str, api: Api | None = None) -> None:
-        """Without an api, connects as kubectl or a pod would. Raises UnreachableError if nothing says where."""
+        """Use api, or else connect as kubectl or a pod would; raise UnreachableError if no cluster is configured."""
         self.api = api or connect(namespace)
 
     def service(self, name: str) -> Service:
-        """The Service, with its URL and traffic."""
+        """Return the Service, with its URL and traffic."""
         return Service.from_json(self.api.get(SERVICES, name))
 
     def revision(self, name: str) -> Revision:
-        """The Revision, with its bounds."""
+        """Return the Revision, with its bounds."""
         return Revision.from_json(self.api.get(REVISIONS, name))
 
     def live_revision(self, service: str) -> Revision:
-        """The Revision that gets the Service's traffic: the one to scale. Raises NoTrafficError if none does yet."""
+        """Return the Revision to scale, which receives the traffic; raise NoTrafficError if none does yet."""
         return self.revision(self.service(service).live_revision())
 
     def set_bounds(self, revision: str, bounds: ScaleBounds) -> Revision:
-        """Write both bounds in one patch; returns the Revision as it is then."""
+        """Write both bounds in one patch, and return the patched Revision."""
         changed = Revision.from_json(self.api.merge_patch(REVISIONS, revision, revision_patch(bounds)))
         log.info("%s: min-scale %d, max-scale %d", revision, bounds.min_pods, bounds.max_pods)
         return changed
 
     def annotate(self, revision: str, annotations: Mapping[str, str | None]) -> None:
-        """Write autoscaling annotations, by the name after the group; None takes one away."""
+        """Write autoscaling annotations, named without their group; None removes an annotation."""
         named = {f"{AUTOSCALING_GROUP}/{name}": value for name, value in annotations.items()}
         self.api.merge_patch(REVISIONS, revision, {"metadata": {"annotations": named}})
 
     def annotations(self, revision: str) -> dict[str, str]:
-        """Its autoscaling annotations, by the name after the group."""
+        """Return the Revision's autoscaling annotations, named without their group."""
         found = self.api.get(REVISIONS, revision)["metadata"].get("annotations") or {}
         group = f"{AUTOSCALING_GROUP}/"
         return {name.removeprefix(group): value for name, value in found.items() if name.startswith(group)}
 
     def pods(self, revision: str) -> tuple[Pod, ...]:
-        """Pods of a Revision, oldest first, terminating ones too."""
+        """Return the pods of a Revision, oldest first, including terminating ones."""
         return living_pods(self.api.pods(f"{REVISION_LABEL}={revision}"))
 
     def pod_counts(self, revision: str) -> PodCounts:
-        """How many of them are ready, starting and terminating."""
+        """Return how many pods of a Revision are ready, starting and terminating."""
         return PodCounts.of(self.pods(revision))
 
     def deploy(self, service: Json) -> Service:
-        """Make the Service, or change what this manifest says of it; the same manifest again changes nothing.
+        """Create the Service, or update the fields that this manifest contains.
 
-        By server-side apply: replacing the whole object would leave out what Knative sets only when a Service is made
-        (enableServiceLinks), and so make a new Revision each time.
+        Server-side apply makes this idempotent. Replacing the whole object would drop what Knative sets only when a
+        Service is created (enableServiceLinks), and so would create a new Revision each time.
         """
         name = service["metadata"]["name"]
         self.api.apply(SERVICES, name, service)
@@ -101,8 +101,8 @@ class KnativeClient:
 
 
 def connect(namespace: str, kubeconfig: Path | None = None) -> Api:
-    """An Api for the cluster of this kubeconfig file, else the usual one ($KUBECONFIG), else the one it runs in."""
-    from kubernetes import client, config  # noqa: PLC0415  # half a second that pods on this machine do not need
+    """Connect to the cluster of this kubeconfig file, else of the default one, else to the one this process runs in."""
+    from kubernetes import client, config  # noqa: PLC0415  # takes half a second, which local pods do not need
     from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
     from yaml import YAMLError  # noqa: PLC0415
 
@@ -116,12 +116,12 @@ def connect(namespace: str, kubeconfig: Path | None = None) -> Api:
     except (ConfigException, YAMLError, OSError) as error:
         raise UnreachableError(f"no cluster is configured: {error}") from error
     settings = client.Configuration.get_default_copy()
-    settings.retries = False  # the caller asks again soon enough; ten hidden retries would hold up a control loop
+    settings.retries = False  # the caller retries soon enough; ten hidden retries would delay a control loop
     return KubernetesApi(client.ApiClient(settings), namespace)
 
 
 class KubernetesApi:
-    """Api over the kubernetes client; translates its errors."""
+    """Implements Api with the kubernetes package, and translates its errors."""
 
     def __init__(self, api_client: Any, namespace: str) -> None:
         from kubernetes import client  # noqa: PLC0415
@@ -136,37 +136,37 @@ class KubernetesApi:
         return self._object(f"get {plural}/{name}", self._objects.get_namespaced_custom_object, plural, name=name)
 
     def apply(self, plural: str, name: str, body: Json) -> None:
-        """Make an object or change it, also where another program's fields are in the way."""
-        # JSON is YAML, and the API server takes an apply only under that name
+        """Create or update an object, overriding fields that another program manages."""
+        # the API server accepts a server-side apply only as YAML, of which JSON is a subset
         patch = partial(self._objects.patch_namespaced_custom_object, _content_type="application/apply-patch+yaml")
         call = partial(patch, field_manager=FIELD_MANAGER, force=True)
         self._object(f"apply {plural}/{name}", call, plural, name=name, body=body)
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
-        """Change only what the patch names (RFC 7386)."""
+        """Change only the fields that the patch contains (RFC 7386), and return the patched object."""
         call = partial(self._objects.patch_namespaced_custom_object, _content_type="application/merge-patch+json")
         return self._object(f"patch {plural}/{name}", call, plural, name=name, body=patch)
 
     def pods(self, label_selector: str) -> list[Json]:
-        """List pods."""
-        # not parsed into the client's models: that takes longer than the call
-        answer = translated(
+        """List the pods that match the label selector."""
+        # parsing the response into the client's models would take longer than the call itself
+        response = translated(
             f"list pods with {label_selector}",
             self._core.list_namespaced_pod,
             namespace=self._namespace,
             label_selector=label_selector,
             _preload_content=False,
         )
-        items: list[Json] = json.loads(answer.data)["items"]
+        items: list[Json] = json.loads(response.data)["items"]
         return items
 
     def _object(self, what: str, call: Callable[..., Any], plural: str, **arguments: Any) -> Json:
-        answer: Json = translated(what, call, **self._where, plural=plural, **arguments)
-        return answer
+        found: Json = translated(what, call, **self._where, plural=plural, **arguments)
+        return found
 
 
 def translated(what: str, call: Callable[..., Any], **arguments: Any) -> Any:
-    """Make the call, with a deadline, and translate what it raises."""
+    """Make the call with timeouts, and raise its errors as ClusterError."""
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
@@ -179,14 +179,14 @@ def translated(what: str, call: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def error_for(status: int | None, text: str) -> ClusterError:
-    """The error of an HTTP status; the client's 0 is a connection that failed."""
+    """Return the error for an HTTP status; no status, or the client's 0, is a failed connection."""
     if not status:
         return UnreachableError(text)
     return ERRORS_BY_STATUS.get(status, ClusterError)(f"{text} (HTTP {status})")
 
 
 def reason(body: str | bytes | None) -> str:
-    """The API server's own words, out of the Status that it answers with."""
+    """Return the message in the API server's Status response; empty if there is none."""
     try:
         return str(json.loads(body or "{}").get("message", ""))
     except (ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""What can go wrong in this package, each kind a type of its own."""
+"""Errors of this package, one type per kind of failure."""
 
 
 class KnativeError(Exception):
@@ -6,36 +6,36 @@ class KnativeError(Exception):
 
 
 class BoundsError(KnativeError):
-    """Bounds that Knative would refuse, or read as something else."""
+    """Scale bounds that Knative would refuse or misread."""
 
 
 class LocalPodsError(KnativeError):
-    """Pods cannot be run on this machine as asked."""
+    """The requested pods cannot be run on this machine."""
 
 
 class ManifestError(KnativeError):
-    """A name or image that does not belong in a manifest."""
+    """A value that is not valid in a manifest, such as a name or an image."""
 
 
 class ClusterError(KnativeError):
-    """The cluster refused a call, or answered in a way that makes no sense here."""
+    """The cluster refused a call or failed."""
 
 
 class NotFoundError(ClusterError):
-    """404: there is no such object, or Knative is not installed."""
+    """404: the object does not exist, or Knative is not installed."""
 
 
 class ConflictError(ClusterError):
-    """409: somebody else changed or made the object first."""
+    """409: another client changed or created the object first."""
 
 
 class ForbiddenError(ClusterError):
-    """401 or 403: this account may not do it; manifests/base/rbac.yaml grants what is needed."""
+    """401 or 403: the account lacks a permission; manifests/base/rbac.yaml grants those that are needed."""
 
 
 class NoTrafficError(ClusterError):
-    """No Revision gets the Service's traffic yet."""
+    """No Revision of the Service receives traffic yet."""
 
 
 class UnreachableError(ClusterError):
-    """No answer from the API server, or no cluster configured."""
+    """The API server does not respond, or no cluster is configured."""

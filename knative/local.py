@@ -1,8 +1,8 @@
-"""Pods as processes of this machine: what Knative does for a Revision, without a cluster.
+"""Pods as processes on this machine: what Knative does for a Revision, without a cluster.
 
-Start, readiness, drain, stop, replacement with back-off; zero to many. Nothing here runs by itself: the owner calls
-poll() in a loop. The kernel kills the pods when the *thread* that started them ends, so call scale_to() and poll()
-from the main thread, or one that lives as long.
+Pods are started, probed, drained, stopped, and replaced with back-off. There is no background thread: the owner calls
+poll() in a loop. The kernel kills the pods when the *thread* that started them ends, so scale_to() and poll() must be
+called from the main thread or one that lives as long.
 """
 
 import logging
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LocalPodSpec:
-    """What every pod runs.
+    """The program that every pod runs, and its timeouts.
 
-    argv: the program; its environment says where to listen, HOST and PORT, and its name, POD_NAME.
+    argv: the program; the environment variables HOST, PORT and POD_NAME give it its address and name.
     env: added to this process's environment.
-    drain_delay_s: from `terminating` to SIGTERM, for whoever sends requests to hear of it first.
-    grace_s: from SIGTERM to SIGKILL.
-    start_timeout_s: a pod that is not ready by then is killed and counts as died.
+    drain_delay_s: time from `terminating` to SIGTERM, so that senders of requests can notice first.
+    grace_s: time from SIGTERM to SIGKILL.
+    start_timeout_s: a pod that is not ready in this time is killed and counts as died.
     """
 
     argv: tuple[str, ...]
@@ -47,17 +47,17 @@ class LocalPodSpec:
 
     def __post_init__(self) -> None:
         if not self.argv:
-            raise LocalPodsError("argv must name a program, was empty")
+            raise LocalPodsError("argv must name a program, got ()")
         if not self.readiness_path.startswith("/"):
-            raise LocalPodsError(f"readiness_path must begin with /, was {self.readiness_path!r}")
+            raise LocalPodsError(f"readiness_path must begin with /, got {self.readiness_path!r}")
         for name in ("drain_delay_s", "grace_s", "start_timeout_s"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise LocalPodsError(f"{name} must be finite and not negative, was {getattr(self, name)}")
+                raise LocalPodsError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPod:
-    """One pod, as poll() last saw it; times are of time.monotonic(). Usage is None until first measured."""
+    """One pod at the last poll(); times are of time.monotonic(), and usage is None until first measured."""
 
     name: str
     url: str
@@ -71,7 +71,7 @@ class LocalPod:
 
 @dataclass(frozen=True, slots=True)
 class LocalStatus:
-    """All pods, oldest first, and how many were started and died unasked since the beginning."""
+    """All pods, oldest first, and the total numbers of pods that were started and that died."""
 
     pods: tuple[LocalPod, ...]
     started: int
@@ -79,7 +79,7 @@ class LocalStatus:
 
 
 class _Pod:
-    """What LocalPods remembers of one pod."""
+    """The state of one pod in LocalPods."""
 
     def __init__(self, name: str, port: int, process: PodProcess, probe: ReadinessProbe, now_s: float) -> None:
         self.name, self.port, self.process, self.probe = name, port, process, probe
@@ -100,9 +100,9 @@ class _Pod:
 
 
 class LocalPods:
-    """0 to max_pods pods; starts none until scale_to().
+    """Runs 0 to max_pods pods; the first ones start with scale_to().
 
-    log_dir: where each pod's output goes, as NAME.log; None keeps it only for the message when the pod dies.
+    log_dir: folder for each pod's output, NAME.log; None keeps the output only for the message if the pod dies.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class LocalPods:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_pods < 1:
-            raise LocalPodsError(f"max_pods must be at least 1, was {max_pods}")
+            raise LocalPodsError(f"max_pods must be at least 1, got {max_pods}")
         check_platform()
         self._spec, self._max_pods, self._log_dir, self._clock = spec, max_pods, log_dir, clock
         self._pods: list[_Pod] = []
@@ -124,16 +124,16 @@ class LocalPods:
         self._closed = False
 
     def scale_to(self, pods: int) -> None:
-        """Want so many pods, not counting terminating ones; missing ones start at once."""
+        """Set the wanted number of pods, terminating ones not counted; missing pods start at once."""
         if not 0 <= pods <= self._max_pods:
-            raise LocalPodsError(f"0 <= pods <= max_pods: got {pods} with max_pods {self._max_pods}")
+            raise LocalPodsError(f"pods must be from 0 to max_pods, {self._max_pods}, got {pods}")
         if self._closed:
-            raise LocalPodsError("these pods are closed")
+            raise LocalPodsError("cannot scale: close() was called")
         self._wanted = pods
         self._match_wanted(self._clock())
 
     def poll(self) -> LocalStatus:
-        """Move all pods along and tell how they are; never waits. To be called every 50 ms or so."""
+        """Advance all pods and return their status; never blocks. Call it about every 50 ms."""
         now_s = self._clock()
         for pod in list(self._pods):
             self._advance(pod, now_s)
@@ -141,10 +141,10 @@ class LocalPods:
         return LocalStatus(tuple(pod.view() for pod in self._pods), self._started, self._died)
 
     def close(self, deadline_s: float = 10) -> None:
-        """Drain and stop all pods; what still runs after deadline_s is killed. Nothing is left when this returns."""
+        """Drain and stop all pods, kill those that still run after deadline_s, and return once none is left."""
         self._closed = True
         self._wanted = 0
-        end_s = time.monotonic() + deadline_s  # it sleeps, so whatever the clock says, this is real time
+        end_s = time.monotonic() + deadline_s  # real time even with another clock, because this sleeps
         try:
             while self.poll().pods and time.monotonic() < end_s:
                 time.sleep(0.02)
@@ -169,14 +169,14 @@ class LocalPods:
             process = PodProcess(self._spec.argv, env, log_file)
         except OSError as error:
             self._backoff = self._backoff.died(now_s, started_s=now_s, ready_s=None)
-            log.error("%s cannot be started: %s", name, error)
+            log.error("cannot start %s: %s", name, error)
             return
         self._pods.append(_Pod(name, port, process, ReadinessProbe(port, self._spec.readiness_path, name), now_s))
         self._started += 1
-        log.info("%s starts on port %d, pid %d", name, port, process.pid)
+        log.info("%s is starting on port %d, pid %d", name, port, process.pid)
 
     def _drain(self, pod: _Pod, now_s: float) -> None:
-        # nobody sends to a pod that never was ready
+        # a pod that was never ready receives no requests
         delay_s = self._spec.drain_delay_s if pod.phase == "ready" else 0.0
         pod.phase = "terminating"
         pod.probe.close()
@@ -193,7 +193,7 @@ class LocalPods:
         elif pod.phase == "ready" and pod.ready_s is not None:
             self._backoff = self._backoff.settled(now_s, pod.started_s, pod.ready_s)
         if now_s >= pod.kill_s:
-            log.warning("%s did not end within %g s of SIGTERM: killed", pod.name, self._spec.grace_s)
+            log.warning("%s did not exit within %g s of SIGTERM: killed", pod.name, self._spec.grace_s)
             pod.process.kill()
             pod.kill_s = float("inf")
         if now_s >= pod.term_s:
@@ -206,13 +206,13 @@ class LocalPods:
     def _await_ready(self, pod: _Pod, now_s: float) -> None:
         if pod.probe.step(now_s):
             pod.phase, pod.ready_s = "ready", now_s
-            log.info("%s is ready after %.2f s", pod.name, now_s - pod.started_s)
+            log.info("%s ready after %.2f s", pod.name, now_s - pod.started_s)
         elif now_s - pod.started_s >= self._spec.start_timeout_s:
-            log.error("%s is not ready after %g s: killed", pod.name, self._spec.start_timeout_s)
+            log.error("%s not ready after %g s: killed", pod.name, self._spec.start_timeout_s)
             pod.process.kill()
 
     def _ended(self, pod: _Pod, status: int, now_s: float) -> None:
-        """The process is gone: as asked, or a death to be counted and told."""
+        """Handle the exit of a pod's process; unless the pod was terminating, it died, which is counted and logged."""
         if pod.phase != "terminating":
             self._died += 1
             self._backoff = self._backoff.died(now_s, pod.started_s, pod.ready_s)
@@ -220,7 +220,7 @@ class LocalPods:
             output = pod.process.log_tail() or "(no output)"
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             log.error(
-                "%s died while %s (%s); next start in %.0f s; its last lines:\n%s",
+                "%s died while %s (%s); next start in %.0f s; last lines of its output:\n%s",
                 pod.name,
                 pod.phase,
                 how,
@@ -235,7 +235,7 @@ class LocalPods:
         self._pods.remove(pod)
 
     def _kill_all(self) -> None:
-        """A killed process is gone in a moment, unless the kernel itself hangs on its behalf: then it is only told."""
+        """Kill all pods and wait until they are gone, except for any that hang in the kernel: those are only logged."""
         for pod in self._pods:
             pod.process.kill()
         end_s = time.monotonic() + KILL_WAIT_S
@@ -243,12 +243,12 @@ class LocalPods:
             while pod.process.reap() is None and time.monotonic() < end_s:
                 time.sleep(0.001)
             if pod.process.reap() is None:
-                log.error("%s, pid %d, does not end even when killed", pod.name, pod.process.pid)
+                log.error("%s, pid %d, still exists after SIGKILL", pod.name, pod.process.pid)
             self._forget(pod)
 
 
 def to_stop(phases: Sequence[Phase], wanted: int) -> list[int]:
-    """Which pods to stop, given their phases oldest first: starting ones before ready ones, newest before oldest."""
+    """Return which pods to stop, given their phases oldest first: starting before ready, newest before oldest."""
     newest_first = range(len(phases) - 1, -1, -1)
     order = [i for phase in ("starting", "ready") for i in newest_first if phases[i] == phase]
     return order[: max(0, len(order) - wanted)]

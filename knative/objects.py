@@ -1,4 +1,4 @@
-"""Views of the cluster's objects, frozen, and patches as values. Knative's names stand here and nowhere else."""
+"""Frozen views of the cluster's objects, patches as values, and Knative's names, which are defined only here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ MAX_SCALE = f"{AUTOSCALING_GROUP}/max-scale"
 
 @dataclass(frozen=True, slots=True)
 class ScaleBounds:
-    """How far Knative may scale one Revision.
+    """The range within which Knative may scale one Revision.
 
-    max_pods is at least 1: Knative reads a max-scale of 0 as "without limit", so wanting no pods is min_pods 0, and
-    Knative's own window and grace period do the rest.
+    max_pods is at least 1, because Knative reads a max-scale of 0 as "no limit". To scale to zero, set min_pods to 0:
+    Knative then removes the last pod after its own window and grace period.
     """
 
     min_pods: int
@@ -39,18 +39,19 @@ class ScaleBounds:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pods <= self.max_pods or self.max_pods < 1:
-            raise BoundsError(f"0 <= min_pods <= max_pods and max_pods >= 1: got {self.min_pods}, {self.max_pods}")
+            got = f"got {self.min_pods}, {self.max_pods}"
+            raise BoundsError(f"bounds must be 0 <= min_pods <= max_pods and max_pods >= 1, {got}")
 
     def annotations(self) -> dict[str, str]:
-        """Both, always: Knative refuses a patch after which max is below min."""
+        """Return both annotations, always: Knative refuses a patch after which max is below min."""
         return {MIN_SCALE: str(self.min_pods), MAX_SCALE: str(self.max_pods)}
 
 
 def revision_patch(bounds: ScaleBounds) -> Json:
-    """JSON merge patch (RFC 7386) for a serving.knative.dev/v1 Revision.
+    """Return the JSON merge patch (RFC 7386) for a serving.knative.dev/v1 Revision.
 
-    Not for the Service: a changed template is a new Revision, with its cold starts. Not for the PodAutoscaler: Knative
-    copies the Revision's annotations over it. Needs Knative 1.21 or newer.
+    It is not for the Service, where a changed template creates a new Revision, with its cold starts. Nor is it for the
+    PodAutoscaler, over which Knative copies the Revision's annotations. It needs Knative 1.21 or newer.
     Source: knative/serving pkg/reconciler/revision/reconcile_resources.go.
     """
     return {"metadata": {"annotations": bounds.annotations()}}
@@ -58,7 +59,7 @@ def revision_patch(bounds: ScaleBounds) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What scales. Bounds as its annotations have them: without one, min_pods is 0 and max_pods None, no limit."""
+    """A Revision and its bounds; without annotations, min_pods is 0 and max_pods is None, no limit."""
 
     name: str
     ready: bool
@@ -67,7 +68,7 @@ class Revision:
 
     @classmethod
     def from_json(cls, revision: Mapping[str, Any]) -> Self:
-        """Read what the API server says of a Revision."""
+        """Return the Revision that the API server's JSON describes."""
         annotations = revision["metadata"].get("annotations") or {}
         return cls(
             name=revision["metadata"]["name"],
@@ -79,7 +80,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Knative Service as seen from outside; traffic maps Revisions to the percentage they get."""
+    """A Knative Service as clients see it; traffic maps Revisions to their percentages."""
 
     name: str
     ready: bool
@@ -88,27 +89,27 @@ class Service:
 
     @classmethod
     def from_json(cls, service: Mapping[str, Any]) -> Self:
-        """Read what the API server says of a Service; one just made has no status yet."""
+        """Return the Service that the API server's JSON describes; a new one has no status yet."""
         status = service.get("status") or {}
         traffic: dict[str, int] = {}
-        for target in status.get("traffic") or ():  # the same Revision can have an entry with a tag besides
+        for target in status.get("traffic") or ():  # a Revision can have a second entry with a tag
             traffic[target["revisionName"]] = traffic.get(target["revisionName"], 0) + target.get("percent", 0)
         return cls(service["metadata"]["name"], is_true(service, "Ready"), status.get("url"), traffic)
 
     def live_revision(self) -> str:
-        """The Revision that gets most of the traffic; of equals the one whose name sorts last, made last as a rule.
+        """Return the Revision with the most traffic; of equals, the last by name, which usually is the newest.
 
-        Raises NoTrafficError if none gets any.
+        Raise NoTrafficError if none receives traffic.
         """
         percent, name = max(((percent, name) for name, percent in self.traffic.items()), default=(0, ""))
         if percent == 0:
-            raise NoTrafficError(f"no Revision of the Service {self.name} gets traffic yet")
+            raise NoTrafficError(f"no Revision of the Service {self.name} receives traffic yet")
         return name
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod of a Revision; times in seconds of the Unix clock, ready_unix_s None while it is not ready."""
+    """One pod of a Revision; ready_unix_s is None while it is not ready."""
 
     name: str
     phase: Phase
@@ -117,7 +118,7 @@ class Pod:
 
     @classmethod
     def from_json(cls, pod: Mapping[str, Any]) -> Self:
-        """Read what the API server says of a pod."""
+        """Return the pod that the API server's JSON describes."""
         metadata = pod["metadata"]
         ready_at = next((c.get("lastTransitionTime") for c in _conditions(pod) if c["type"] == "Ready"), None)
         ready = is_true(pod, "Ready")
@@ -131,7 +132,7 @@ class Pod:
 
 
 def living_pods(pods: Sequence[Mapping[str, Any]]) -> tuple[Pod, ...]:
-    """The pods that run or will run, oldest first: not those that ended and whose record is still there."""
+    """Return the pods that run or will run, oldest first, without finished ones whose object still exists."""
     living = [
         Pod.from_json(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
     ]
@@ -140,7 +141,7 @@ def living_pods(pods: Sequence[Mapping[str, Any]]) -> tuple[Pod, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PodCounts:
-    """How many pods of a Revision are where in their life."""
+    """Numbers of a Revision's pods by phase."""
 
     ready_pods: int
     starting_pods: int
@@ -148,18 +149,18 @@ class PodCounts:
 
     @classmethod
     def of(cls, pods: Sequence[Pod]) -> Self:
-        """Count them."""
+        """Count the pods by phase."""
         phases = [pod.phase for pod in pods]
         return cls(phases.count("ready"), phases.count("starting"), phases.count("terminating"))
 
 
 def is_true(thing: Mapping[str, Any], condition: str) -> bool:
-    """Whether a condition of its status holds; what was not said does not hold."""
+    """Return whether a condition in the status is True; a missing condition is not."""
     return any(c["type"] == condition and c["status"] == "True" for c in _conditions(thing))
 
 
 def unix_s(timestamp: str) -> float:
-    """Kubernetes' "2026-08-21T10:00:00Z" as seconds of the Unix clock."""
+    """Return a Kubernetes timestamp, such as "2026-08-21T10:00:00Z", in seconds of the Unix clock."""
     return datetime.fromisoformat(timestamp).timestamp()
 
 

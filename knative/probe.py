@@ -1,4 +1,4 @@
-"""Ask a pod whether it is ready, without ever waiting for it."""
+"""Readiness probes that never block."""
 
 import socket
 from contextlib import suppress
@@ -8,9 +8,10 @@ MAX_HEAD_BYTES = 16_384
 
 
 class ReadinessProbe:
-    """One GET after the other to 127.0.0.1, moved along by step(); a pod that accepts and stays silent costs nothing.
+    """Sends GET requests to 127.0.0.1, one at a time; step() advances them and never waits, even for a silent pod.
 
-    Ready is an answer 200, and no other pod's name in X-Pod: a stranger may have taken the port.
+    A pod is ready if it responds with 200. A response with another pod's name in X-Pod does not count, because
+    another process may have bound the port.
     """
 
     def __init__(self, port: int, path: str, pod: str) -> None:
@@ -23,18 +24,18 @@ class ReadinessProbe:
         self._deadline_s = 0.0
 
     def step(self, now_s: float) -> bool:
-        """Do what can be done now; True when the pod said that it is ready."""
+        """Advance the request as far as possible without blocking; return whether the pod has responded as ready."""
         try:
             return self._advance(now_s)
         except BlockingIOError:
             if now_s >= self._deadline_s:
                 self.close()
-        except OSError:  # refused or reset: it does not listen yet
+        except OSError:  # refused or reset: the pod is not listening yet
             self.close()
         return False
 
     def close(self) -> None:
-        """Give up the request under way, if any."""
+        """Abort the current request, if any."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.close()
@@ -43,7 +44,7 @@ class ReadinessProbe:
     def _advance(self, now_s: float) -> bool:
         connection = self._socket or self._connect(now_s)
         if not self._sent:
-            connection.send(self._request)  # some hundred bytes: they fit an empty socket buffer
+            connection.send(self._request)  # a few hundred bytes fit into an empty socket buffer
             self._sent = True
         while b"\r\n\r\n" not in self._received:
             received = connection.recv(4096)
@@ -65,7 +66,7 @@ class ReadinessProbe:
 
 
 def says_ready(head: bytes, pod: str) -> bool:
-    """Whether the head of an HTTP answer is a 200 that this pod may have given."""
+    """Return whether the head of an HTTP response is a 200, and not from another pod."""
     status_line, *fields = head.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     words = status_line.split(" ")
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or words[1] != "200":

@@ -11,10 +11,10 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """What a process tree used.
+    """CPU time and memory of a process tree.
 
-    cpu_seconds: of all its living processes and of the children they have waited for.
-    resident_bytes: summed; pages that processes share count once in each.
+    cpu_seconds: of all live processes, and of the ended children that they have waited for.
+    resident_bytes: sum over the processes; shared pages count once per process.
     """
 
     cpu_seconds: float
@@ -22,7 +22,7 @@ class ProcessUsage:
 
 
 def tree_usage(pid: int) -> ProcessUsage | None:
-    """Usage of a process and its descendants; None when it is gone. Some 20 us a process."""
+    """Return the usage of a process and its descendants; None if it is gone. Takes about 20 us per process."""
     own = _usage(pid)
     if own is None:
         return None
@@ -37,7 +37,7 @@ def tree_usage(pid: int) -> ProcessUsage | None:
 
 def _usage(pid: int) -> tuple[float, int] | None:
     try:
-        # the command, in brackets, may hold spaces and brackets itself: fields are counted from the last one
+        # fields are counted from the last bracket, because the command in brackets may contain spaces and brackets
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
@@ -46,10 +46,10 @@ def _usage(pid: int) -> tuple[float, int] | None:
 
 
 def _children(pid: int) -> list[int]:
-    """Children of all the process's threads; none where the kernel does not list them."""
+    """Return the children of all threads of the process; none if the kernel does not list them."""
     children: list[int] = []
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):  # threads come and go
+            with suppress(OSError):  # the thread may have ended meanwhile
                 children += [int(child) for child in (thread / "children").read_text().split()]
     return children

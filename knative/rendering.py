@@ -1,4 +1,4 @@
-"""What is deployed, read from manifests/: the Knative Service, or KServe's InferenceService."""
+"""Renders what is deployed from manifests/: the Knative Service, or KServe's InferenceService."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def service_manifest(namespace: str, name: str, image: str) -> Json:
-    """The manifest under this name and image. Raises ManifestError for what no cluster would take."""
+    """Return the manifest with this name and image; raise ManifestError if a cluster would refuse it."""
     check_all(namespace, name, image)
     service: Json = yaml.safe_load(SERVICE_FILE.read_text())
     template = service["spec"]["template"]
@@ -26,13 +26,13 @@ def service_manifest(namespace: str, name: str, image: str) -> Json:
 
 
 def inference_service_manifest(namespace: str, name: str, image: str, storage_uri: str | None = None) -> Json:
-    """KServe's resource for the same pod; storage_uri names a model that KServe is to mount.
+    """Return KServe's manifest of the same pod; storage_uri names a model for KServe to mount.
 
-    Raises ManifestError for what no cluster would take.
+    Raise ManifestError if a cluster would refuse the manifest.
     """
     check_all(namespace, name, image)
     if storage_uri is not None and "://" not in storage_uri:
-        raise ManifestError(f"a storage URI is written scheme://..., was {storage_uri!r}")
+        raise ManifestError(f"the storage URI must have the form scheme://..., got {storage_uri!r}")
     service: Json = yaml.safe_load(KSERVE_FILE.read_text())
     service["metadata"] |= {"name": name, "namespace": namespace}
     service["metadata"]["labels"][NAME_LABEL] = name
@@ -44,21 +44,21 @@ def inference_service_manifest(namespace: str, name: str, image: str, storage_ur
 
 
 def check_all(namespace: str, name: str, image: str) -> None:
-    """Raises ManifestError unless a cluster takes each of them."""
+    """Raise ManifestError unless all three are valid in a cluster."""
     check_name("namespace", namespace)
     check_name("name", name)
     if not image or any(character.isspace() for character in image):
-        raise ManifestError(f"image must be a name without spaces, was {image!r}")
+        raise ManifestError(f"image must be a name without spaces, got {image!r}")
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises ManifestError unless Kubernetes takes it as the name of a Service or namespace."""
+    """Raise ManifestError unless Kubernetes accepts the name for a Service or namespace."""
     if not DNS_LABEL.fullmatch(name):
         raise ManifestError(
-            f"{what} must be 1 to 63 of a-z, 0-9 and -, begin with a letter, not end with -: was {name!r}"
+            f"{what} must be 1 to 63 of a-z, 0-9 and -, begin with a letter and not end with -, got {name!r}"
         )
 
 
 def as_yaml(manifest: Json) -> str:
-    """Text for kubectl apply -f -."""
+    """Return the manifest as YAML, for `kubectl apply -f -`."""
     return yaml.safe_dump(manifest, sort_keys=False)

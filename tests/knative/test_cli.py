@@ -27,7 +27,7 @@ def test_deploy_then_status_of_a_new_service(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.splitlines()[1:] == [
         "service   resnet18, not ready",
         "url       -",
-        "revision  none gets traffic yet",
+        "revision  none receives traffic yet",
     ]
 
 

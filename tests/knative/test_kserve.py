@@ -61,7 +61,7 @@ def test_a_storage_uri_without_a_scheme_or_without_kserve_is_refused(capsys: pyt
     with pytest.raises(ManifestError, match="scheme://"):
         inference_service_manifest("default", "resnet18", "i", "models/resnet18")
     assert main(["render", "--storage-uri", "s3://m"], {}) == 2
-    assert "give --kserve too" in capsys.readouterr().err
+    assert "--storage-uri needs --kserve" in capsys.readouterr().err
 
 
 def test_the_folder_for_kubectl_has_the_same() -> None:

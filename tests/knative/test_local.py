@@ -108,7 +108,7 @@ def test_a_bad_spec_is_refused(settings: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("pods", [-1, 4])
 def test_more_than_max_pods_or_fewer_than_none_are_refused(pods: int) -> None:
-    with pytest.raises(LocalPodsError, match=f"got {pods} with max_pods 3"):
+    with pytest.raises(LocalPodsError, match=f"from 0 to max_pods, 3, got {pods}"):
         LocalPods(stub_spec(), max_pods=3).scale_to(pods)
 
 
@@ -270,7 +270,7 @@ def test_close_kills_what_does_not_drain_in_time(start: Start) -> None:
     pods.close(deadline_s=0.3)
     assert pods.poll().pods == ()
     assert not any(is_running(pid) for pid in pids)
-    with pytest.raises(LocalPodsError, match="closed"):
+    with pytest.raises(LocalPodsError, match=r"close\(\) was called"):
         pods.scale_to(1)
 
 
