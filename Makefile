@@ -15,9 +15,9 @@ BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker bu
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(STAMP)  ## make .venv with everything pinned in requirements.txt
+setup: $(STAMP)  ## create .venv with the packages pinned in requirements.txt
 $(STAMP): $(REQUIREMENTS)
-	@echo "setup: Python environment in $(VENV) (the first time on a machine downloads about 3 GB, most of it torch)"
+	@echo "setup: Python environment in $(VENV) (the first run on a machine downloads about 3 GB, mostly torch)"
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(REQUIREMENTS)
 	rm -f $(VENV)/.installed-* && touch $@
@@ -25,13 +25,13 @@ $(STAMP): $(REQUIREMENTS)
 
 CLIENTS_VENV := .venv-clients
 CLIENTS_STAMP := $(CLIENTS_VENV)/.installed-$(shell cat tests/clients/requirements.txt | sha256sum | cut -c1-16)
-clients: $(CLIENTS_STAMP)  ## make .venv-clients with KServe's client, for the test that uses it unmodified
+clients: $(CLIENTS_STAMP)  ## create .venv-clients with the unmodified KServe client, for its test
 $(CLIENTS_STAMP): tests/clients/requirements.txt | $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS_VENV)
 	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r $<
 	touch $@
 
-lock: | $(VENV)/bin/uv  ## write each requirements*.txt anew from its .in file
+lock: | $(VENV)/bin/uv  ## regenerate each requirements*.txt from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements-export.in -o function/requirements-export.txt
@@ -44,36 +44,36 @@ $(VENV)/bin/uv:
 
 model/manifest.json: | $(STAMP)
 	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { \
-	  echo "IMAGENET WEIGHTS CANNOT BE HAD HERE: USING RANDOM WEIGHTS. LABELS MEAN NOTHING."; \
+	  echo "IMAGENET WEIGHTS ARE NOT AVAILABLE: USING RANDOM WEIGHTS. LABELS ARE MEANINGLESS."; \
 	  $(BIN)/python -m function.tools.export --weights random --out model; }
 
-demo: $(STAMP) model/manifest.json  ## a photograph from zero, then three autoscalers live and simulated; writes report/index.html
+demo: $(STAMP) model/manifest.json  ## classify an image from zero pods, then compare three autoscalers, live and simulated; writes report/index.html
 	$(BIN)/python -m autoscaler_tuning demo
 
-up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this machine, with no pod yet
+up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this machine, with no pods yet
 	$(BIN)/python -m autoscaler_tuning up
-down:  ## stop what `make up` started
+down:  ## stop the processes that `make up` started
 	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
 
-test: $(STAMP) $(CLIENTS_STAMP)  ## lint and all tests that need no cluster
+test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
-fuzz: $(STAMP)  ## 10,000 bad inputs for a pod: no 5xx, no crash, bounded memory (`make test` has a minute of it)
+fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs a minute of it)
 	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
-test-unit: $(STAMP)  ## the tests without processes and sockets
+test-unit: $(STAMP)  ## run the tests that need no processes and sockets
 	$(BIN)/python -m pytest -m "not integration and not bench and not cluster"
-cluster-test: $(STAMP)  ## the tests on a real Kubernetes and Knative, started for them
+cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
-comparison: $(STAMP)  ## write docs/comparison.md anew; half an hour
+comparison: $(STAMP)  ## regenerate docs/comparison.md; takes half an hour
 	scripts/comparison
 image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
 	$(BUILD) --file $(COMPONENT)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
-lint: $(STAMP)  ## style, types and import directions
+lint: $(STAMP)  ## check style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-clean: down  ## remove what the other targets made
+clean: down  ## remove everything that the other targets created
 	rm -rf .venv .venv-clients model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json

@@ -4,9 +4,9 @@
     python scripts/make_workload.py steps > samples/traces/steps.txt
     python scripts/make_workload.py bursts > samples/traces/bursts.txt
 
-The same seed writes the same file. `workload`: ten minutes with everything that is hard for an autoscaler. `steps`: a
-steady rate, two sudden steps to a plateau, and a decline, as on a course's exercise day. `bursts`: half an hour of
-short bursts between long silences, as people send prompts to a language model.
+The same seed writes the same file. `workload`: ten minutes with the load shapes that are hard for an autoscaler.
+`steps`: a steady rate, two sudden steps to a plateau, and a decline, like the exercise day of a course. `bursts`: half
+an hour of short bursts between long idle periods, like prompts to a language model.
 """
 
 import sys
@@ -20,11 +20,11 @@ Counts = NDArray[np.int64]
 
 # (seconds, requests per second at the start, at the end): the mean rate, piecewise linear.
 WORKLOAD = [
-    (50, 2.0, 2.0),  # quiet
+    (50, 2.0, 2.0),  # low load
     (20, 0.0, 0.0),  # idle
     (40, 5.0, 5.0),
-    (30, 20.0, 20.0),  # a sudden step up ...
-    (90, 28.0, 28.0),  # ... and another, to the plateau
+    (30, 20.0, 20.0),  # a sudden step up
+    (90, 28.0, 28.0),  # another one, up to the plateau
     (5, 55.0, 55.0),  # spike
     (45, 26.0, 26.0),
     (70, 26.0, 5.0),  # decay
@@ -37,24 +37,24 @@ WORKLOAD = [
 ]
 STEPS = [
     (250, 7.0, 7.0),
-    (3, 20.0, 20.0),  # the step that no autoscaler foresees ...
-    (120, 30.0, 38.0),  # ... and a plateau that still grows
+    (3, 20.0, 20.0),  # a step that no autoscaler can foresee
+    (120, 30.0, 38.0),  # a plateau that still grows
     (60, 38.0, 24.0),
     (97, 24.0, 12.0),
     (100, 12.0, 8.0),
 ]
-# Of `bursts`: length, mean silence, mean burst, median rate of a burst and the deviation of its logarithm.
+# For `bursts`: length, mean idle period, mean burst, median rate of a burst and the standard deviation of its logarithm.
 BURSTS_S, SILENCE_S, BURST_S, MEDIAN_RPS, SPREAD = 1800, 80.0, 20.0, 9.0, 0.6
 
 
 def piecewise(shape: Sequence[tuple[int, float, float]]) -> Counts:
-    """Return Poisson counts around a piecewise linear mean rate, shape (seconds,); a rate of 0 gives 0."""
+    """Return Poisson counts with a piecewise linear mean rate, shape (seconds,); a rate of 0 gives 0."""
     rates = np.concatenate([np.linspace(first, last, seconds) for seconds, first, last in shape])
     return np.random.default_rng(SEED).poisson(rates)
 
 
 def bursts() -> Counts:
-    """Return Poisson counts of bursts with rates of their own between exponentially distributed silences."""
+    """Return Poisson counts of bursts, each with its own rate, between exponentially distributed idle periods."""
     rng = np.random.default_rng(SEED)
     rates = np.zeros(BURSTS_S)
     start = 5
@@ -73,10 +73,10 @@ TRACES: dict[str, Callable[[], Counts]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the trace of this name; returns 2 for an unknown one."""
+    """Print the named trace; return 2 if there is no such trace."""
     name = argv[0] if argv else "workload"
     if name not in TRACES or len(argv) > 1:
-        print(f"make_workload: one of {', '.join(TRACES)}, got {' '.join(argv)!r}", file=sys.stderr)
+        print(f"make_workload: the trace must be one of {', '.join(TRACES)}, got {' '.join(argv)!r}", file=sys.stderr)
         return 2
     counts = TRACES[name]()
     rows = (" ".join(map(str, counts[i : i + 20])) for i in range(0, len(counts), 20))
