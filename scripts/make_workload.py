@@ -29,7 +29,7 @@ WORKLOAD = [
     (45, 26.0, 26.0),
     (70, 26.0, 5.0),  # decay
     (40, 5.0, 5.0),
-    (60, 0.0, 0.0),  # silence
+    (60, 0.0, 0.0),  # idle
     (80, 1.0, 32.0),  # ramp
     (30, 32.0, 32.0),
     (20, 10.0, 10.0),  # a sudden step down
@@ -43,7 +43,7 @@ STEPS = [
     (97, 24.0, 12.0),
     (100, 12.0, 8.0),
 ]
-# For `bursts`: length, mean idle period, mean burst, median rate of a burst and the standard deviation of its logarithm.
+# For `bursts`: length, mean idle period and burst, median rate of a burst and standard deviation of its logarithm.
 BURSTS_S, SILENCE_S, BURST_S, MEDIAN_RPS, SPREAD = 1800, 80.0, 20.0, 9.0, 0.6
 
 

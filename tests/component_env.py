@@ -1,4 +1,4 @@
-"""A Python environment in which only one component's pinned requirements can be imported, made without a network."""
+"""Python environments with only one component's pinned requirements, created without network access."""
 
 import os
 import re
@@ -11,14 +11,14 @@ PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
 
 
 def pinned(requirements: Path) -> list[str]:
-    """Names of the distributions that a requirements.txt pins."""
+    """Return the names of the distributions that a requirements.txt pins."""
     return PIN.findall(requirements.read_text())
 
 
 def component_environment(requirements: Path, folder: Path) -> dict[str, str]:
-    """Environment variables of processes that find these packages, their commands, and nothing else of ours.
+    """Return the environment variables of a process that finds these packages and commands, and no others of ours.
 
-    The packages are links to those that run this test: the same versions, by test_house.
+    The packages are links to those that run this test; test_house.py checks that the versions are the same.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", str(folder)], check=True)
     (site,) = folder.glob("lib/python*/site-packages")

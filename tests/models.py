@@ -1,4 +1,4 @@
-"""The model that integration tests serve: seeded random weights, exported once a session."""
+"""The model that integration tests serve: seeded random weights, exported once per session."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.paths import ROOT
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as function.tools.export writes it."""
+    """Return a model folder written by function.tools.export."""
     folder = tmp_path_factory.mktemp("model")
     command = [sys.executable, "-m", "function.tools.export", "--weights", "random", "--out", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""What holds the house together: pins, Procfile, and modules that do nothing when imported."""
+"""Rules for the whole repository: pins, Procfile, and imports without side effects."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ def test_the_root_requirements_include_those_of_each_image(component: str) -> No
     assert own.items() <= everything.items()
 
 
-def test_torch_is_pinned_and_no_pod_needs_it() -> None:
+def test_torch_is_pinned_but_not_required_by_a_pod() -> None:
     everything = pins(ROOT / "requirements.txt")
     assert (everything["torch"], everything["torchvision"]) == ("2.14.1", "0.29.1")
     assert "torch" not in pins(ROOT / "function/requirements.txt")
@@ -42,7 +42,7 @@ def test_the_procfile_has_a_line_for_each_process() -> None:
 
 
 @pytest.mark.integration
-def test_importing_any_module_starts_nothing() -> None:
+def test_importing_a_module_starts_no_process_thread_or_connection() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for component in ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")

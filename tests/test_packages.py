@@ -1,4 +1,4 @@
-"""What each component imports is what its requirements pin; func.yaml deploys what the Knative Service does."""
+"""Each component's requirements pin all that it imports; func.yaml deploys the same as the Knative Service."""
 
 import ast
 import sys
@@ -21,7 +21,7 @@ INSTALLED = packages_distributions()
 
 
 def third_party(file: Path) -> set[str]:
-    """Distributions that a module imports, anywhere in it."""
+    """Return the distributions that a module imports, at any level."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -29,7 +29,7 @@ def third_party(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module or "")
     tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - COMPONENTS
-    # python-multipart, which FastAPI wants, has a module of multipart's name that hands over to it
+    # python-multipart, which FastAPI requires, provides a module named multipart as well, which delegates to it
     found = {top if top in INSTALLED[top] else INSTALLED[top][0] for top in tops}
     return {name.lower().replace("_", "-") for name in found}
 
@@ -41,7 +41,7 @@ def third_party(file: Path) -> set[str]:
         (["dispatcher"], "dispatcher/requirements.txt"),
         (["autoscaler_tuning", "knative"], "autoscaler_tuning/requirements.txt"),
     ],
-    ids=["the pod and its export", "the dispatcher", "the controller"],
+    ids=["pod and export", "dispatcher", "controller"],
 )
 def test_every_import_is_pinned(components: list[str], requirements: str) -> None:
     imported = set().union(
@@ -52,7 +52,7 @@ def test_every_import_is_pinned(components: list[str], requirements: str) -> Non
 
 
 @pytest.mark.parametrize("requirements", REQUIREMENTS, ids=str)
-def test_the_parts_pin_the_versions_of_the_whole(requirements: Path) -> None:
+def test_each_requirements_file_pins_the_versions_of_the_root(requirements: Path) -> None:
     def versions(path: Path) -> set[str]:
         return {line.split(" ")[0] for line in path.read_text().splitlines() if "==" in line}
 
@@ -61,14 +61,14 @@ def test_the_parts_pin_the_versions_of_the_whole(requirements: Path) -> None:
     assert "build" in requirements.name or own <= versions(ROOT / "requirements.txt")
 
 
-def test_the_installer_inside_builds_is_the_one_of_make() -> None:
+def test_image_builds_use_the_same_uv_version_as_make() -> None:
     (line,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("UV_VERSION := "))
     assert f"uv=={line.split()[-1]} " in (ROOT / "function/requirements-build.txt").read_text()
 
 
 @pytest.fixture
 def func() -> dict[str, Any]:
-    """func.yaml, with only what its schema (func_yaml-schema.json, 0.36.0) knows."""
+    """Return func.yaml, checked to contain only keys of its schema (func_yaml-schema.json, 0.36.0)."""
     document: dict[str, Any] = yaml.safe_load(FUNC.read_text())
     assert document["specVersion"] == "0.36.0"
     assert document.keys() <= {"specVersion", "name", "runtime", "invoke", "created", "build", "run", "deploy"}
@@ -78,8 +78,8 @@ def func() -> dict[str, Any]:
     return document
 
 
-def test_func_runs_the_procfile_and_writes_no_server_of_its_own(func: dict[str, Any]) -> None:
-    """It does for `python` and a few other names; for one without a builder of its own it has to be told which."""
+def test_func_runs_the_procfile_and_generates_no_server(func: dict[str, Any]) -> None:
+    """It generates one for `python` and a few other runtimes; for a runtime without a builder, one must be named."""
     assert func["runtime"] == "wsgi"
     assert func["build"]["builder"] in func["build"]["builderImages"]
     assert (FUNC.parent / "Procfile").is_file()
@@ -87,7 +87,7 @@ def test_func_runs_the_procfile_and_writes_no_server_of_its_own(func: dict[str, 
     assert python == f"{sys.version_info.major}.{sys.version_info.minor}.*"
 
 
-def test_func_deploys_what_the_service_does(func: dict[str, Any]) -> None:
+def test_func_deploys_the_same_as_the_knative_service(func: dict[str, Any]) -> None:
     service = service_manifest("default", func["name"], "i")["spec"]["template"]
     (container,) = service["spec"]["containers"]
     options, health = func["deploy"]["options"], func["deploy"]["healthEndpoints"]

@@ -1,4 +1,4 @@
-"""Each line of a Procfile starts its process on $PORT, with nothing installed but that component's own requirements."""
+"""Each line of a Procfile starts its process on $PORT, with only that component's own requirements installed."""
 
 import json
 import os
@@ -35,13 +35,13 @@ Start = Callable[..., str]
 
 
 def lines(procfile: Path) -> dict[str, str]:
-    """Process type to command."""
+    """Return the commands by process type."""
     return dict(line.split(": ", 1) for line in procfile.read_text().splitlines())
 
 
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
-    """The environment of a process type, made when it is first asked for."""
+    """Return a function that returns the environment of a process type, created on first use."""
     made: dict[str, dict[str, str]] = {}
 
     def environment(process: str) -> dict[str, str]:
@@ -54,7 +54,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], di
 
 @pytest.fixture
 def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Start]:
-    """Runs a line as a platform does, by a shell with PORT set; returns the address once it answers."""
+    """Return a function that runs a line in a shell with PORT, as a platform does, and waits until its URL responds."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(process: str, folder: Path, **env: str) -> str:
@@ -77,12 +77,12 @@ def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Start]:
 
 
 def predicts(url: str, photograph: Path) -> bool:
-    """A photograph comes back with a label."""
+    """Return whether an image is answered with a label."""
     answer = requests.post(f"{url}/predict", files={"file": photograph.read_bytes()}, timeout=60)
     return answer.status_code == 200 and bool(answer.json()["label"])
 
 
-def test_an_environment_of_a_component_has_its_packages_and_no_others(
+def test_a_components_environment_contains_its_packages_and_no_others(
     environments: Callable[[str], dict[str, str]],
 ) -> None:
     code = "import importlib.util as u; print([name for name in ('flask', 'aiohttp', 'scipy', 'torch', 'pytest') if u.find_spec(name)])"
@@ -97,26 +97,26 @@ def test_an_environment_of_a_component_has_its_packages_and_no_others(
     }
 
 
-def test_web_serves_photographs(start: Start, model_dir: Path, samples_dir: Path) -> None:
+def test_web_classifies_images(start: Start, model_dir: Path, samples_dir: Path) -> None:
     assert predicts(start("web", ROOT, MODEL_DIR=str(model_dir)), samples_dir / "cat.jpg")
 
 
-def test_web_serves_from_a_copy_of_its_folder_alone(
+def test_web_runs_from_a_copy_of_its_folder_alone(
     start: Start, model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
-    """As a buildpack has it: the folder `function` is all there is, under another name, and the model inside it."""
+    """As in a buildpack: only the folder `function` is present, under another name and with the model inside."""
     shutil.copytree(ROOT / "function", tmp_path / "workspace", ignore=COMPONENT_FILES)
     shutil.copytree(model_dir, tmp_path / "workspace/model")
     assert predicts(start("web", tmp_path / "workspace"), samples_dir / "cat.jpg")
 
 
-def test_dispatcher_passes_photographs_on(start: Start, model_dir: Path, samples_dir: Path) -> None:
+def test_dispatcher_forwards_images(start: Start, model_dir: Path, samples_dir: Path) -> None:
     pod = start("web", ROOT, MODEL_DIR=str(model_dir))
     assert predicts(start("dispatcher", ROOT, ML_SERVICE_URL=pod), samples_dir / "cat.jpg")
 
 
 class Cluster(BaseHTTPRequestHandler):
-    """The objects that the controller reads and the one that it patches, over HTTP."""
+    """An API server with the objects that the controller reads and the one that it patches."""
 
     patches: ClassVar[list[Any]] = []
     OBJECTS: ClassVar[Mapping[str, Any]] = {
@@ -138,12 +138,12 @@ class Cluster(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> Iterator[Path]:
-    """Of a stand-in for an API server on this machine."""
+    """Return the kubeconfig file of a fake API server on this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = {
@@ -157,12 +157,12 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
     server.shutdown()
 
 
-def test_controller_reads_the_cluster_and_writes_its_bounds(kubeconfig: Path, start: Start) -> None:
+def test_controller_reads_the_cluster_and_writes_bounds(kubeconfig: Path, start: Start) -> None:
     dispatcher = start("dispatcher", ROOT)
     url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=dispatcher)
     deadline_s = time.monotonic() + 60
     while not Cluster.patches:
-        assert time.monotonic() < deadline_s, "it wrote no bounds"
+        assert time.monotonic() < deadline_s, "the controller has written no bounds"
         time.sleep(0.1)
     assert Cluster.patches[0] == revision_patch(ScaleBounds(0, 1))
     assert "autoscaler_wanted_pods" in requests.get(url, timeout=10).text

@@ -1,4 +1,4 @@
-"""The table that `make bench` prints, and its bench.json."""
+"""The table that `make bench` prints and writes to bench.json."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ Say = Callable[[str, float, str], None]
 
 @pytest.fixture(scope="session")
 def say() -> Iterator[Say]:
-    """One line of the table, kept for bench.json."""
+    """Return a function that adds a row to the table and to bench.json."""
     rows: list[dict[str, object]] = []
 
     def line(what: str, value: float, unit: str) -> None:

@@ -1,7 +1,8 @@
-"""A server that costs next to nothing, so that a measurement sees the client: answers every POST with a fixed body.
+"""A server of negligible cost, so that a benchmark measures the client: it answers every POST with a fixed body.
 
-`python -m tests.benchmarks.fast_server PORT [AT_S STALL_S [FILE]]` stops once for STALL_S, AT_S after the first request,
-and at SIGTERM writes the moments at which requests were whole to FILE, as JSON, in seconds of the monotonic clock.
+`python -m tests.benchmarks.fast_server PORT [AT_S STALL_S [FILE]]` stalls once for STALL_S, AT_S after the first
+request. At SIGTERM it writes the times at which requests were complete to FILE, as JSON, in seconds of the monotonic
+clock.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 class Stall:
-    """Blocks the whole server once."""
+    """Blocks the whole server once, when its time has come."""
 
     def __init__(self, at_s: float, length_s: float) -> None:
         self._at_s, self._length_s, self._began_s = at_s, length_s, 0.0
 
     def __call__(self) -> None:
-        """Called at each request."""
+        """Block if it is time; called at each request."""
         now_s = time.monotonic()
         self._began_s = self._began_s or now_s
         if self._length_s and now_s - self._began_s >= self._at_s:
@@ -40,11 +41,11 @@ class Answers(asyncio.Protocol):
         self._stall, self._arrived_s, self._head, self._missing_bytes = stall, arrived_s, b"", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own kind is no subclass
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
 
     def data_received(self, data: bytes) -> None:
-        """Answer when a request is whole."""
+        """Respond once a request is complete."""
         if self._missing_bytes:
             self._missing_bytes -= len(data)
         else:
@@ -61,7 +62,7 @@ class Answers(asyncio.Protocol):
 
 
 async def serve(port: int, stall: Stall, arrived_s: list[float]) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await loop.create_server(lambda: Answers(stall, arrived_s), "127.0.0.1", port, backlog=4096)

@@ -1,4 +1,4 @@
-"""Servers under measurement, each in processes of its own: what they cost in CPU seconds and memory."""
+"""Servers to be measured, each in its own processes: their CPU time and memory."""
 
 import http.client
 import os
@@ -17,18 +17,18 @@ import psutil
 from tests.paths import ROOT
 from tests.ports import free_port
 
-BOUNDARY = "a-photograph-follows"
+BOUNDARY = "an-image-follows"
 
 
-def form(photograph: bytes) -> bytes:
-    """As browsers and curl send a file."""
+def form(image: bytes) -> bytes:
+    """Return the multipart body that browsers and curl send for a file."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
-    return head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + photograph + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + image + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running one."""
+    """A running server."""
 
     port: int
     process: psutil.Process
@@ -38,33 +38,33 @@ class Server:
         return [self.process, *self.process.children(recursive=True)]
 
     def cpu_s(self) -> float:
-        """Of all its processes and threads so far."""
+        """Return the CPU time of all its processes and threads so far."""
         return float(sum(sum(one.cpu_times()[:2]) for one in self.family()))
 
     def resident_mib(self) -> float:
-        """Sum over its processes; what they share counts twice."""
+        """Return the sum over its processes; shared memory counts once per process."""
         return float(sum(one.memory_info().rss for one in self.family())) / 2**20
 
-    def ask(self, photographs: Sequence[bytes], at_once: int = 1) -> None:
-        """Each of at_once clients asks for its share, one after the other on one connection.
+    def ask(self, images: Sequence[bytes], at_once: int = 1) -> None:
+        """Send the images from at_once clients, each of which sends its share sequentially on one connection.
 
-        AssertionError unless each is answered with 200.
+        Raise AssertionError unless every response is a 200.
         """
         with ThreadPoolExecutor(at_once) as clients:
-            list(clients.map(self._ask, (photographs[first::at_once] for first in range(at_once))))
+            list(clients.map(self._ask, (images[first::at_once] for first in range(at_once))))
 
-    def _ask(self, photographs: Sequence[bytes]) -> None:
+    def _ask(self, images: Sequence[bytes]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        for photograph in photographs:
-            connection.request("POST", "/predict", form(photograph), headers)
+        for image in images:
+            connection.request("POST", "/predict", form(image), headers)
             answer = connection.getresponse()
             answer.read()
             assert answer.status == 200
         connection.close()
 
     def wait(self) -> None:
-        """Until it listens."""
+        """Wait until the server listens."""
         deadline_s = time.perf_counter() + 120
         while time.perf_counter() < deadline_s:
             try:
@@ -72,12 +72,16 @@ class Server:
                 return
             except ConnectionRefusedError:
                 time.sleep(0.001)
-        raise AssertionError(f"nobody listens on {self.port}")
+        raise AssertionError(f"no process listens on port {self.port}")
 
 
 @contextmanager
 def running(command: Sequence[str], settings: Mapping[str, str], cpu: int | None = None) -> Iterator[Server]:
-    """{port} in the command is a free one. cpu: the only one that it may use. With byte code, as images have it."""
+    """Run a server, with byte code as in the container images.
+
+    command: {port} in it is replaced by a free port.
+    cpu: the only CPU that the server may use; None for all.
+    """
     port = free_port()
     inherited = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env = {**inherited, **settings, "PORT": str(port), "HOST": "127.0.0.1"}
@@ -99,10 +103,10 @@ USUAL = (
 
 
 def ours(model_dir: Path, engine: str = "auto", precision: str = "float32") -> dict[str, str]:
-    """Settings of the function."""
+    """Return the settings of the function."""
     return {"MODEL_DIR": str(model_dir), "ENGINE": engine, "PRECISION": precision}
 
 
 def usual(model_dir: Path) -> dict[str, str]:
-    """Settings of the usual stack."""
+    """Return the settings of the usual stack."""
     return {"MODEL_FILE": str(model_dir / "resnet18.pth"), "LABELS_FILE": str(model_dir / "labels.json")}

@@ -1,4 +1,4 @@
-"""How many requests the simulator serves in a second of one core, beside the same model in SimPy; and the bounds."""
+"""Requests that the simulator serves per second on one core, compared with the same model in SimPy; and the bounds."""
 
 import json
 import time
@@ -32,7 +32,7 @@ Say = Callable[[str, float, str], None]
 
 
 class Pinned:
-    """Always the same pods, looked at as often as elastic looks."""
+    """Always wants the same pods, at elastic's interval."""
 
     interval_s = 0.5
 
@@ -45,7 +45,7 @@ class Pinned:
 
 @pytest.fixture(scope="module")
 def say() -> Iterator[Say]:
-    """One line of the table, kept for bench-simulator.json."""
+    """Return a function that adds a row to the table and to bench-simulator.json."""
     rows: list[dict[str, object]] = []
 
     def line(what: str, value: float, unit: str) -> None:
@@ -67,19 +67,19 @@ def world(order: Order = "fifo") -> SimConfig:
 
 
 def ours(arrivals_s: FloatArray, order: Order = "fifo", direct: bool = False) -> tuple[float, FloatArray]:
-    """(seconds it took, done_s)."""
+    """Return the run time in seconds, and done_s."""
     began_s = time.perf_counter()
     run = simulate("pinned", Pinned(direct), arrivals_s, world(order), 0)
     return time.perf_counter() - began_s, run.done_s
 
 
 def simpys(arrivals_s: FloatArray) -> tuple[float, FloatArray]:
-    """The same pods, queue and looks as SimPy's users write them: a process for each request, a resource for the pods."""
+    """Run the same pods, queue and ticks as usual in SimPy: a process per request, a resource for the pods."""
     began_s = time.perf_counter()
     env = simpy.Environment()
     pods = simpy.Resource(env, capacity=PODS)
     done_s = np.empty(len(arrivals_s))
-    looks = []
+    seen = []
 
     def request(number: int) -> Generator[simpy.Event, None, None]:
         with pods.request() as turn:
@@ -92,20 +92,20 @@ def simpys(arrivals_s: FloatArray) -> tuple[float, FloatArray]:
             yield env.timeout(at_s - before_s)
             env.process(request(number))
 
-    def look() -> Generator[simpy.Event, None, None]:
+    def tick() -> Generator[simpy.Event, None, None]:
         while True:
-            looks.append((len(pods.queue), pods.count))
+            seen.append((len(pods.queue), pods.count))
             yield env.timeout(Pinned.interval_s)
 
     env.process(source())
-    env.process(look())
+    env.process(tick())
     env.run(until=float(arrivals_s[-1]) + 10)
     return time.perf_counter() - began_s, done_s
 
 
-def test_requests_a_second_beside_simpy(say: Say) -> None:
+def test_requests_per_second_compared_with_simpy(say: Say) -> None:
     few, many = poisson(THEIRS), poisson(OURS)
-    assert ours(few)[1] == pytest.approx(simpys(few)[1], abs=1e-6)  # the same model, to the last request
+    assert ours(few)[1] == pytest.approx(simpys(few)[1], abs=1e-6)  # the same model, down to each request
     variants: dict[str, Callable[[], tuple[float, int]]] = {
         "SimPy": lambda: (simpys(few)[0], THEIRS),
         "ours, same length": lambda: (ours(few)[0], THEIRS),
@@ -114,7 +114,7 @@ def test_requests_a_second_beside_simpy(say: Say) -> None:
         "ours, straight to the pods": lambda: (ours(many, direct=True)[0], OURS),
     }
     speeds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(RUNS):  # in turn, so that a change of the machine's speed meets all of them
+    for _ in range(RUNS):  # interleaved, so that changes in the machine's speed affect all of them
         for name, run in variants.items():
             took_s, requests = run()
             speeds[name].append(requests / took_s)
@@ -126,7 +126,7 @@ def test_requests_a_second_beside_simpy(say: Say) -> None:
 
 @pytest.mark.parametrize("name", ["kpa", "hpa70", "elastic"])
 def test_a_trace_of_ten_minutes(name: str, say: Say) -> None:
-    """About 9,900 requests in 630 s, as the course trace has; ticks outweigh requests there."""
+    """About 9,900 requests in 630 s, like the course trace; there, ticks cost more than requests."""
     rng = np.random.default_rng(2)
     rates_rps = [7] * 254 + [28] * 156 + [8] * 220
     arrivals_s = np.sort(np.concatenate([at + rng.uniform(0, 1, rate) for at, rate in enumerate(rates_rps)]))
@@ -141,7 +141,7 @@ def test_a_trace_of_ten_minutes(name: str, say: Say) -> None:
 
 @pytest.mark.parametrize("family", ["mmpp", "diurnal"])
 def test_the_bounds_of_21_minutes(family: str, say: Say) -> None:
-    """As a row of `compare` asks for them: Knative's window, half a percent late."""
+    """As for a row of `compare`: Knative's window, 0.5% late."""
     workload = read_workload(f"{family}:seed=3,seconds=1260")
     arrivals_s = planned_times(workload, "count", 0)
     service_s = np.random.default_rng(3).uniform(0.035, 0.1, len(arrivals_s))

@@ -1,7 +1,7 @@
-"""What the function is measured against: the service that most people would write, FastAPI with torch and torchvision.
+"""The baseline for the function: a typical service, FastAPI with torch and torchvision.
 
-`MODEL_FILE=resnet18.pth LABELS_FILE=labels.json python -m uvicorn tests.benchmarks.usual_stack:app`. Nothing in it is slow on purpose; it has one torch
-thread, since more of them on one CPU are slower.
+`MODEL_FILE=resnet18.pth LABELS_FILE=labels.json python -m uvicorn tests.benchmarks.usual_stack:app`. Nothing in it is
+slow on purpose. It has one torch thread, because more of them are slower on one CPU.
 """
 
 import io
@@ -26,13 +26,13 @@ app = FastAPI()
 
 @app.get("/")
 def health() -> dict[str, str]:
-    """Ready as soon as it listens."""
+    """Report readiness, as soon as the server listens."""
     return {"status": "ok"}
 
 
 @app.post("/predict")
-def predict(file: Annotated[UploadFile, "a photograph"]) -> dict[str, str]:
-    """The seed's answer."""
+def predict(file: Annotated[UploadFile, "an image"]) -> dict[str, str]:
+    """Classify an image; return only the prediction text."""
     image = Image.open(io.BytesIO(file.file.read())).convert("RGB")
     with torch.inference_mode():
         confidences = network(transform(image).unsqueeze(0))[0].softmax(0)

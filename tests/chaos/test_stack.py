@@ -1,4 +1,4 @@
-"""The stack on this machine: from zero and back, and nothing left behind whatever happens to it."""
+"""The local stack: scaling from zero and back, and no process left behind however it ends."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline_s, f"after {timeout_s} s still not: {what}"
+        assert time.monotonic() < deadline_s, f"not reached within {timeout_s} s: {what}"
         time.sleep(0.1)
 
 
@@ -61,17 +61,15 @@ def demo(model_dir: Path, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_a_demo_that_is_ended_in_the_middle_leaves_no_process(
-    model_dir: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_an_interrupted_demo_leaves_no_process(model_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
     process = demo(model_dir, tmp_path)
-    me = psutil.Process(process.pid)
+    root = psutil.Process(process.pid)
     try:
-        wait_until(lambda: len(pods_of(descendants(me))) >= 2, "there is a pod, with gunicorn's master and worker")
-        everybody = descendants(me)
+        wait_until(lambda: len(pods_of(descendants(root))) >= 2, "a pod runs, as gunicorn's master and worker")
+        everything = [root, *descendants(root)]
         process.send_signal(number)
-        # a busy machine may take longer than the ten seconds that a quiet one needs
-        wait_until(lambda: all(is_gone(one) for one in [me, *everybody]), "all of it is gone", timeout_s=30)
+        # an idle machine needs ten seconds, a busy one may need longer
+        wait_until(lambda: all(is_gone(one) for one in everything), "all processes are gone", timeout_s=30)
     finally:
         process.kill()
     out, _ = process.communicate(timeout=30)
@@ -80,7 +78,7 @@ def test_a_demo_that_is_ended_in_the_middle_leaves_no_process(
         assert "Traceback" not in out
 
 
-def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
+def test_up_answers_from_zero_scales_back_to_zero_and_answers_again(
     model_dir: Path, tmp_path: Path, samples_dir: Path
 ) -> None:
     port = free_port()
@@ -98,8 +96,8 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
             return pods_of([child for process in processes for child in descendants(process)])
 
         def ask() -> requests.Response:
-            with (samples_dir / "cat.jpg").open("rb") as photograph:
-                return requests.post(f"http://127.0.0.1:{port}/add_to_queue", files={"file": photograph}, timeout=60)
+            with (samples_dir / "cat.jpg").open("rb") as image:
+                return requests.post(f"http://127.0.0.1:{port}/add_to_queue", files={"file": image}, timeout=60)
 
         assert pods() == []
         assert ask().json()["queue_size"] == 0
@@ -107,9 +105,9 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
         again = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert again.returncode == 1
         assert "it runs already" in again.stderr
-        os.kill(pods()[0].pid, signal.SIGKILL)  # the next is started in its place
+        os.kill(pods()[0].pid, signal.SIGKILL)  # another pod replaces it
         assert ask().status_code == 200
-        wait_until(lambda: pods() == [], "no pod after a minute without requests", timeout_s=120)
+        wait_until(lambda: pods() == [], "no pods after a minute without requests", timeout_s=120)
         assert ask().status_code == 200
     finally:
         subprocess.run([*TUNING, "down", *flags], cwd=ROOT, timeout=120, check=True)
@@ -117,7 +115,7 @@ def test_up_answers_from_zero_comes_down_to_zero_and_answers_again(
 
 
 @pytest.mark.parametrize("taken", ["--port", "--controller-port"])
-def test_a_taken_port_ends_up_with_2_naming_port_and_process_and_leaves_nothing(tmp_path: Path, taken: str) -> None:
+def test_up_on_a_taken_port_exits_with_2_names_the_process_and_leaves_nothing(tmp_path: Path, taken: str) -> None:
     with socket.socket() as holder:
         holder.bind(("0.0.0.0", 0))
         holder.listen()

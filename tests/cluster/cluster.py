@@ -1,4 +1,4 @@
-"""A real Kubernetes and Knative on this machine, for as long as the tests run."""
+"""A real Kubernetes and Knative on this machine, running as long as the tests."""
 
 import fcntl
 import json
@@ -22,35 +22,36 @@ from tests.paths import ROOT
 IMAGE = "dev.local/resnet18"
 NAMESPACE = "default"
 DOMAIN = "example.com"
-# of its network namespace and addresses; other clusters on this machine have others
+# they select the network namespace and addresses; other clusters on this machine use others
 NAME, NUMBER = os.environ.get("CLUSTER_NAME", "elastic"), os.environ.get("CLUSTER_NUMBER", "217")
-# a fixed place, so that the next run can stop what a killed one left
+# a fixed path, so that the next run can stop the cluster of a killed one
 STATE = Path(tempfile.gettempdir(), f"cluster-{NAME}")
 START_TIMEOUT_S = 400.0
 PROGRAMS_TIMEOUT_S = 900.0
+# the commands that the cluster needs, and their packages
 COMMANDS = {
     "ip": "iproute2",
     "iptables": "iptables",
     "nsenter": "util-linux",
     "openssl": "openssl",
-}  # and their packages
+}
 
 
 def why_not() -> str | None:
-    """What this machine lacks for a cluster, with the remedy; None if nothing."""
+    """Return what this machine lacks for a cluster, with the remedy; None if nothing."""
     if os.geteuid() != 0:
         return "the cluster needs root: run `sudo make cluster-test`"
     missing = [package for command, package in COMMANDS.items() if shutil.which(command) is None]
-    return f"the cluster needs commands: apt-get install {' '.join(missing)}" if missing else None
+    return f"the cluster needs more commands: apt-get install {' '.join(missing)}" if missing else None
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A running cluster.
 
-    gateway: the address that routes are reached at, with the route's name as Host.
-    images: the image map, which is read again at each start of a container.
-    env: for programs that talk to it: KUBECONFIG, and kn and kubectl in the PATH.
+    gateway: the address of all routes; the Host header selects one.
+    images: the file with the image map, which is read whenever a container starts.
+    env: environment of its clients: KUBECONFIG, and kn and kubectl in the PATH.
     """
 
     gateway: str
@@ -59,13 +60,13 @@ class Cluster:
     env: Mapping[str, str] = field(repr=False)
 
     def client(self, kubeconfig: Path | None = None) -> KnativeClient:
-        """Our own client, connected to it; by another kubeconfig it is another account."""
+        """Return our own client, connected to the cluster; another kubeconfig means another account."""
         return KnativeClient(NAMESPACE, connect(NAMESPACE, kubeconfig or self.kubeconfig))
 
     def run(self, *argv: str, timeout_s: float = 180, given: str | None = None) -> str:
-        """Run kn, kubectl or anything else against it, given a standard input; returns what it prints.
+        """Run kn, kubectl or another program against the cluster, with the text as standard input; return its output.
 
-        Fails the test if it fails.
+        Raise AssertionError if the program fails.
         """
         done = subprocess.run(
             argv,
@@ -77,20 +78,20 @@ class Cluster:
             timeout=timeout_s,
             check=False,
         )
-        assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{shlex.join(argv)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def add_image(self, name: str, entry: Mapping[str, object]) -> None:
-        """Let an image's name stand for something from now on."""
+        """Add an image to the image map."""
         known = json.loads(self.images.read_text())
         self.images.write_text(json.dumps({**known, name: entry}))
 
     def apply(self, manifest: Mapping[str, object]) -> None:
-        """What `kubectl apply` does."""
+        """Apply the manifest with `kubectl apply`."""
         self.run("kubectl", "apply", "-n", NAMESPACE, "-f", "-", given=json.dumps(manifest))
 
     def address(self, resource: str, field: str) -> str:
-        """An address of a pod or Service, such as {.status.podIP}, once it has one."""
+        """Wait until a pod or Service has the address in this field, such as {.status.podIP}, and return it."""
         found: list[str] = []
 
         def known() -> bool:
@@ -101,52 +102,52 @@ class Cluster:
         return found[-1]
 
     def host(self, service: str) -> str:
-        """The name that the gateway knows a Service's route by."""
+        """Return the host name of a Service's route at the gateway."""
         return f"{service}.{NAMESPACE}.{DOMAIN}"
 
-    def predict(self, service: str, photograph: Path, timeout_s: float = 120) -> requests.Response:
-        """What `curl -H 'Host: ...' -F file=@PHOTOGRAPH http://GATEWAY/predict` does."""
+    def predict(self, service: str, image: Path, timeout_s: float = 120) -> requests.Response:
+        """Send an image, as `curl -H 'Host: ...' -F file=@IMAGE http://GATEWAY/predict` does."""
         url = f"http://{self.gateway}/predict"
         headers = {"Host": self.host(service)}
-        return requests.post(url, headers=headers, files={"file": photograph.read_bytes()}, timeout=timeout_s)
+        return requests.post(url, headers=headers, files={"file": image.read_bytes()}, timeout=timeout_s)
 
     def revisions(self, service: str) -> list[str]:
-        """Names of all Revisions of a Service."""
+        """Return the names of all Revisions of a Service."""
         label = f"{SERVICE_LABEL}={service}"
         names = self.run("kubectl", "get", "revisions", "-n", NAMESPACE, "-l", label, "-o", "name")
         return [name.partition("/")[2] for name in names.split()]
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout_s: float = 120, every_s: float = 0.25) -> float:
-    """Ask again and again; returns the seconds it took."""
+    """Poll until the condition holds, and return how long that took, in seconds."""
     began_s = time.monotonic()
     while not done():
-        assert time.monotonic() - began_s < timeout_s, f"after {timeout_s:g} s still not: {what}"
+        assert time.monotonic() - began_s < timeout_s, f"not reached within {timeout_s:g} s: {what}"
         time.sleep(every_s)
     return time.monotonic() - began_s
 
 
 def get_programs(scripts: Path) -> Path:
-    """The folder with the cluster's programs and manifests: CLUSTER_PROGRAMS or one in the cache, filled if empty."""
+    """Return the folder of programs and manifests, CLUSTER_PROGRAMS or one in the cache, and fill it if it is empty."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = Path(os.environ.get("CLUSTER_PROGRAMS", cache / "elastic-ml-inference/cluster"))
-    if not (folder / "yaml/caching").is_dir():  # what the script makes last
+    if not (folder / "yaml/caching").is_dir():  # the script creates this last
         _script(scripts / "programs", str(folder), env=os.environ, timeout_s=PROGRAMS_TIMEOUT_S)
     return folder
 
 
 @contextmanager
 def running(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Iterator[Cluster]:
-    """A cluster in which IMAGE is the real function with this model; only its logs stay, in STATE.
+    """Run a cluster in which IMAGE is the real function with this model; only its logs are kept, in STATE.
 
-    folder: for the image map.
+    folder: where the image map is written.
     """
     images = folder / "images.json"
     images.write_text(json.dumps({IMAGE: function_image(model_dir)}))
     env = settings(programs, images)
     with only_one():
         if Path("/run/netns", NAME).exists():
-            _script(scripts / "down", env=env, timeout_s=120)  # of a run that was killed
+            _script(scripts / "down", env=env, timeout_s=120)  # the cluster of a killed run
         try:
             _script(scripts / "up", env=env, timeout_s=START_TIMEOUT_S)
             kubeconfig = STATE / "kubeconfig"
@@ -158,17 +159,17 @@ def running(scripts: Path, programs: Path, model_dir: Path, folder: Path) -> Ite
 
 @contextmanager
 def only_one() -> Iterator[None]:
-    """Hold the machine's one place for such a cluster; a run that ends, however it ends, gives it back."""
+    """Hold the lock for the one cluster of this machine, which is released however a run ends."""
     with STATE.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AssertionError(f"another run of these tests has its cluster up ({lock.name} is locked)") from None
+            raise AssertionError(f"the cluster of another test run is up ({lock.name} is locked)") from None
         yield
 
 
 def settings(programs: Path, images: Path) -> dict[str, str]:
-    """Environment of the cluster's scripts."""
+    """Return the environment of the cluster's scripts."""
     return {
         **os.environ,
         "PATH": f"{programs / 'bin'}:{os.environ['PATH']}",
@@ -184,9 +185,9 @@ def settings(programs: Path, images: Path) -> dict[str, str]:
 
 
 def function_image(model_dir: Path) -> dict[str, object]:
-    """What the function's image stands for here: gunicorn of this project's environment, in this folder.
+    """Return the image map's entry for the function: gunicorn from this project's environment, in this folder.
 
-    `files` also brings what lies on another filesystem than the root.
+    `files` includes folders on other filesystems than the root.
     """
     files = {str(folder): str(folder) for folder in (ROOT, model_dir)}
     return {
@@ -198,7 +199,7 @@ def function_image(model_dir: Path) -> dict[str, object]:
 
 
 def kn_create(readme: str) -> list[str]:
-    """The words of the README's line `kn service create`, which may go on over several lines."""
+    """Return the words of the README's command `kn service create`, which may span several lines."""
     for line in readme.replace("\\\n", " ").splitlines():
         if line.strip().startswith("kn service create "):
             return shlex.split(line, comments=True)
@@ -208,4 +209,4 @@ def kn_create(readme: str) -> list[str]:
 def _script(script: Path, *arguments: str, env: Mapping[str, str], timeout_s: float) -> None:
     argv = [str(script), *arguments]
     done = subprocess.run(argv, env=dict(env), capture_output=True, text=True, timeout=timeout_s, check=False)
-    assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{shlex.join(argv)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"

@@ -1,4 +1,4 @@
-"""The cluster that the tests of this folder share, and the Service deployed in it."""
+"""The cluster that the tests in this folder share, and the Service deployed in it."""
 
 import shutil
 import time
@@ -15,10 +15,10 @@ from tests.paths import ROOT
 
 @pytest.fixture(scope="session")
 def cluster(shared_dir: Path, model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A real Kubernetes and Knative whose image dev.local/resnet18 is the real function."""
+    """Run a real Kubernetes and Knative in which the image dev.local/resnet18 is the real function."""
     scripts = shared_dir / "cluster"
     if not scripts.is_dir():
-        pytest.skip(f"needs the cluster's scripts, {scripts} does not exist")
+        pytest.skip(f"needs the cluster's scripts: {scripts} does not exist")
     if reason := clusters.why_not():
         pytest.skip(reason)
     programs = clusters.get_programs(scripts)
@@ -28,7 +28,7 @@ def cluster(shared_dir: Path, model_dir: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def deployed_service(cluster: Cluster) -> str:
-    """Name of the Service that the README's own line `kn service create` made; its first Revision is ready."""
+    """Deploy a Service with the README's command `kn service create`, and return its name once a Revision is ready."""
     argv = clusters.kn_create((ROOT / "README.md").read_text())
     cluster.run(*argv)
     return argv[3]
@@ -36,7 +36,7 @@ def deployed_service(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
-    """Both images, by component; the model in the function's has random weights, which need no network."""
+    """Build both images; the function's model has random weights, which need no network."""
     if reason := oci.why_not():
         pytest.skip(reason)
     began_s = time.monotonic()
@@ -50,4 +50,4 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.I
         built[component] = builder.build(component, *arguments)
         print(f"image of {component}: {time.monotonic() - began_s:.0f} s, {built[component].size_bytes / 1e6:.0f} MB")
     yield built
-    shutil.rmtree(folder)  # a gigabyte that pytest would keep for three runs
+    shutil.rmtree(folder)  # a gigabyte, which pytest would keep for three runs

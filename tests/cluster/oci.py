@@ -1,6 +1,6 @@
-"""Real images of both services, built from their Dockerfiles where no container can run and no image registry is reached.
+"""Builds the images of both services from their Dockerfiles, without running containers or reaching an image registry.
 
-buildah builds in a chroot, on a base image made of Debian's own packages by debootstrap.
+buildah builds in a chroot, on a base image that debootstrap makes from Debian's packages.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.paths import ROOT
 
-COMMANDS = {"buildah": "buildah", "debootstrap": "debootstrap"}  # and their packages
+COMMANDS = {"buildah": "buildah", "debootstrap": "debootstrap"}  # with their packages
 SUITE = "bookworm"  # its python3 is 3.11
 BASE = "localhost/base"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -23,9 +23,9 @@ BUILD_TIMEOUT_S = 1800.0
 
 
 def why_not() -> str | None:
-    """What this machine lacks for building images, with the remedy; None if nothing."""
+    """Return what this machine lacks for building images, with the remedy; None if nothing."""
     missing = [package for command, package in COMMANDS.items() if shutil.which(command) is None]
-    return f"building images needs commands: apt-get install {' '.join(missing)}" if missing else None
+    return f"building images needs more commands: apt-get install {' '.join(missing)}" if missing else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Image:
     """A built image.
 
     reference: FOLDER:TAG of its OCI image layout, for the cluster's image map.
-    root: its files, unpacked; to be looked at, not changed.
-    config: what the image says of user, command and variables.
+    root: its files, unpacked; read-only for tests.
+    config: the image's configuration, such as user, command and variables.
     """
 
     reference: str
@@ -43,24 +43,24 @@ class Image:
 
     @property
     def size_bytes(self) -> int:
-        """Of all its files."""
+        """Total size of all files."""
         return sum(file.lstat().st_size for file in self.root.rglob("*") if file.is_file() and not file.is_symlink())
 
 
 class Builder:
-    """buildah with storage of its own in one folder."""
+    """Runs buildah with its storage in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._env = {**os.environ, "TMPDIR": str(folder / "tmp")}
-        # what a build downloads goes where `make setup` has it already
+        # builds share their download cache with `make setup`
         cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache/uv"))
         (folder / "tmp/buildah-cache").mkdir(parents=True)
         cache.mkdir(parents=True, exist_ok=True)
         (folder / "tmp/buildah-cache/uv").symlink_to(cache)
 
     def make_base(self) -> None:
-        """An image with Debian's python3, as small as the official one, and this machine's certificate authorities."""
+        """Build the base image: Debian's python3, as small as the official image, with this machine's certificates."""
         root = self._folder / "debian"
         packages = "--include=python3,python3-venv,ca-certificates"
         self._run("debootstrap", "--variant=minbase", packages, SUITE, str(root))
@@ -77,7 +77,7 @@ class Builder:
         shutil.rmtree(root)
 
     def build(self, component: str, *arguments: str) -> Image:
-        """Build COMPONENT/Dockerfile on that base, as the README says. Fails the test with buildah's words if that fails."""
+        """Build COMPONENT/Dockerfile on the base image, as in the README; raise AssertionError if that fails."""
         argv = ("bud", "--isolation", "chroot", "--build-arg", f"BASE={BASE}", *arguments)
         self._buildah(*argv, "--file", f"{component}/Dockerfile", "--tag", component, ".")
         self._buildah("push", "--quiet", component, f"oci:{self._folder / 'layout'}:{component}")
@@ -90,9 +90,9 @@ class Builder:
         return self._run("buildah", *folders, "--storage-driver", "vfs", command, *arguments)
 
     def _run(self, *argv: str) -> str:
-        """What it prints. Its errors, or else all that it says, are in the assertion that a failure ends with."""
+        """Run a command and return its output; raise AssertionError, with output and errors, if it fails."""
         done = subprocess.run(
             argv, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
         )
-        assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{' '.join(argv)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""`compare --target knative`: Knative's own KPA and elastic on the live Revision, one after the other, from no pod."""
+"""`compare --target knative`: Knative's own KPA and then elastic on the live Revision, each starting from zero pods."""
 
 import json
 import subprocess

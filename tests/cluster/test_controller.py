@@ -21,7 +21,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def start(cluster: Cluster) -> Iterator[Start]:
-    """Processes of ours beside the cluster, ended with the test."""
+    """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*argv: str) -> subprocess.Popen[bytes]:
@@ -36,7 +36,7 @@ def start(cluster: Cluster) -> Iterator[Start]:
         process.wait(90)
 
 
-def test_its_decisions_move_min_scale_on_the_live_revision(
+def test_its_decisions_change_min_scale_of_the_live_revision(
     cluster: Cluster, deployed_service: str, samples_dir: Path, start: Start
 ) -> None:
     client = cluster.client()

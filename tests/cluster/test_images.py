@@ -1,4 +1,4 @@
-"""The images that the Dockerfiles build: what is in them and what is not."""
+"""The images that the Dockerfiles build: what they contain and what they must not contain."""
 
 import re
 import stat
@@ -21,14 +21,14 @@ def component(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_it_runs_as_nobody_in_particular(images: dict[str, Image], component: str) -> None:
+def test_it_runs_as_an_unprivileged_user(images: dict[str, Image], component: str) -> None:
     config = images[component].config
     assert config["User"] == "65532:65532"
     assert config["WorkingDir"] == "/app"
     assert {"PYTHONUNBUFFERED=1", f"PORT={8000 if component == 'function' else 8001}"} <= set(config["Env"])
 
 
-def test_it_has_the_pinned_packages_and_nothing_that_builds(images: dict[str, Image], component: str) -> None:
+def test_it_has_the_pinned_packages_and_no_build_tools(images: dict[str, Image], component: str) -> None:
     root = images[component].root
     installed = {folder.name.split("-")[0].lower() for folder in (root / "app/packages").glob("*.dist-info")}
     assert installed == {name.replace("-", "_").lower() for name in pinned(ROOT / component / "requirements.txt")}
@@ -38,12 +38,12 @@ def test_it_has_the_pinned_packages_and_nothing_that_builds(images: dict[str, Im
     assert not list(root.rglob("torch"))
 
 
-def test_its_size_is_as_documented(images: dict[str, Image], component: str) -> None:
+def test_its_size_is_below_the_documented_limit(images: dict[str, Image], component: str) -> None:
     assert images[component].size_bytes < LARGEST_BYTES[component]
 
 
-def test_every_module_has_its_byte_code(images: dict[str, Image], component: str) -> None:
-    """On a read-only root none could be written, and each start would compile anew."""
+def test_every_module_has_byte_code(images: dict[str, Image], component: str) -> None:
+    """A read-only root cannot store byte code, so each start would compile the modules again."""
     app = images[component].root / "app"
     sources = [file for file in app.rglob("*.py") if file.parent.name != "bin" and "test" not in file.parts]
     bare = [file for file in sources if not list(file.parent.glob(f"__pycache__/{file.stem}.*.pyc"))]
@@ -52,15 +52,17 @@ def test_every_module_has_its_byte_code(images: dict[str, Image], component: str
     code = (
         app / component / "__pycache__" / f"{'app' if component == 'function' else 'server'}.cpython-311.pyc"
     ).read_bytes()
-    assert int.from_bytes(code[4:8], "little") == 1  # PEP 552: by hash, and never checked
+    assert int.from_bytes(code[4:8], "little") == 1  # PEP 552: hash-based and unchecked
 
 
-def test_whoever_runs_it_can_read_it_and_nobody_can_write_it(images: dict[str, Image], component: str) -> None:
+def test_every_user_can_read_its_files_and_no_other_user_can_write_them(
+    images: dict[str, Image], component: str
+) -> None:
     modes = {file: stat.S_IMODE(file.stat().st_mode) for file in (images[component].root / "app").rglob("*")}
     assert [str(file) for file, mode in modes.items() if not mode & stat.S_IROTH or mode & stat.S_IWOTH] == []
 
 
-def test_its_model_is_whole_and_without_what_only_other_engines_read(images: dict[str, Image]) -> None:
+def test_its_model_is_complete_and_has_no_files_for_absent_engines(images: dict[str, Image]) -> None:
     model, packages = images["function"].root / "app/model", images["function"].root / "app/packages"
     found = {file.name for file in model.iterdir()}
     assert {"labels.json", "manifest.json", "resnet18.onnx"} <= found

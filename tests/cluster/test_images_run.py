@@ -1,4 +1,4 @@
-"""The built images on a real Knative: from zero through the route, from our own manifests, on a read-only root."""
+"""The built images on a real Knative: scaled from zero, deployed from our own manifests, with a read-only root."""
 
 import json
 import re
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 @pytest.fixture(scope="session")
 def mapped(cluster: Cluster, images: dict[str, Image]) -> Cluster:
-    """The cluster, which knows the images by name."""
+    """Return the cluster with the built images in its image map."""
     cluster.add_image(IMAGE, {"oci": images["function"].reference})
     cluster.add_image(DISPATCHER, {"oci": images["dispatcher"].reference})
     return cluster
@@ -32,7 +32,7 @@ def mapped(cluster: Cluster, images: dict[str, Image]) -> Cluster:
 
 @pytest.fixture(scope="session")
 def built_service(mapped: Cluster) -> Iterator[str]:
-    """Name of a Service of our own manifest, read-only root and all, that runs the built image."""
+    """Deploy the built image with our own manifest, including its read-only root, and return the Service's name."""
     manifest = service_manifest(NAMESPACE, SERVICE, IMAGE)
     manifest["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
     client = mapped.client()
@@ -52,10 +52,10 @@ def test_it_answers_from_zero_through_the_route(mapped: Cluster, built_service: 
         assert answer.status_code == 200, answer.text
         assert answer.headers["X-Pod"].startswith(revision)
         took_s.append(answer.elapsed.total_seconds())
-    print("zero to answer:", ", ".join(f"{seconds:.2f} s" for seconds in took_s))
+    print("from zero to response:", ", ".join(f"{seconds:.2f} s" for seconds in took_s))
 
 
-def test_it_says_how_its_start_went_and_stays_within_its_memory(
+def test_it_reports_its_cold_start_and_stays_within_its_memory_limit(
     mapped: Cluster, built_service: str, samples_dir: Path
 ) -> None:
     for name in ("cat.jpg", "coffee.jpg", "rocket.jpg") * 10:
@@ -75,7 +75,7 @@ def test_it_says_how_its_start_went_and_stays_within_its_memory(
 
 
 def used_mib(cluster: Cluster, pod: str) -> int:
-    """What the metrics API says of the container; it needs a while to know a pod."""
+    """Return the container's memory from the metrics API, which reports a new pod only after a while."""
     found: list[int] = []
 
     def known() -> bool:
@@ -91,11 +91,11 @@ def used_mib(cluster: Cluster, pod: str) -> int:
         )
         return bool(found)
 
-    wait_until(known, "the pod's memory is known", timeout_s=120)
+    wait_until(known, "the metrics API reports the pod's memory", timeout_s=120)
     return found[0]
 
 
-def test_a_model_mounted_where_kserve_mounts_goes_before_its_own(
+def test_a_model_mounted_as_by_kserve_takes_precedence_over_its_own(
     mapped: Cluster, model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(model_dir, tmp_path / "model")
@@ -113,8 +113,10 @@ def test_a_model_mounted_where_kserve_mounts_goes_before_its_own(
     mapped.run("kubectl", "delete", "pod", "kserve-like", "-n", NAMESPACE)
 
 
-def test_the_dispatchers_image_buffers_in_front_of_it(mapped: Cluster, built_service: str, samples_dir: Path) -> None:
-    """Our manifest of the dispatcher, with its backend's name changed: from a client to a pod through both images."""
+def test_the_dispatchers_image_forwards_to_the_functions(
+    mapped: Cluster, built_service: str, samples_dir: Path
+) -> None:
+    """Deploy our manifest of the dispatcher with another backend, and send a request through both images."""
     for document in yaml.safe_load_all((ROOT / "knative/manifests/base/dispatcher.yaml").read_text()):
         if document["kind"] == "Deployment":
             (container,) = document["spec"]["template"]["spec"]["containers"]

@@ -1,4 +1,4 @@
-"""On a real Knative: deployed as the README says, answered from zero, scaled by our client without a new Revision."""
+"""A real Knative: deployed as in the README, answers from zero, scaled by our client without a new Revision."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def has_pods(cluster: Cluster, revision: str, ready: int) -> bool:
-    """Exactly so many ready pods, and none starting or terminating."""
+    """Return whether there is exactly this number of ready pods, and none starting or terminating."""
     return cluster.client().pod_counts(revision) == PodCounts(ready, 0, 0)
 
 
-def test_a_photograph_is_classified_from_zero(cluster: Cluster, deployed_service: str, samples_dir: Path) -> None:
+def test_an_image_is_classified_from_zero_pods(cluster: Cluster, deployed_service: str, samples_dir: Path) -> None:
     revision = cluster.client().live_revision(deployed_service)
     wait_until(lambda: has_pods(cluster, revision.name, 0), "no pods", timeout_s=180)
     answer = cluster.predict(deployed_service, samples_dir / "cat.jpg")
@@ -26,10 +26,12 @@ def test_a_photograph_is_classified_from_zero(cluster: Cluster, deployed_service
     assert answer.json()["label"] in answer.json()["prediction"]
     assert answer.json()["label"]
     assert answer.headers["X-Pod"].startswith(revision.name)
-    print(f"from zero to answer: {answer.elapsed.total_seconds():.2f} s")
+    print(f"from zero to response: {answer.elapsed.total_seconds():.2f} s")
 
 
-def test_bounds_on_the_live_revision_move_its_pods_without_a_new_one(cluster: Cluster, deployed_service: str) -> None:
+def test_bounds_on_the_live_revision_scale_it_without_creating_a_new_one(
+    cluster: Cluster, deployed_service: str
+) -> None:
     client = cluster.client()
     revision = client.live_revision(deployed_service)
     wanted = len(client.pods(revision.name)) + 1
@@ -43,7 +45,7 @@ def test_bounds_on_the_live_revision_move_its_pods_without_a_new_one(cluster: Cl
     assert client.live_revision(deployed_service).name == revision.name
 
 
-def test_knative_refuses_what_our_bounds_refuse(cluster: Cluster, deployed_service: str) -> None:
+def test_knative_refuses_the_same_bounds_as_we_do(cluster: Cluster, deployed_service: str) -> None:
     revision = cluster.client().live_revision(deployed_service)
     patch = revision_patch(ScaleBounds(1, 1))
     patch["metadata"]["annotations"][MIN_SCALE] = "2"
@@ -51,14 +53,14 @@ def test_knative_refuses_what_our_bounds_refuse(cluster: Cluster, deployed_servi
         cluster.client().api.merge_patch(REVISIONS, revision.name, patch)
 
 
-def test_what_is_not_there_is_not_found(cluster: Cluster) -> None:
+def test_missing_objects_raise_not_found(cluster: Cluster) -> None:
     with pytest.raises(NotFoundError, match="no-such"):
         cluster.client().service("no-such")
     with pytest.raises(NotFoundError, match="no-such"):
         cluster.client().set_bounds("no-such", ScaleBounds(0, 1))
 
 
-def test_our_own_manifest_is_deployed_again_and_changed(cluster: Cluster, samples_dir: Path) -> None:
+def test_redeploying_our_manifest_creates_a_revision_only_if_it_changed(cluster: Cluster, samples_dir: Path) -> None:
     client = cluster.client()
     manifest = service_manifest(NAMESPACE, "ours", IMAGE)
     client.deploy(manifest)
@@ -68,11 +70,13 @@ def test_our_own_manifest_is_deployed_again_and_changed(cluster: Cluster, sample
     assert cluster.revisions("ours") == ["ours-00001"]
     manifest["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
     client.deploy(manifest)
-    wait_until(lambda: client.live_revision("ours").name == "ours-00002", "the second Revision gets the traffic")
+    wait_until(lambda: client.live_revision("ours").name == "ours-00002", "the second Revision receives the traffic")
     cluster.run("kubectl", "delete", "ksvc", "ours", "-n", NAMESPACE)
 
 
-def test_the_tuners_account_may_scale_and_nothing_else(cluster: Cluster, deployed_service: str, tmp_path: Path) -> None:
+def test_the_controllers_account_can_scale_but_not_deploy(
+    cluster: Cluster, deployed_service: str, tmp_path: Path
+) -> None:
     cluster.run("kubectl", "apply", "-n", NAMESPACE, "-f", "knative/manifests/base/rbac.yaml")
     token = cluster.run("kubectl", "create", "token", "elastic-controller", "-n", NAMESPACE).strip()
     config = json.loads(cluster.kubeconfig.read_text())
@@ -88,7 +92,7 @@ def test_the_tuners_account_may_scale_and_nothing_else(cluster: Cluster, deploye
         controller.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
 
 
-def test_the_overlays_pass_knatives_own_checks(cluster: Cluster) -> None:
+def test_the_overlays_pass_knatives_validation(cluster: Cluster) -> None:
     folder = "knative/manifests/overlays"
     for overlay in ("kpa", "hpa", "tuned"):
         cluster.run("kubectl", "apply", "--dry-run=server", "-n", NAMESPACE, "-k", f"{folder}/{overlay}")

@@ -1,4 +1,4 @@
-"""The load generator against a Knative route: from zero pods, by the gateway's address and the route's name."""
+"""The load generator against a Knative route, with the gateway's address and the route's host name."""
 
 import json
 import subprocess
@@ -37,11 +37,11 @@ def test_a_workload_is_replayed_through_the_route(
     assert "Classified as" in done.stdout
 
 
-def test_a_name_that_no_route_has_is_an_outcome_and_not_an_end(
+def test_an_unknown_host_name_is_recorded_as_404_and_does_not_stop_the_run(
     cluster: Cluster, samples_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "w.txt").write_text("3")
-    command = [sys.executable, "-m", "loadgen", f"http://{cluster.gateway}/predict", "--host", "nobody.example.com"]
+    command = [sys.executable, "-m", "loadgen", f"http://{cluster.gateway}/predict", "--host", "unknown.example.com"]
     command += ["--workload", str(tmp_path / "w.txt"), "--images", str(samples_dir), "--max-lag-ms", "1000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert "3x status 404" in done.stdout

@@ -1,4 +1,4 @@
-"""A cluster in memory: the part of the API server that the client talks to."""
+"""A cluster in memory: the part of the API server that the client uses."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from knative.objects import AUTOSCALING_GROUP, REVISION_LABEL, REVISIONS, SERVIC
 
 
 class FakeApi:
-    """Implements Api; `calls` is what was written, in order."""
+    """Implements Api; `calls` contains all writes, in order."""
 
     def __init__(
         self, services: Iterable[Json] = (), revisions: Iterable[Json] = (), pods: Iterable[Json] = ()
@@ -41,7 +41,7 @@ class FakeApi:
 
 
 def merged(target: Json, patch: Json) -> Json:
-    """A JSON merge patch, carried out (RFC 7386)."""
+    """Return the result of a JSON merge patch (RFC 7386)."""
     result = dict(target)
     for key, value in patch.items():
         if value is None:
@@ -52,24 +52,24 @@ def merged(target: Json, patch: Json) -> Json:
 
 
 def ready(state: str = "True") -> Json:
-    """A status with the condition Ready."""
+    """Return a status with the condition Ready."""
     return {"conditions": [{"type": "Ready", "status": state, "lastTransitionTime": "2026-08-21T10:00:03Z"}]}
 
 
 def service_json(name: str, *traffic: Json) -> Json:
-    """A Service with these entries of traffic."""
+    """Return a Service with these traffic entries."""
     status = {**ready(), "url": f"http://{name}.default.example.com", "traffic": list(traffic)}
     return {"metadata": {"name": name}, "spec": {}, "status": status}
 
 
 def revision_json(name: str, **annotations: str) -> Json:
-    """A Revision; annotations min_scale="0" stand for autoscaling.knative.dev/min-scale."""
+    """Return a Revision; a keyword such as min_scale sets the annotation autoscaling.knative.dev/min-scale."""
     named = {f"{AUTOSCALING_GROUP}/{key.replace('_', '-')}": value for key, value in annotations.items()}
     return {"metadata": {"name": name, "annotations": named}, "status": ready()}
 
 
 def pod_json(name: str, revision: str, status: Json, deleted: bool = False) -> Json:
-    """A pod of a Revision."""
+    """Return a pod of a Revision."""
     metadata = {
         "name": name,
         "labels": {REVISION_LABEL: revision},

@@ -1,8 +1,8 @@
-"""A pod for tests: answers HTTP with the standard library alone, and misbehaves as its MODE asks.
+"""A pod for tests: an HTTP server of the standard library that misbehaves according to MODE.
 
-PORT, POD_NAME: as every pod gets them. MODE: `good`; `unready`: 503 for ever; `silent`: accepts and never answers;
-`stubborn`: ignores SIGTERM; `children`: a child of its own that knows nothing of its parent.
-GET /slow answers after SLOW_S; SIGTERM lets requests under way finish, as a good server does.
+PORT, POD_NAME: as for every pod. MODE: `good`; `unready`: always 503; `silent`: accepts connections and never responds;
+`stubborn`: ignores SIGTERM; `children`: starts a child that does not watch its parent.
+GET /slow responds after SLOW_S; after SIGTERM, requests in flight are finished.
 """
 
 import os
@@ -18,10 +18,10 @@ MODE = os.environ.get("MODE", "good")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Readiness, and one slow request."""
+    """Handles readiness probes and slow requests."""
 
     def do_GET(self) -> None:
-        """The only method."""
+        """Respond, after SLOW_S if the path is /slow."""
         if self.path == "/slow":
             time.sleep(float(os.environ["SLOW_S"]))
         self._answer(503 if MODE == "unready" else 200)
@@ -35,11 +35,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """No access log."""
+        """Write no access log."""
 
 
 class Server(ThreadingHTTPServer):
-    """Waits for its requests when it is closed."""
+    """Finishes its requests when it is closed."""
 
     daemon_threads = False
     block_on_close = True

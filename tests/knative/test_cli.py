@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it fails."""
+"""The command line: its output and its failures."""
 
 import pytest
 import yaml
@@ -13,14 +13,14 @@ def run(api: FakeApi, *argv: str, **env: str) -> int:
     return main(argv, env, connect=lambda namespace: KnativeClient(namespace, api))
 
 
-def test_render_prints_yaml_that_flags_and_environment_fill_in(capsys: pytest.CaptureFixture[str]) -> None:
+def test_render_prints_yaml_with_values_from_flags_and_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(FakeApi(), "render", "--name", "cats", NAMESPACE="team-a", NAME="dogs") == 0
     service = yaml.safe_load(capsys.readouterr().out)
     assert service["metadata"]["name"] == "cats"
     assert service["metadata"]["namespace"] == "team-a"
 
 
-def test_deploy_then_status_of_a_new_service(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_a_newly_deployed_service(capsys: pytest.CaptureFixture[str]) -> None:
     api = FakeApi()
     assert run(api, "deploy", "--image", "example.com/resnet18:1") == 0
     assert run(api, "status") == 0
@@ -48,19 +48,19 @@ def test_status_of_a_running_service(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("command", ["render", "deploy", "status"])
-def test_a_bad_name_is_one_line_and_exit_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_name_prints_one_line_and_exits_with_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(FakeApi(), command, "--name", "No Such") == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "'No Such'" in err
 
 
-def test_a_service_that_is_not_there_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_service_prints_one_line_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(FakeApi(), "status") == 1
     assert capsys.readouterr().err == "knative: cannot get services/resnet18: not found (HTTP 404)\n"
 
 
-def test_no_cluster_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_cluster_prints_one_line_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     def connect(namespace: str) -> KnativeClient:
         raise UnreachableError(f"no cluster for {namespace}")
 

@@ -1,4 +1,4 @@
-"""The client: which calls it makes, and what each failure becomes."""
+"""The client: the calls it makes, and the error for each failure."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ def test_bounds_are_written_on_the_live_revision_in_one_patch() -> None:
     assert api.get(REVISIONS, LIVE)["metadata"]["annotations"][WINDOW] == "10s"
 
 
-def test_only_pods_of_the_revision_count() -> None:
+def test_only_pods_of_the_revision_are_counted() -> None:
     client = KnativeClient("default", cluster())
     assert client.pod_counts(LIVE) == PodCounts(1, 1, 0)
     assert client.pod_counts("resnet18-00001") == PodCounts(0, 0, 1)
@@ -50,7 +50,7 @@ def test_a_service_without_traffic_has_no_live_revision() -> None:
         KnativeClient("default", FakeApi(services=[service_json("resnet18")])).live_revision("resnet18")
 
 
-def test_deploy_applies_the_manifest_and_tells_what_is_there_then() -> None:
+def test_deploy_applies_the_manifest_and_returns_the_service() -> None:
     api, manifest = FakeApi(), service_manifest("default", "resnet18", "example.com/resnet18:1")
     service = KnativeClient("default", api).deploy(manifest)
     assert api.calls == [("apply", SERVICES, "resnet18", manifest)]
@@ -70,11 +70,11 @@ def test_deploy_applies_the_manifest_and_tells_what_is_there_then() -> None:
         (None, UnreachableError),
     ],
 )
-def test_each_status_is_an_error_of_its_own(status: int | None, kind: type[ClusterError]) -> None:
+def test_each_http_status_maps_to_its_own_error(status: int | None, kind: type[ClusterError]) -> None:
     assert type(error_for(status, "cannot get services/resnet18")) is kind
 
 
-def test_a_refused_call_says_what_it_was_and_why_and_keeps_its_cause() -> None:
+def test_the_error_of_a_refused_call_contains_the_call_the_reason_and_the_cause() -> None:
     refusal = ApiException(status=409, reason="Conflict")
     refusal.body = json.dumps({"kind": "Status", "message": "the object has been modified"})
 
@@ -87,7 +87,7 @@ def test_a_refused_call_says_what_it_was_and_why_and_keeps_its_cause() -> None:
 
 
 @pytest.mark.parametrize("body", [None, "", "not json", "[]", "{}"])
-def test_a_refusal_without_words_is_no_problem(body: str | None) -> None:
+def test_a_refusal_without_a_message_has_an_empty_reason(body: str | None) -> None:
     assert reason(body) == ""
 
 
@@ -107,8 +107,8 @@ def write_kubeconfig(folder: Path, server: str) -> Path:
 
 
 @pytest.mark.integration
-def test_an_api_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
-    with socket.socket() as bound:  # bound and not listening: connections are refused
+def test_an_api_server_that_does_not_listen_is_unreachable(tmp_path: Path) -> None:
+    with socket.socket() as bound:  # bound but not listening, so connections are refused
         bound.bind(("127.0.0.1", 0))
         kubeconfig = write_kubeconfig(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}")
         client = KnativeClient("default", connect("default", kubeconfig))
@@ -120,7 +120,7 @@ def test_an_api_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_connection_that_breaks_is_told_at_once_and_not_tried_again_in_secret(tmp_path: Path) -> None:
+def test_a_broken_connection_is_reported_at_once_and_not_retried(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         tries: list[int] = []
 
@@ -141,7 +141,7 @@ def test_a_connection_that_breaks_is_told_at_once_and_not_tried_again_in_secret(
 
 
 @pytest.mark.parametrize("text", [None, "", "not: [yaml", "a: b"])
-def test_without_a_usable_configuration_it_is_unreachable_too(tmp_path: Path, text: str | None) -> None:
+def test_without_a_valid_kubeconfig_the_cluster_is_unreachable(tmp_path: Path, text: str | None) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     if text is not None:
         kubeconfig.write_text(text)

@@ -1,4 +1,4 @@
-"""The InferenceService: the same pod as the Knative Service, in KServe's words."""
+"""The InferenceService: the same pod as the Knative Service, in KServe's terms."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from knative.errors import ManifestError
 from knative.objects import MAX_SCALE, METRIC, MIN_SCALE, TARGET
 from knative.rendering import KSERVE_FILE, inference_service_manifest, service_manifest
 
-# Of InferenceService v1beta1, spec.predictor: what this manifest uses beside the fields of a pod.
+# Fields of spec.predictor in InferenceService v1beta1 that this manifest uses, besides those of a pod.
 COMPONENT_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "containerConcurrency", "timeout"}
 
 
 @pytest.fixture(params=[None, "pvc://models/resnet18"], ids=["own weights", "mounted weights"])
 def manifest(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Rendered with and without a model that KServe is to mount."""
+    """Return the manifest, with and without a model for KServe to mount."""
     return inference_service_manifest("default", "resnet18", "example.com/resnet18:1", request.param)
 
 
-def test_it_is_one_that_kserve_takes(manifest: dict[str, Any]) -> None:
+def test_kserve_accepts_the_manifest(manifest: dict[str, Any]) -> None:
     assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
     predictor = manifest["spec"].pop("predictor")
     assert manifest["spec"] == {}
@@ -29,7 +29,7 @@ def test_it_is_one_that_kserve_takes(manifest: dict[str, Any]) -> None:
     assert yaml.safe_load(yaml.safe_dump(manifest)) == manifest
 
 
-def test_its_pod_is_that_of_the_knative_service(manifest: dict[str, Any]) -> None:
+def test_its_pod_is_the_same_as_the_knative_services(manifest: dict[str, Any]) -> None:
     ours = service_manifest("default", "resnet18", "example.com/resnet18:1")["spec"]["template"]
     predictor = manifest["spec"]["predictor"]
     (container,) = predictor["containers"]
@@ -45,7 +45,7 @@ def test_its_pod_is_that_of_the_knative_service(manifest: dict[str, Any]) -> Non
     assert (predictor["scaleMetric"], str(predictor["scaleTarget"])) == (scale[METRIC], scale[TARGET])
 
 
-def test_a_storage_uri_is_all_that_changes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_storage_uri_only_adds_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
     rendered = []
     for more in ([], ["--storage-uri", "s3://models/resnet18"]):
         assert main(["render", "--kserve", "--image", "i", *more], {}) == 0
@@ -64,7 +64,7 @@ def test_a_storage_uri_without_a_scheme_or_without_kserve_is_refused(capsys: pyt
     assert "--storage-uri needs --kserve" in capsys.readouterr().err
 
 
-def test_the_folder_for_kubectl_has_the_same() -> None:
+def test_the_folder_for_kubectl_contains_the_same_manifest() -> None:
     folder = KSERVE_FILE.parent
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     (file,) = kustomization["resources"]

@@ -1,4 +1,4 @@
-"""Pods as processes: started, ready, drained, stopped, replaced, and none left behind."""
+"""Pods as processes: start, readiness, drain, stop, replacement; and none is left behind."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ def stub_spec(
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Makes LocalPods that are closed when the test ends."""
+    """Return a function that makes LocalPods, which are closed after the test."""
     made: list[LocalPods] = []
 
     def make(spec: LocalPodSpec, log_dir: Path | None = None, clock: Callable[[], float] = time.monotonic) -> LocalPods:
@@ -59,12 +59,12 @@ def poll_until(pods: LocalPods, done: Callable[[LocalStatus], bool]) -> LocalSta
 
 
 def ready(number: int) -> Callable[[LocalStatus], bool]:
-    """Exactly so many pods, and all of them ready."""
+    """Return a condition: exactly this number of pods, all of them ready."""
     return lambda status: [pod.phase for pod in status.pods] == ["ready"] * number
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is more than a zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -81,14 +81,14 @@ def assert_gone(pids: list[int], within_s: float = 10.0) -> None:
 @pytest.mark.parametrize(
     ("phases", "wanted", "stopped"),
     [
-        pytest.param(["ready", "ready"], 2, [], id="none when there are as many as wanted"),
-        pytest.param(["ready", "ready", "ready"], 1, [2, 1], id="newest ready ones first"),
-        pytest.param(["ready", "starting", "ready", "starting"], 1, [3, 1, 2], id="starting ones before ready ones"),
-        pytest.param(["terminating", "ready"], 1, [], id="terminating ones do not count"),
-        pytest.param(["starting", "ready"], 5, [], id="none when more are wanted"),
+        pytest.param(["ready", "ready"], 2, [], id="none if there are as many as wanted"),
+        pytest.param(["ready", "ready", "ready"], 1, [2, 1], id="newest ready pods first"),
+        pytest.param(["ready", "starting", "ready", "starting"], 1, [3, 1, 2], id="starting pods before ready ones"),
+        pytest.param(["terminating", "ready"], 1, [], id="terminating pods do not count"),
+        pytest.param(["starting", "ready"], 5, [], id="none if more are wanted"),
     ],
 )
-def test_which_pods_stop(phases: list[Phase], wanted: int, stopped: list[int]) -> None:
+def test_which_pods_are_stopped(phases: list[Phase], wanted: int, stopped: list[int]) -> None:
     assert to_stop(phases, wanted) == stopped
 
 
@@ -96,28 +96,28 @@ def test_which_pods_stop(phases: list[Phase], wanted: int, stopped: list[int]) -
     "settings",
     [
         pytest.param({"argv": ()}, id="no program"),
-        pytest.param({"readiness_path": "ready"}, id="path without slash"),
+        pytest.param({"readiness_path": "ready"}, id="path without a slash"),
         pytest.param({"grace_s": float("nan")}, id="not a number"),
         pytest.param({"drain_delay_s": -1.0}, id="negative delay"),
     ],
 )
-def test_a_bad_spec_is_refused(settings: dict[str, object]) -> None:
+def test_an_invalid_spec_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(LocalPodsError):
         LocalPodSpec(**{"argv": ("true",), "env": {}, **settings})  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("pods", [-1, 4])
-def test_more_than_max_pods_or_fewer_than_none_are_refused(pods: int) -> None:
+def test_more_than_max_pods_or_fewer_than_0_are_refused(pods: int) -> None:
     with pytest.raises(LocalPodsError, match=f"from 0 to max_pods, 3, got {pods}"):
         LocalPods(stub_spec(), max_pods=3).scale_to(pods)
 
 
-def test_nothing_starts_before_it_is_asked_for() -> None:
+def test_no_pod_starts_before_scale_to() -> None:
     assert LocalPods(stub_spec()).poll() == LocalStatus(pods=(), started=0, died=0)
 
 
 @pytest.mark.integration
-def test_from_none_to_three_to_one_to_none(start: Start) -> None:
+def test_scaling_from_0_to_3_to_1_to_0(start: Start) -> None:
     pods = start(stub_spec())
     pods.scale_to(3)
     three = poll_until(pods, ready(3))
@@ -133,7 +133,7 @@ def test_from_none_to_three_to_one_to_none(start: Start) -> None:
 
 
 @pytest.mark.integration
-def test_a_pod_answers_under_its_url_and_name_and_its_usage_is_measured(start: Start) -> None:
+def test_a_pod_answers_at_its_url_with_its_name_and_its_usage_is_measured(start: Start) -> None:
     pods = start(stub_spec())
     pods.scale_to(1)
     (pod,) = poll_until(pods, lambda status: ready(1)(status) and (status.pods[0].cpu_seconds or 0) > 0).pods
@@ -159,7 +159,7 @@ def test_a_killed_pod_is_reported_and_replaced(start: Start, caplog: pytest.LogC
 
 
 @pytest.mark.integration
-def test_children_of_a_killed_pod_are_killed_too(start: Start, tmp_path: Path) -> None:
+def test_the_children_of_a_killed_pod_are_killed(start: Start, tmp_path: Path) -> None:
     pods = start(stub_spec("children"), log_dir=tmp_path)
     pods.scale_to(1)
     (pod,) = poll_until(pods, ready(1)).pods
@@ -172,7 +172,7 @@ def test_children_of_a_killed_pod_are_killed_too(start: Start, tmp_path: Path) -
 
 @pytest.mark.integration
 @pytest.mark.parametrize("mode", ["unready", "silent"])
-def test_a_pod_that_never_becomes_ready_is_replaced_and_does_not_hold_up_poll(start: Start, mode: str) -> None:
+def test_a_pod_that_never_becomes_ready_is_replaced_and_does_not_block_poll(start: Start, mode: str) -> None:
     pods = start(stub_spec(mode, start_timeout_s=1.5))
     pods.scale_to(1)
     longest_s = 0.0
@@ -186,25 +186,25 @@ def test_a_pod_that_never_becomes_ready_is_replaced_and_does_not_hold_up_poll(st
 
     status = poll_until(pods, timed_poll_saw_a_death)
     assert all(pod.phase != "ready" for pod in status.pods)
-    assert longest_s < 0.5  # a probe that waited would take its timeout, 1 s
+    assert longest_s < 0.5  # a blocking probe would take its timeout of 1 s
 
 
 @pytest.mark.integration
-def test_a_broken_program_is_started_again_ever_more_seldom(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_program_is_restarted_after_increasing_delays(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     pods = start(LocalPodSpec(argv=("sh", "-c", "echo no such model >&2; exit 3"), env={}))
     pods.scale_to(4)
     end_s = time.monotonic() + 2.5
     while time.monotonic() < end_s:
         status = pods.poll()
         time.sleep(0.02)
-    assert status.died >= 8  # the first round and its replacements at once
-    assert status.started <= 12  # and one more round a second later, not hundreds
+    assert status.died >= 8  # the first round, and its replacements at once
+    assert status.started <= 12  # plus one round a second later, not hundreds
     assert "(exit status 3)" in caplog.text
     assert "no such model" in caplog.text
 
 
 @pytest.mark.integration
-def test_a_program_that_does_not_exist_is_a_death_with_its_reason(
+def test_a_missing_program_counts_as_a_death_and_is_named_in_the_log(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     pods = start(LocalPodSpec(argv=("/no/such/program",), env={}))
@@ -214,7 +214,7 @@ def test_a_program_that_does_not_exist_is_a_death_with_its_reason(
 
 
 @pytest.mark.integration
-def test_a_draining_pod_finishes_the_request_it_has(start: Start) -> None:
+def test_a_draining_pod_finishes_its_request(start: Start) -> None:
     pods = start(stub_spec(drain_delay_s=0.1))
     pods.scale_to(1)
     (pod,) = poll_until(pods, ready(1)).pods
@@ -226,7 +226,7 @@ def test_a_draining_pod_finishes_the_request_it_has(start: Start) -> None:
 
     client = threading.Thread(target=ask)
     client.start()
-    time.sleep(0.3)  # until the request is surely under way
+    time.sleep(0.3)  # until the request is certainly in flight
     pods.scale_to(0)
     assert poll_until(pods, ready(0)).died == 0
     client.join(PATIENCE_S)
@@ -234,7 +234,7 @@ def test_a_draining_pod_finishes_the_request_it_has(start: Start) -> None:
 
 
 @pytest.mark.integration
-def test_a_draining_pod_serves_on_until_its_delay_is_over_and_is_not_counted(start: Start) -> None:
+def test_a_draining_pod_still_serves_during_its_delay_and_is_not_counted(start: Start) -> None:
     now_s = [0.0]
     pods = start(stub_spec(drain_delay_s=100.0), clock=lambda: now_s[0])
     pods.scale_to(1)
@@ -249,11 +249,11 @@ def test_a_draining_pod_serves_on_until_its_delay_is_over_and_is_not_counted(sta
     now_s[0] = 100.0
     assert [pod.name for pod in poll_until(pods, ready(1)).pods] == [second.name]
     pods.scale_to(0)
-    now_s[0] = 300.0  # past the delay: closing does not wait for it
+    now_s[0] = 300.0  # past the delay, so that closing does not wait for it
 
 
 @pytest.mark.integration
-def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace(start: Start) -> None:
+def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace_period(start: Start) -> None:
     pods = start(stub_spec("stubborn", drain_delay_s=0, grace_s=0.5))
     pods.scale_to(1)
     (pod,) = poll_until(pods, ready(1)).pods
@@ -263,7 +263,7 @@ def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace(start: Start) -> N
 
 
 @pytest.mark.integration
-def test_close_kills_what_does_not_drain_in_time(start: Start) -> None:
+def test_close_kills_pods_that_do_not_drain_in_time(start: Start) -> None:
     pods = start(stub_spec("stubborn"))
     pods.scale_to(2)
     pids = [pod.pid for pod in poll_until(pods, ready(2)).pods]
@@ -299,7 +299,7 @@ time.sleep(600)
 
 
 @pytest.mark.integration
-def test_no_pod_outlives_a_parent_that_is_killed() -> None:
+def test_no_pod_outlives_a_killed_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert parent.stdout is not None
@@ -313,5 +313,5 @@ def test_no_pod_outlives_a_parent_that_is_killed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _hear_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def _capture_info_logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="knative")

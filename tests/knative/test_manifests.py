@@ -1,4 +1,4 @@
-"""Manifests: what is deployed, and what the hardened defaults are."""
+"""Manifests: what is deployed, and with which hardened defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def documents(file: Path) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(file.read_text()) if document]
 
 
-def test_name_namespace_and_image_are_put_in() -> None:
+def test_name_namespace_and_image_are_filled_in() -> None:
     service = service_manifest("team-a", "cats", "example.com/cats:1")
     assert service["metadata"]["name"] == service["metadata"]["labels"]["app.kubernetes.io/name"] == "cats"
     assert service["metadata"]["namespace"] == "team-a"
@@ -39,12 +39,12 @@ def test_name_namespace_and_image_are_put_in() -> None:
         ("default", "cats", "a b", "image must be"),
     ],
 )
-def test_what_no_cluster_takes_is_refused(namespace: str, name: str, image: str, rule: str) -> None:
+def test_values_that_a_cluster_would_refuse_are_refused(namespace: str, name: str, image: str, rule: str) -> None:
     with pytest.raises(ManifestError, match=rule):
         service_manifest(namespace, name, image)
 
 
-def test_the_service_scales_on_concurrency_from_zero_one_request_a_pod() -> None:
+def test_the_service_scales_from_zero_on_concurrency_with_one_request_per_pod() -> None:
     template = service_manifest("default", "resnet18", "i")["spec"]["template"]
     assert template["spec"]["containerConcurrency"] == 1
     assert template["metadata"]["annotations"] == {
@@ -88,14 +88,14 @@ def test_every_container_is_restricted(pod: dict[str, Any], container: dict[str,
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(MANIFESTS)))
-def test_every_file_that_a_kustomization_names_is_there(file: Path) -> None:
+def test_every_file_that_a_kustomization_names_exists(file: Path) -> None:
     for document in documents(file):
         if document.get("kind") == "Kustomization":
             named = [*document["resources"], *(patch["path"] for patch in document.get("patches", []))]
             assert all((file.parent / name).exists() for name in named)
 
 
-def test_overlays_name_class_and_metric() -> None:
+def test_overlays_set_class_and_metric() -> None:
     classes = {}
     for file in MANIFESTS.glob("overlays/*/autoscaling.yaml"):
         (patch,) = documents(file)

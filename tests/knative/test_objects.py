@@ -1,4 +1,4 @@
-"""Views and patches: what is read from the cluster's objects, and what is written."""
+"""Views and patches: what is read from the cluster's objects and written to them."""
 
 import json
 
@@ -17,14 +17,14 @@ def test_the_patch_sets_both_bounds_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("min_pods", "max_pods"), [(0, 1), (0, 8), (3, 3)])
-def test_bounds_that_knative_takes(min_pods: int, max_pods: int) -> None:
+def test_bounds_that_knative_accepts(min_pods: int, max_pods: int) -> None:
     ScaleBounds(min_pods, max_pods)
 
 
 @pytest.mark.parametrize(
     ("min_pods", "max_pods"),
     [
-        pytest.param(0, 0, id="a max of 0 would be without limit"),
+        pytest.param(0, 0, id="a max of 0 would mean no limit"),
         pytest.param(2, 1, id="max below min"),
         pytest.param(-1, 1, id="negative min"),
     ],
@@ -38,8 +38,8 @@ def test_bounds_that_are_refused(min_pods: int, max_pods: int) -> None:
     ("annotations", "bounds"),
     [
         pytest.param({"min_scale": "2", "max_scale": "8"}, (2, 8), id="both"),
-        pytest.param({}, (0, None), id="none: from zero, without limit"),
-        pytest.param({"max_scale": "0"}, (0, None), id="0 is without limit"),
+        pytest.param({}, (0, None), id="none: from zero, no limit"),
+        pytest.param({"max_scale": "0"}, (0, None), id="0 means no limit"),
     ],
 )
 def test_bounds_of_a_revision(annotations: dict[str, str], bounds: tuple[int, int | None]) -> None:
@@ -48,14 +48,14 @@ def test_bounds_of_a_revision(annotations: dict[str, str], bounds: tuple[int, in
     assert revision.ready
 
 
-def test_a_service_tells_its_url_and_live_revision() -> None:
+def test_a_service_has_its_url_and_live_revision() -> None:
     service = Service.from_json(service_json("resnet18", {"revisionName": "resnet18-00002", "percent": 100}))
     assert service.url == "http://resnet18.default.example.com"
     assert service.ready
     assert service.live_revision() == "resnet18-00002"
 
 
-def test_the_live_revision_is_the_one_with_most_traffic() -> None:
+def test_the_live_revision_is_the_one_with_the_most_traffic() -> None:
     service = Service.from_json(
         service_json(
             "resnet18",
@@ -76,7 +76,7 @@ def test_of_equal_revisions_the_newer_is_live() -> None:
 @pytest.mark.parametrize(
     "service",
     [
-        pytest.param({"metadata": {"name": "new"}}, id="just made"),
+        pytest.param({"metadata": {"name": "new"}}, id="just created"),
         pytest.param(service_json("new"), id="no route yet"),
         pytest.param(service_json("new", {"revisionName": "new-00001", "tag": "next"}), id="only a tag"),
     ],
@@ -86,7 +86,7 @@ def test_without_traffic_there_is_no_live_revision(service: dict[str, object]) -
         Service.from_json(service).live_revision()
 
 
-def test_pods_are_counted_by_where_they_are_in_their_life() -> None:
+def test_pods_are_counted_by_phase() -> None:
     pods = living_pods(
         [
             pod_json("a", "r", ready()),
@@ -102,7 +102,7 @@ def test_pods_are_counted_by_where_they_are_in_their_life() -> None:
     assert PodCounts.of(pods) == PodCounts(ready_pods=1, starting_pods=3, terminating_pods=1)
 
 
-def test_a_ready_pod_tells_how_long_it_took() -> None:
+def test_a_ready_pod_records_when_it_became_ready() -> None:
     (pod,) = living_pods([pod_json("a", "r", ready())])
     assert pod.ready_unix_s is not None
     assert pod.ready_unix_s - pod.created_unix_s == 3.0

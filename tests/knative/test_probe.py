@@ -1,4 +1,4 @@
-"""Readiness: which answers count, and that nobody waits for one."""
+"""Readiness probes: which responses count, and that a probe never blocks."""
 
 import socket
 
@@ -10,10 +10,10 @@ from knative.probe import PROBE_TIMEOUT_S, ReadinessProbe, says_ready
 @pytest.mark.parametrize(
     ("head", "ready"),
     [
-        pytest.param(b"HTTP/1.1 200 OK\r\nX-Pod: pod-1\r\n\r\n", True, id="a 200 of this pod"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Pod: pod-1\r\n\r\n", True, id="a 200 from this pod"),
         pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\nbody", True, id="a 200 without a name"),
         pytest.param(b"HTTP/1.1 200\r\n\r\n", True, id="no reason phrase"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nx-pod: pod-2\r\n\r\n", False, id="a stranger on its port"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx-pod: pod-2\r\n\r\n", False, id="another pod on its port"),
         pytest.param(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False, id="not ready yet"),
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", False, id="another 2xx"),
         pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", False, id="not HTTP"),
@@ -26,7 +26,7 @@ def test_says_ready(head: bytes, ready: bool) -> None:
 
 
 @pytest.mark.integration
-def test_an_answer_in_pieces_counts_when_it_is_whole() -> None:
+def test_a_response_in_pieces_counts_once_it_is_complete() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         probe = ReadinessProbe(server.getsockname()[1], "/ready", "pod-1")
         assert not probe.step(0.0)
@@ -41,7 +41,7 @@ def test_an_answer_in_pieces_counts_when_it_is_whole() -> None:
 
 
 @pytest.mark.integration
-def test_a_request_that_is_never_answered_is_given_up_for_another() -> None:
+def test_a_request_that_times_out_is_replaced_by_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         probe = ReadinessProbe(server.getsockname()[1], "/ready", "pod-1")
         assert not probe.step(0.0)

@@ -1,4 +1,4 @@
-"""Usage of a process tree: against what the kernel tells a process about itself."""
+"""Usage of a process tree, compared with what the kernel reports to a process about itself."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ os.wait()
 """
 
 
-def test_this_process_used_what_it_says_it_used() -> None:
+def test_the_usage_of_this_process_agrees_with_os_times() -> None:
     before = os.times()
     usage = tree_usage(os.getpid())
     after = os.times()
@@ -28,12 +28,12 @@ def test_this_process_used_what_it_says_it_used() -> None:
     assert usage.resident_bytes > 1e6
 
 
-def test_a_process_that_is_gone_used_nothing_that_we_know() -> None:
-    assert tree_usage(2**22 + 1) is None  # above any pid that Linux gives
+def test_a_process_that_is_gone_has_no_usage() -> None:
+    assert tree_usage(2**22 + 1) is None  # above the largest pid of Linux
 
 
 @pytest.mark.integration
-def test_what_a_child_uses_counts_for_its_parent() -> None:
+def test_the_usage_of_a_child_counts_for_its_parent() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BURN_IN_CHILD], stdout=subprocess.PIPE, start_new_session=True
     ) as tree:
