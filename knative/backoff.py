@@ -33,14 +33,14 @@ class Backoff:
         return Backoff(failures, now_s, now_s + delay_s(failures))
 
     def settled(self, now_s: float, started_s: float, ready_s: float) -> "Backoff":
-        """Return the back-off while a pod is ready; reset once it is settled, if it started after the last failure."""
+        """Return the back-off while a pod is ready: reset once it has settled, if it started after the last failure."""
         if self.failures and started_s >= self.counted_s and now_s - ready_s >= SETTLED_S:
             return replace(self, failures=0)
         return self
 
 
 def delay_s(failures: int) -> float:
-    """Return the delay after so many consecutive failures: 0 after the first one, then 1, 2, 4 ... 30 s."""
+    """Return the delay after this many consecutive failures: 0 after the first, then 1, 2, 4 ... 30 s."""
     if failures <= 1:
         return 0.0
     # the exponent is bounded as well, because 2.0 ** 1024 would overflow after a night of crashes

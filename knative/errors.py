@@ -18,7 +18,7 @@ class ManifestError(KnativeError):
 
 
 class ClusterError(KnativeError):
-    """The cluster refused a call or failed."""
+    """The cluster refused a call, or gave an unexpected response."""
 
 
 class NotFoundError(ClusterError):

@@ -33,7 +33,7 @@ class PodProcess:
     """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], log_file: Path | None) -> None:
-        """Start the process; raise OSError if the program, a process, memory or the log file is not available."""
+        """Start the process; raise OSError if processes or memory run out, or the log file cannot be opened."""
         self._log = _open_log(log_file)
         try:
             self._process = subprocess.Popen(

@@ -76,9 +76,9 @@ def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Start]:
         process.wait(60)
 
 
-def predicts(url: str, photograph: Path) -> bool:
+def predicts(url: str, image: Path) -> bool:
     """Return whether an image is answered with a label."""
-    answer = requests.post(f"{url}/predict", files={"file": photograph.read_bytes()}, timeout=60)
+    answer = requests.post(f"{url}/predict", files={"file": image.read_bytes()}, timeout=60)
     return answer.status_code == 200 and bool(answer.json()["label"])
 
 

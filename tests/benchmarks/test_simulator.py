@@ -119,7 +119,7 @@ def test_requests_per_second_compared_with_simpy(say: Say) -> None:
             took_s, requests = run()
             speeds[name].append(requests / took_s)
     for name, found in speeds.items():
-        say(f"simulated requests a second, {name}", median(found), "1/s")
+        say(f"simulated requests per second, {name}", median(found), "1/s")
         ratios = [one / simpy_one for one, simpy_one in zip(found, speeds["SimPy"], strict=True)]
         say(f"  times as fast as SimPy, {name}", median(ratios), "x")
 
