@@ -1,4 +1,4 @@
-"""Print each package's parts, their files and who imports whom, as the code has it now.
+"""Print the parts of each package, with their files and their imports of each other, from the current code.
 
     .venv/bin/python scripts/layout.py            all packages
     .venv/bin/python scripts/layout.py loadgen    one of them
@@ -20,7 +20,7 @@ PACKAGES = ("function", "dispatcher", "knative", "loadgen", "autoscaler_tuning")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module or sub-package: how many files it has, and the parts of the same package that it imports."""
+    """A module or sub-package, with its number of files and the parts of the same package that it imports."""
 
     name: str
     files: int
@@ -28,7 +28,7 @@ class Part:
 
 
 def parts_of(graph: grimp.ImportGraph, package: str) -> dict[str, Part]:
-    """Return the parts of a package by their names."""
+    """Return the parts of a package by name."""
     names = sorted(child.removeprefix(f"{package}.") for child in graph.find_children(package))
     return {name: _part(graph, package, name, names) for name in names if name != "__main__"}
 
@@ -46,18 +46,18 @@ def _part(graph: grimp.ImportGraph, package: str, name: str, names: Iterable[str
 
 
 def levels(parts: dict[str, Part]) -> dict[str, int]:
-    """Return each part's level, 1 for one that imports no other; raise ValueError on a circle of imports."""
+    """Return each part's level, 1 for one that imports no other; raise ValueError if imports are circular."""
     found: dict[str, int] = {}
     while len(found) < len(parts):
         ready = [part for part in parts.values() if part.name not in found and set(part.imports) <= found.keys()]
         if not ready:
-            raise ValueError(f"a circle of imports among {', '.join(sorted(parts.keys() - found.keys()))}")
+            raise ValueError(f"circular imports among {', '.join(sorted(parts.keys() - found.keys()))}")
         found |= {part.name: 1 + max((found[name] for name in part.imports), default=0) for part in ready}
     return found
 
 
 def lines(package: str, parts: dict[str, Part]) -> Iterator[str]:
-    """Yield the package's picture, highest level first."""
+    """Yield the lines for a package, highest level first."""
     level = levels(parts)
     arrows = sum(len(part.imports) for part in parts.values())
     files = sum(part.files for part in parts.values())
@@ -70,13 +70,13 @@ def lines(package: str, parts: dict[str, Part]) -> Iterator[str]:
 
 
 def main(argv: list[str]) -> int:
-    """Print the picture; returns 2 for an unknown package."""
+    """Print the layout; return 2 if a package is unknown."""
     wanted = argv or list(PACKAGES)
     if unknown := sorted(set(wanted) - set(PACKAGES)):
-        print(f"layout: packages are {', '.join(PACKAGES)}, got {', '.join(unknown)}", file=sys.stderr)
+        print(f"layout: a package must be one of {', '.join(PACKAGES)}, got {', '.join(unknown)}", file=sys.stderr)
         return 2
     sys.path.insert(0, str(ROOT))
-    logging.getLogger("grimp").setLevel(logging.ERROR)  # function/gunicorn.conf.py is no module
+    logging.getLogger("grimp").setLevel(logging.ERROR)  # function/gunicorn.conf.py is not a module
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     print("\n\n".join("\n".join(lines(package, parts_of(graph, package))) for package in wanted))
     return 0
