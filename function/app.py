@@ -13,6 +13,9 @@ from function.images import ImageError
 from function.metrics import PodMetrics
 from function.protocols import ROUTES, ProtocolContext, Received, RefusedError, handler
 
+# Exported label values that differ from the module's name: dashboards already query `seed`.
+METRIC_PROTOCOLS = {"native": "seed"}
+
 
 def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
     """Build the app around a loaded model; opens no file and reads no environment."""
@@ -124,8 +127,8 @@ def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
     def sign(answer: Response) -> Response:
         answer.headers["X-Pod"] = pod_name
         answer.headers["Server-Timing"] = _server_timing()
-        protocol = (request.endpoint or "none").partition(".")[0]
-        metrics.requests.labels(protocol, str(answer.status_code)).inc()
+        module = (request.endpoint or "none").partition(".")[0]
+        metrics.requests.labels(METRIC_PROTOCOLS.get(module, module), str(answer.status_code)).inc()
         return answer
 
 

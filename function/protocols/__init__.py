@@ -68,10 +68,10 @@ Handler = Callable[[Received, ProtocolContext], Answer]
 
 # (method, path, module, handler); {model} and {version} are those of the model that is served
 ROUTES: Final = (
-    ("GET", "/", "seed", "health"),
-    ("GET", "/health/liveness", "seed", "health"),
-    ("GET", "/health/readiness", "seed", "health"),
-    ("POST", "/predict", "seed", "predict"),
+    ("GET", "/", "native", "health"),
+    ("GET", "/health/liveness", "native", "health"),
+    ("GET", "/health/readiness", "native", "health"),
+    ("POST", "/predict", "native", "predict"),
     ("POST", "/", "cloudevents", "receive"),
     ("GET", "/v1/models", "v1", "models"),
     ("GET", "/v1/models/{model}", "v1", "ready"),
