@@ -1,4 +1,4 @@
-"""The WSGI application: from HTTP to a protocol's handler and back. What protocols say is theirs."""
+"""The WSGI application, which passes HTTP requests to the protocols' handlers and renders their responses."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +11,22 @@ from function.classifier import Classification, Classifier
 from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import PodMetrics
-from function.protocols import ROUTES, ProtocolContext, Received, RefusedError, handler
+from function.protocols import ROUTES, ProtocolContext, ProtocolRequest, RefusedError, handler
 
-# Exported label values that differ from the module's name: dashboards already query `seed`.
+# The metric's label value for the native protocol is `seed`: existing dashboards query it.
 METRIC_PROTOCOLS = {"native": "seed"}
 
 
 def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
-    """Build the app around a loaded model; opens no file and reads no environment."""
+    """Build the app around a loaded model, without opening files or reading the environment."""
     app = Flask(__name__, static_folder=None)
-    # Werkzeug cuts a body that comes in chunks there, without a word; one byte more shows that it was too long.
+    # Werkzeug silently truncates a chunked body at this length; the extra byte shows that the body was too long.
     app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes + 1
-    service = _service(classifier, metrics, http)
+    context = _context(classifier, metrics, http)
     model = classifier.model
     for method, rule, protocol, name in ROUTES:
         path = rule.format(model=model.name, version=model.version)
-        view = _view(protocol, name, service)
+        view = _view(protocol, name, context)
         app.add_url_rule(path, f"{protocol}.{name} {path}", view, methods=[method])
 
     @app.get("/metrics")
@@ -34,16 +34,16 @@ def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorR
         return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     _measure(app, metrics, http.pod_name)
-    _refuse(app, service)
+    _render_errors(app, context)
     return app
 
 
-def _service(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> ProtocolContext:
-    """What the protocols may ask for, bound to this pod's settings."""
+def _context(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> ProtocolContext:
+    """Return what the protocols may use, bound to this pod's settings."""
 
     def classify(images: Sequence[bytes]) -> Sequence[Classification]:
         if len(images) > http.max_images:
-            raise RefusedError(f"a request may have at most {http.max_images} images, this has {len(images)}")
+            raise RefusedError(f"a request may have at most {http.max_images} images, got {len(images)}")
         results = []
         for index, image in enumerate(images, 1):
             try:
@@ -57,7 +57,7 @@ def _service(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> P
         return results
 
     def fetch(link: str) -> bytes:
-        from function import outbound  # noqa: PLC0415  no pod that answers photographs needs an HTTP client
+        from function import outbound  # noqa: PLC0415  a pod that serves only plain images needs no HTTP client
 
         return outbound.fetch(link, http.link_hosts, http.link_timeout_s, http.max_body_bytes)
 
@@ -80,39 +80,39 @@ def _service(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> P
     )
 
 
-def _view(protocol: str, name: str, service: ProtocolContext) -> Callable[[], Response]:
+def _view(protocol: str, name: str, context: ProtocolContext) -> Callable[[], Response]:
     def view() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        body = _body(service.max_body_bytes)
-        answer = handler(protocol, name)(Received(headers, body), service)
-        response = Response(answer.body, answer.status, answer.headers)
-        if not answer.body:
+        body = _body(context.max_body_bytes)
+        rendered = handler(protocol, name)(ProtocolRequest(headers, body), context)
+        response = Response(rendered.body, rendered.status, rendered.headers)
+        if not rendered.body:
             del response.headers["Content-Type"]
         return response
 
     return view
 
 
-def _body(most_bytes: int) -> bytes:
-    """Of the request, whole. Raises RefusedError or RequestEntityTooLarge."""
+def _body(max_bytes: int) -> bytes:
+    """Read the whole request body. Raise RefusedError if it is cut or malformed, RequestEntityTooLarge if too long."""
     try:
         body = request.get_data(cache=False)
-    except ClientDisconnected as error:  # so werkzeug calls a wait that took too long (function/worker.py)
-        raise RefusedError("the rest of the body did not come", 408) from error
+    except ClientDisconnected as error:  # werkzeug's name for the worker's timeout (function/worker.py)
+        raise RefusedError("timed out reading the request body", 408) from error
     except HTTPException:
         raise
-    except Exception as error:  # the server has no common type for chunks that are none, and cut ones
-        raise RefusedError(f"the body cannot be read: {error}") from error
-    if len(body) > most_bytes:
+    except Exception as error:  # gunicorn has no common type for malformed and truncated chunks
+        raise RefusedError(f"cannot read the request body: {error}") from error
+    if len(body) > max_bytes:
         raise RequestEntityTooLarge
-    promised = request.content_length
-    if promised is not None and len(body) < promised:
-        raise RefusedError(f"the body must have the {promised} bytes of its Content-Length, ended after {len(body)}")
+    declared = request.content_length
+    if declared is not None and len(body) < declared:
+        raise RefusedError(f"the request body must have the {declared} bytes of its Content-Length, got {len(body)}")
     return body
 
 
 def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
-    """Count every answer, and sign it with the pod's name and the time that it took."""
+    """Count every response, and add headers with the pod's name and the time that the response took."""
 
     @app.before_request
     def begin() -> None:
@@ -124,16 +124,16 @@ def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
         metrics.in_flight.dec()
 
     @app.after_request
-    def sign(answer: Response) -> Response:
-        answer.headers["X-Pod"] = pod_name
-        answer.headers["Server-Timing"] = _server_timing()
+    def count(response: Response) -> Response:
+        response.headers["X-Pod"] = pod_name
+        response.headers["Server-Timing"] = _server_timing()
         module = (request.endpoint or "none").partition(".")[0]
-        metrics.requests.labels(METRIC_PROTOCOLS.get(module, module), str(answer.status_code)).inc()
-        return answer
+        metrics.requests.labels(METRIC_PROTOCOLS.get(module, module), str(response.status_code)).inc()
+        return response
 
 
 def _server_timing() -> str:
-    """Milliseconds, as the W3C's Server Timing has it; sums where a request had several images."""
+    """Return the stages in milliseconds in the format of W3C Server Timing, summed over the images of a request."""
     stages_s = {"total": time.perf_counter() - g.began_s}
     if g.timings:
         sums_s = {
@@ -143,25 +143,24 @@ def _server_timing() -> str:
     return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages_s.items())
 
 
-def _refuse(app: Flask, service: ProtocolContext) -> None:
-    """Every error is JSON with one sentence: that is the shape of the seed, of V1 and of V2."""
+def _render_errors(app: Flask, context: ProtocolContext) -> None:
+    """Render every error as JSON with one field `error`, as the native protocol, V1 and V2 specify."""
 
     @app.errorhandler(RefusedError)
-    def refusal(error: RefusedError) -> tuple[Response, int]:
+    def refused(error: RefusedError) -> tuple[Response, int]:
         return jsonify(error=str(error)), error.status
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> tuple[Response, int]:
-        size = request.content_length
-        told = "more" if size is None else size
-        return jsonify(error=f"a body may have at most {service.max_body_bytes} bytes, this has {told}"), 413
+        size = "more" if request.content_length is None else request.content_length
+        return jsonify(error=f"a request body may have at most {context.max_body_bytes} bytes, got {size}"), 413
 
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
+    def other(error: HTTPException) -> Response:
         text = f"{error.description or error.name} ({request.method} {request.path})"
         if error.code == 404 and "/models/" in request.path:
-            text += f"; the model here is {service.model.name!r}, version {service.model.version!r}"
-        answer = jsonify(error=text)
-        answer.status_code = error.code or 500
-        answer.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
-        return answer
+            text += f"; this pod serves model {context.model.name!r}, version {context.model.version!r}"
+        response = jsonify(error=text)
+        response.status_code = error.code or 500
+        response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
+        return response

@@ -1,10 +1,9 @@
-"""Image to ranked labels, with the model's files verified before they are trusted."""
+"""Classification of an image into ranked labels, and the check of the engine's first inference."""
 
 import json
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
@@ -12,24 +11,25 @@ import numpy as np
 
 from function.cpu import this_quota, threads_for
 from function.engines import Engine, Logits, import_engine_module, load_engine
-from function.images import Tensor, photograph
+from function.images import Tensor, open_image
 from function.manifest import LABELS, Manifest, ModelError
-from function.plan import ModelPlan, plan_model
+from function.plan import ModelPlan
 from function.variants import FLOAT32, Variant
 
 __all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
 
 TOP = 5
 CLASSES = 1000
-# Of the warm-up's logits, in standard deviations of torch's: rounding, and room for int8 to be itself but not nonsense.
-MOST_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
-# Larger images are decoded one at a time: four of the largest at once would take 1.6 GB, more than a pod may have.
+# Largest RMS error of the warm-up's logits, in standard deviations of torch's logits: float32 may differ by rounding,
+# and int8 by its usual error, but a wrong result must not pass.
+MAX_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
+# Larger images are decoded one at a time: decoding four of the largest at once would take 1.6 GB, beyond a pod's limit.
 LARGE_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What every answer says of the model."""
+    """The fields of the model that responses report."""
 
     name: str
     version: str
@@ -48,7 +48,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one classification: decoding and resizing, the network (and its padding), ranking; no waiting."""
+    """Seconds of one classification, without waiting: decoding and resizing, inference (with padding), ranking."""
 
     pre_s: float
     infer_s: float
@@ -57,7 +57,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels, likeliest first, how long it took, and the image's width times height."""
+    """The labels of an image, likeliest first, the time that each stage took, and the image's width times height."""
 
     top: tuple[Ranked, ...]
     timing: Timing
@@ -65,7 +65,7 @@ class Classification:
 
 
 class Classifier(Protocol):
-    """What the server needs; tests pass a fake."""
+    """The interface that the server needs; tests pass a fake."""
 
     @property
     def model(self) -> ModelInfo: ...
@@ -74,7 +74,7 @@ class Classifier(Protocol):
 
 
 class ImageClassifier:
-    """One engine, one inference at a time: a pod has one CPU, and two at once would both be late."""
+    """One engine that runs one inference at a time, because two at once on a pod's one CPU would both be late."""
 
     def __init__(
         self, engine: Engine, labels: list[str], model: ModelInfo, max_pixels: int, pad_service_s: float
@@ -85,48 +85,34 @@ class ImageClassifier:
         self._slot, self._large_slot = Lock(), Lock()
 
     def classify(self, body: bytes) -> Classification:
-        """Raises ImageError for bytes that are no photograph."""
+        """Classify an encoded image. Raise ImageError if the bytes are not an image that can be classified."""
         began_s = time.perf_counter()
-        read = photograph(body, self._max_pixels)
-        with self._large_slot if read.pixels > LARGE_PIXELS else nullcontext():
-            image = read.tensor()
+        opened = open_image(body, self._max_pixels)
+        with self._large_slot if opened.pixels > LARGE_PIXELS else nullcontext():
+            image = opened.tensor()
         decoded_s = time.perf_counter()
         with self._slot:
-            turn_s = time.perf_counter()
+            started_s = time.perf_counter()
             logits = self._engine.infer(image)
-            pad_s = self._pad_service_s - (decoded_s - began_s) - (time.perf_counter() - turn_s)
+            pad_s = self._pad_service_s - (decoded_s - began_s) - (time.perf_counter() - started_s)
             if pad_s > 0:
                 time.sleep(pad_s)
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
-        timing = Timing(decoded_s - began_s, inferred_s - turn_s, time.perf_counter() - inferred_s)
-        return Classification(top, timing, read.pixels)
+        timing = Timing(decoded_s - began_s, inferred_s - started_s, time.perf_counter() - inferred_s)
+        return Classification(top, timing, opened.pixels)
 
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
-    """The TOP labels by softmax; logits of shape (len(labels),)."""
-    odds = np.exp(logits - logits.max())
-    confidences = odds / odds.sum()
+    """Return the TOP labels by softmax; logits have shape (len(labels),)."""
+    weights = np.exp(logits - logits.max())
+    confidences = weights / weights.sum()
     best = np.argsort(-confidences, kind="stable")[:TOP]
     return tuple(Ranked(labels[index], float(confidences[index])) for index in best)
 
 
-def load_classifier(
-    model_dir: Path, engine: str, threads: int, max_pixels: int, pad_service_s: float, precision: str = FLOAT32
-) -> ImageClassifier:
-    """Choose, verify, load, and run one inference so that the first request finds everything warm.
-
-    Raises ModelError if a file is missing or its hash is not the manifest's, or no engine can be used.
-    """
-    plan = plan_model(model_dir, engine, precision)
-    plan.verify()
-    loaded = load_planned(plan, threads)
-    check_probe(loaded.infer(probe()), plan.choice.variant, plan.manifest)
-    return classifier_of(plan, loaded, max_pixels, pad_service_s)
-
-
 def load_planned(plan: ModelPlan, threads: int) -> Engine:
-    """The engine with the files of the plan; ENGINE_THREADS 0 is what the pod's CPU quota allows."""
+    """Load the plan's files into its engine; threads 0 means as many as the pod's CPU quota allows."""
     variant = plan.choice.variant
     return load_engine(
         variant.engine, plan.model_dir / plan.files[0], threads or threads_for(this_quota()), variant.precision
@@ -134,42 +120,42 @@ def load_planned(plan: ModelPlan, threads: int) -> Engine:
 
 
 def import_engine(plan: ModelPlan) -> None:
-    """Only the module; load_planned() finds it imported."""
+    """Import the engine's module ahead of load_planned()."""
     import_engine_module(plan.choice.variant.engine)
 
 
 def classifier_of(plan: ModelPlan, engine: Engine, max_pixels: int, pad_service_s: float) -> ImageClassifier:
-    """What serves. Raises ModelError if there is not a label for each class."""
+    """Return the classifier around a loaded engine. Raise ModelError unless there is a label for each class."""
     try:
         labels = json.loads((plan.model_dir / LABELS).read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"no labels in {plan.model_dir / LABELS}: {error}") from error
+        raise ModelError(f"cannot read labels from {plan.model_dir / LABELS}: {error}") from error
     if not isinstance(labels, list) or len(labels) != CLASSES:
         found = f"{len(labels)} elements" if isinstance(labels, list | dict) else repr(labels)[:60]
-        raise ModelError(f"{plan.model_dir / LABELS} must be a list of {CLASSES} labels, has {found}")
+        raise ModelError(f"{plan.model_dir / LABELS} must be a list of {CLASSES} labels, got {found}")
     manifest, variant = plan.manifest, plan.choice.variant
     info = ModelInfo(manifest.name, manifest.version, manifest.weights, variant.engine, variant.precision)
     return ImageClassifier(engine, labels, info, max_pixels, pad_service_s)
 
 
 def probe() -> Tensor:
-    """The picture of the warm-up: a fixed one, so that its answer can be known beforehand."""
+    """Return the input of the warm-up, which is fixed so that torch's logits for it can be recorded at export."""
     ramp = np.linspace(-2, 2, 3 * 224 * 224, dtype=np.float32)
     return np.sin(37 * ramp).reshape(1, 3, 224, 224)
 
 
 def check_probe(logits: Logits, variant: Variant, manifest: Manifest) -> None:
-    """Raises ModelError if the first logits are further from torch's than the precision explains.
+    """Raise ModelError if the first logits differ from torch's by more than the precision explains.
 
-    So a prepared file on the wrong CPU, or a broken build of an engine, is found before it answers anybody.
+    This finds a prepared file on the wrong CPU, or a broken build of an engine, before the pod serves a request.
     """
     expected = np.array(manifest.probe_logits, np.float32)
     if not expected.size:
         return
     error_ratio = float(np.sqrt(np.mean((logits[: expected.size] - expected) ** 2)) / expected.std())
-    most = MOST_PROBE_ERROR[variant.precision]
-    if not error_ratio <= most:
+    max_ratio = MAX_PROBE_ERROR[variant.precision]
+    if not error_ratio <= max_ratio:
         raise ModelError(
-            f"{variant} answers the warm-up wrongly: its logits differ from torch's by {error_ratio:.2g} "
-            f"standard deviations, at most {most:g} is the rule"
+            f"{variant} fails the warm-up check: the RMS error of its logits against torch's must be at most "
+            f"{max_ratio:g} standard deviations, got {error_ratio:.2g}"
         )

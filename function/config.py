@@ -1,4 +1,4 @@
-"""Settings of a pod, read once from its environment."""
+"""Settings of a pod, read from its environment once."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 Number = TypeVar("Number", int, float)
 
-# An override may not forge what an event is.
+# Attributes that K_CE_OVERRIDES must not replace, because they identify the event.
 EVENT_ATTRIBUTES = ("data", "datacontenttype", "dataschema", "id", "source", "specversion", "subject", "time", "type")
 ENGINES = ("auto", "onnxruntime", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")
@@ -24,11 +24,11 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Field max_pixels is read from MAX_PIXELS, and so on.
+    """Settings of the engine; field max_pixels is read from MAX_PIXELS, and so on.
 
-    precision: of the engine's arithmetic; `auto` is the fastest that this CPU has and that agrees with torch.
-    engine_threads: threads of one inference; 0 is the whole CPUs of the pod's quota, one without a quota.
-    pad_service_s: a photograph takes at least this long, one after the other, for experiments on scaling.
+    precision: arithmetic of the engine; `auto` is the fastest that this CPU supports and that agrees with torch.
+    engine_threads: threads of one inference; 0 means the pod's CPU quota rounded down, or 1 without a quota.
+    pad_service_s: least time that each image occupies the pod, one image at a time, for experiments on scaling.
     """
 
     model_dir: Path = Path("model")
@@ -40,19 +40,19 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
-            raise ConfigError(f"ENGINE must be one of {', '.join(ENGINES)}, was {self.engine!r}")
+            raise ConfigError(f"ENGINE must be one of {', '.join(ENGINES)}, got {self.engine!r}")
         if self.precision not in PRECISIONS:
-            raise ConfigError(f"PRECISION must be one of {', '.join(PRECISIONS)}, was {self.precision!r}")
+            raise ConfigError(f"PRECISION must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.engine_threads < 0:
-            raise ConfigError(f"ENGINE_THREADS must be at least 0, was {self.engine_threads}")
+            raise ConfigError(f"ENGINE_THREADS must be at least 0, got {self.engine_threads}")
         if self.max_pixels < 1:
-            raise ConfigError(f"MAX_PIXELS must be at least 1, was {self.max_pixels}")
+            raise ConfigError(f"MAX_PIXELS must be at least 1, got {self.max_pixels}")
         if not 0 <= self.pad_service_s <= 60:  # written so that nan fails too
-            raise ConfigError(f"PAD_SERVICE_S must be from 0 to 60, was {self.pad_service_s}")
+            raise ConfigError(f"PAD_SERVICE_S must be from 0 to 60 seconds, got {self.pad_service_s}")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Raises ConfigError for a value that cannot be read or is out of bounds."""
+        """Read the settings. Raise ConfigError for a value that cannot be parsed or is out of bounds."""
         return cls(
             model_dir=model_dir(env),
             engine=env.get("ENGINE", "auto"),
@@ -65,15 +65,15 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """What the pod takes in over HTTP, and whom it may ask.
+    """Limits of incoming requests, and where the pod may send requests itself.
 
-    max_body_bytes: of a request, and of the image behind a link.
-    max_images: in one request.
-    link_hosts: HOST or HOST:PORT that events may link to; none, so links are off, unless LINK_HOSTS names them.
-    link_timeout_s: for the whole of a link, and of the delivery to the sink.
-    sink_url: K_SINK, where classified events go instead of into the answer.
-    event_extensions: attributes that every event from here gets, from K_CE_OVERRIDES.
-    pod_name: what X-Pod says.
+    max_body_bytes: largest body of a request, and of the image behind a link.
+    max_images: most images in one request.
+    link_hosts: HOST or HOST:PORT that events may link to; empty by default, which disables links.
+    link_timeout_s: total time for fetching a link, and for delivering an event to the sink.
+    sink_url: K_SINK, which receives classified events instead of the response.
+    event_extensions: attributes to add to every outgoing event, from K_CE_OVERRIDES.
+    pod_name: value of the response header X-Pod.
     """
 
     max_body_bytes: int = 10 * 1024 * 1024
@@ -87,19 +87,19 @@ class HttpConfig:
     def __post_init__(self) -> None:
         if min(self.max_body_bytes, self.max_images) < 1:
             raise ConfigError(
-                f"MAX_BODY_BYTES and MAX_IMAGES must be at least 1, were {self.max_body_bytes}, {self.max_images}"
+                f"MAX_BODY_BYTES and MAX_IMAGES must be at least 1, got {self.max_body_bytes} and {self.max_images}"
             )
         if not 0 < self.link_timeout_s <= 60:
-            raise ConfigError(f"LINK_TIMEOUT_S must be above 0 and at most 60, was {self.link_timeout_s}")
+            raise ConfigError(f"LINK_TIMEOUT_S must be above 0 and at most 60 seconds, got {self.link_timeout_s}")
         for host in self.link_hosts:
             if not re.fullmatch(r"[a-z0-9._-]+(:\d{1,5})?", host) or int(host.partition(":")[2] or 1) > 65535:
-                raise ConfigError(f"LINK_HOSTS must be HOST or HOST:PORT, separated by commas, has {host!r}")
+                raise ConfigError(f"LINK_HOSTS must be a comma-separated list of HOST or HOST:PORT, got {host!r}")
         if self.sink_url and not (re.fullmatch("[!-~]+", self.sink_url) and _is_url(self.sink_url)):
-            raise ConfigError(f"K_SINK must be http(s)://HOST/..., was {self.sink_url!r}")
+            raise ConfigError(f"K_SINK must be a URL http(s)://HOST/..., got {self.sink_url!r}")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Raises ConfigError for a value that cannot be read or is out of bounds."""
+        """Read the settings. Raise ConfigError for a value that cannot be parsed or is out of bounds."""
         return cls(
             max_body_bytes=number(env, "MAX_BODY_BYTES", 10 * 1024 * 1024),
             max_images=number(env, "MAX_IMAGES", 16),
@@ -112,47 +112,47 @@ class HttpConfig:
 
 
 def number(env: Mapping[str, str], name: str, default: Number, least: float = -math.inf) -> Number:
-    """Of the default's type. Raises ConfigError."""
+    """Parse a setting as a number of the default's type. Raise ConfigError if it is invalid or below least."""
     kind, text = type(default), env.get(name, str(default))
-    expected = "a whole number" if kind is int else "a number"
+    expected = "an integer" if kind is int else "a number"
     try:
         value = kind(text)
     except ValueError as error:
-        raise ConfigError(f"{name} must be {expected}, was {text!r}") from error
+        raise ConfigError(f"{name} must be {expected}, got {text!r}") from error
     if value < least:
-        raise ConfigError(f"{name} must be at least {least:g}, was {text}")
+        raise ConfigError(f"{name} must be at least {least:g}, got {text}")
     return value
 
 
 def _is_url(text: str) -> bool:
-    """Of http or https, as a request can be sent to it."""
+    """Return whether the text is an http or https URL to which a request can be sent."""
     try:
         url = urlsplit(text)
         return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
-    except ValueError:  # of the port, or of an address in brackets
+    except ValueError:  # an invalid port, or an invalid address in brackets
         return False
 
 
 def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
-    """What a Knative SinkBinding writes: {"extensions": {"name": "value"}}. Raises ConfigError."""
+    """Parse what a Knative SinkBinding sets: {"extensions": {"name": "value"}}. Raise ConfigError if it is invalid."""
     rule = (
-        'K_CE_OVERRIDES must be {"extensions": {"name": "value"}}, names of 1 to 20 lower-case letters and digits, '
-        f"none of {', '.join(EVENT_ATTRIBUTES)}; was {overrides!r}"
+        'K_CE_OVERRIDES must be {"extensions": {"name": "value"}} with names of 1 to 20 lower-case letters and digits, '
+        f"none of {', '.join(EVENT_ATTRIBUTES)}, got {overrides!r}"
     )
     try:
         extensions = dict[str, str](json.loads(overrides).get("extensions", {}))
         "".join(extensions.values()).encode()
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(rule) from error
-    named_well = all(re.fullmatch("[a-z0-9]{1,20}", name) for name in extensions)
-    valued_well = all(isinstance(value, str) and value for value in extensions.values())
-    if not named_well or not valued_well or set(extensions) & set(EVENT_ATTRIBUTES):
+    names_valid = all(re.fullmatch("[a-z0-9]{1,20}", name) for name in extensions)
+    values_valid = all(isinstance(value, str) and value for value in extensions.values())
+    if not names_valid or not values_valid or set(extensions) & set(EVENT_ATTRIBUTES):
         raise ConfigError(rule)
     return tuple(sorted(extensions.items()))
 
 
 def model_dir(env: Mapping[str, str], mounted: Path = Path("/mnt/models")) -> Path:
-    """MODEL_DIR; else what KServe's storage initializer mounted, where it did; else `model`, which images bring."""
+    """Return MODEL_DIR if it is set, else the folder that KServe's storage initializer mounted, else `model`."""
     if "MODEL_DIR" in env:
         return Path(env["MODEL_DIR"])
     return mounted if mounted.is_dir() else Path("model")

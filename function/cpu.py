@@ -1,9 +1,9 @@
-"""What this CPU can do, and how much of it the pod may use."""
+"""Instruction sets of the CPU that matter to engines, and the pod's CPU quota."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-# What decides which machine code engines run, and so what a file that was prepared on another machine may hold.
+# Instruction sets by which engines choose their machine code, and on which a prepared file therefore depends.
 FEATURES = frozenset(
     {
         *("avx", "avx2", "fma", "avx_vnni"),
@@ -13,7 +13,7 @@ FEATURES = frozenset(
     }
 )
 VNNI = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
-# On a CPU with avx512_bf16 but no AMX, OpenVINO took 42 ms in bfloat16 and 26 in float32: only AMX is worth it.
+# Without AMX bfloat16 gains nothing: on a CPU with avx512_bf16 OpenVINO took 42 ms in bfloat16 and 26 ms in float32.
 FAST_BFLOAT16 = frozenset({"amx_bf16"})
 
 CGROUPS = PurePosixPath("/sys/fs/cgroup")
@@ -22,7 +22,7 @@ ReadText = Callable[[PurePosixPath], str | None]
 
 
 def cpu_features(cpuinfo: str) -> frozenset[str]:
-    """Those of FEATURES that the first CPU in the text of /proc/cpuinfo has."""
+    """Return those of FEATURES that the first CPU in the text of /proc/cpuinfo has."""
     for line in cpuinfo.splitlines():
         name, _, values = line.partition(":")
         if name.strip() in ("flags", "Features"):  # x86, ARM
@@ -31,9 +31,9 @@ def cpu_features(cpuinfo: str) -> frozenset[str]:
 
 
 def quota_cpus(memberships: str, read: ReadText) -> float | None:
-    """CPUs that the cgroups allow, the least of all levels; None where nothing is limited.
+    """Return the CPUs that the cgroups allow, the smallest limit of all levels; None without a limit.
 
-    memberships: the text of /proc/self/cgroup, of version 1, 2 or both.
+    memberships: the text of /proc/self/cgroup, with entries of version 1, 2 or both.
     Source: Linux, admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cpu.cfs_quota_us).
     """
     limits = [_limit(folder, read) for folder in _folders(memberships)]
@@ -41,16 +41,16 @@ def quota_cpus(memberships: str, read: ReadText) -> float | None:
 
 
 def threads_for(quota: float | None) -> int:
-    """Threads of one inference: the whole CPUs of the quota, at least one.
+    """Return the threads of one inference: the quota rounded down, at least 1.
 
-    More threads than CPUs are throttled in the middle of an inference. Without a quota it is one too, never the
-    host's cores: pods are many on a host, and each scales by having siblings.
+    More threads than CPUs would be throttled in the middle of an inference. Without a quota the result is 1 as well,
+    not the host's cores, because many pods share a host and the service scales by adding pods.
     """
     return 1 if quota is None else max(1, int(quota))
 
 
 def _folders(memberships: str) -> Iterator[PurePosixPath]:
-    """Of the CPU controller, from the process's own group up to the root, as host and as container see them."""
+    """Yield the CPU controller's folders from the process's own group to the root, as host and container see them."""
     for line in memberships.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -64,7 +64,7 @@ def _folders(memberships: str) -> Iterator[PurePosixPath]:
         own = base / group.strip().lstrip("/")
         yield from (own, *(parent for parent in own.parents if parent.is_relative_to(base)))
         if base.name != "cpu" and base != CGROUPS:
-            yield CGROUPS / "cpu"  # some hosts mount `cpu,cpuacct` under the one name
+            yield CGROUPS / "cpu"  # some hosts mount `cpu,cpuacct` as `cpu`
 
 
 def _limit(folder: PurePosixPath, read: ReadText) -> float | None:
@@ -77,12 +77,12 @@ def _limit(folder: PurePosixPath, read: ReadText) -> float | None:
 
 
 def this_cpu() -> frozenset[str]:
-    """Of this machine."""
+    """Return the FEATURES of this machine's CPU."""
     return cpu_features(_read(PurePosixPath("/proc/cpuinfo")) or "")
 
 
 def this_quota() -> float | None:
-    """Of this process."""
+    """Return the CPU quota of this process, in CPUs; None without a quota."""
     return quota_cpus(_read(PurePosixPath("/proc/self/cgroup")) or "", _read)
 
 

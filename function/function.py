@@ -1,6 +1,7 @@
-"""Makes this folder the package `function` where it is itself the root of a build, as for a buildpack or `func`.
+"""Make this folder importable as the package `function` when it is the root of a build, as with a buildpack or `func`.
 
-There `import function` finds this file, and its __path__ lets the modules beside it be found as function.app and so on.
+In such a build `import function` finds this file, and __path__ lets Python find the modules beside it as function.app
+and so on.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""gunicorn's settings: one worker, a few threads.
+"""gunicorn's settings: one worker with a few threads.
 
-One worker because a pod has one CPU and containerConcurrency is 1; threads so that probes and metrics are answered
-while a request is inferred. Our own kind of gthread, which resets no connection at SIGTERM (function/worker.py).
+One worker is enough because a pod has one CPU and containerConcurrency is 1. Threads let the pod respond to probes and
+metrics requests during an inference. The worker class extends gthread so that SIGTERM resets no connection
+(function/worker.py).
 """
 
 import gc
@@ -14,15 +15,15 @@ from function.config import ConfigError, number
 from function.ports import refuse_taken_port
 from function.startup import cold_start
 
-# Imports make objects that stay: looking through them for garbage, again and again, is 5 % of a start.
+# Objects made by imports live on, so garbage collection during them only costs time: 5 % of a cold start.
 gc.disable()
 cold_start()
-# numpy's BLAS starts a thread for each of the host's cores, which spin, and nothing here calls it.
+# numpy's BLAS would start a spinning thread for each of the host's cores, although nothing here calls it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 host = os.environ.get("HOST", "0.0.0.0")
 port = os.environ.get("PORT", "8000")
-refuse_taken_port("function", host, port)  # gunicorn itself would try again for five seconds
+refuse_taken_port("function", host, port)  # gunicorn itself would retry for five seconds
 
 bind = f"{host}:{port}"
 workers = 1
@@ -41,32 +42,32 @@ control_socket_disable = True
 loglevel = os.environ.get("LOG_LEVEL", "info")
 
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def stopped_by_default() -> None:
-    """In a worker that has just been forked."""
-    for number_of_signal in STOPS:
+def restore_default_stop_signals() -> None:
+    """Restore the default signal handlers in a worker that has just been forked."""
+    for number_of_signal in STOP_SIGNALS:
         signal.signal(number_of_signal, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-# A worker begins with its master's handlers, which only write signals down: one that came before it had its own was
-# lost, and the master waited for it until the end of graceful_timeout.
+# A new worker inherits its master's handlers, which only record signals. A signal that arrived before the worker had
+# set its own handlers was lost, and the master waited for the worker until graceful_timeout.
 os.register_at_fork(
-    before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOPS),
-    after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS),
-    after_in_child=stopped_by_default,
+    before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS),
+    after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS),
+    after_in_child=restore_default_stop_signals,
 )
 
 
 def when_ready(server: Any) -> None:
-    """The master has its imports behind it."""
+    """Turn garbage collection on again in the master, whose imports are done."""
     gc.enable()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """The worker has them before it. One that replaces another starts now, not when the master did."""
+    """Turn garbage collection off for the worker's imports; a replacement worker measures its start from now."""
     gc.disable()
     if worker.age > 1:
         cold_start.cache_clear()
@@ -74,6 +75,6 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is there: what was made until now is not looked through any more, what requests make is."""
+    """Exclude what the imports made from garbage collection, and turn collection on for what requests make."""
     gc.freeze()
     gc.enable()

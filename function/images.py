@@ -1,4 +1,4 @@
-"""From the bytes of a photograph to what the network takes in; numpy and Pillow only."""
+"""Decoding and pre-processing of images into the network's input tensor, with numpy and Pillow only."""
 
 import io
 import struct
@@ -16,24 +16,25 @@ CROP: Final = 224
 MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32).reshape(3, 1, 1)
 STD: Final = np.array([0.229, 0.224, 0.225], dtype=np.float32).reshape(3, 1, 1)
 RGB: Final = 3
-# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays this much larger than the result.
-# At 2 the result differs by half of one of 255 levels (RMS), as a photograph saved once more with quality 95 does.
-LEAST_DECODED: Final = 2
-# Only JPEG can be decoded smaller. The others take up to 12 bytes a pixel, WebP 20: never more than 300 MB.
-MOST_PIXELS_WHOLE: Final = 25_000_000
-MOST_PIXELS_WEBP: Final = 15_000_000
-# Progressive JPEGs have some ten. Each goes over the whole picture, and a short one can be repeated: 400 of them over
-# 49 million pixels, 230 KB together, took 10 s.
-MOST_SCANS: Final = 50
-SCAN: Final = b"\xff\xda\x00"  # SOS and the first byte of its length; in the data of a scan 0 follows every 255
-JPEG: Final = ("JPEG", "MPO")  # MPO: several in one file, as some cameras write; the first counts
-# What Pillow raises for bytes that are not what they seem.
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if its shorter side stays at least this many times the resized one.
+# At 2 the result differs by half of one of 255 levels (RMS), as much as saving the photograph again with quality 95.
+MIN_DECODED_RATIO: Final = 2
+# Only JPEG can be decoded at a smaller size. Other formats take up to 12 bytes per pixel and WebP 20, so these limits
+# keep decoding within 300 MB.
+MAX_PIXELS_WHOLE: Final = 25_000_000
+MAX_PIXELS_WEBP: Final = 15_000_000
+# Progressive JPEGs have about ten scans. Decoding each goes over the whole image, and a short scan can be repeated:
+# 400 of them over 49 million pixels, in a file of 230 KB, took 10 s.
+MAX_SCANS: Final = 50
+SCAN: Final = b"\xff\xda\x00"  # SOS and the first byte of its length; within a scan's data every 0xff is followed by 0
+JPEG: Final = ("JPEG", "MPO")  # MPO: several images in one file, as some cameras write; the first is used
+# What Pillow raises for malformed files.
 BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-# Resizing the shorter side to 256 makes the longer one so many times 256: 20 MB at most.
-MOST_SIDES_RATIO: Final = 100
+# The resized image is 256 pixels by up to this many times 256, which takes at most 20 MB.
+MAX_SIDES_RATIO: Final = 100
 ORIENTATION: Final = 0x0112
 UPRIGHT: Final = 1
-# What turns a picture of each EXIF orientation upright, and those whose sides change places. Source: EXIF 2.3.
+# How to turn an image of each EXIF orientation upright; SIDEWAYS: those that swap width and height. Source: EXIF 2.3.
 TURNED: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,88 +48,88 @@ SIDEWAYS: Final = (5, 6, 7, 8)
 
 
 class ImageError(ValueError):
-    """The bytes are not a photograph that can be classified; the text names the rule and the value."""
+    """The bytes are not an image that can be classified; the text states the rule and the value."""
 
 
 def preprocess(body: bytes, max_pixels: int, exact: bool = False) -> Tensor:
-    """Decode, turn upright, resize the shorter side to 256, cut the middle 224 x 224, normalise.
+    """Decode, turn upright, resize the shorter side to 256, crop the central 224 x 224, normalise.
 
-    exact: decode large JPEGs in full, too; without, those with a shorter side of 1024 or more are decoded smaller.
-    Returns float32 of shape (1, 3, 224, 224), channels red, green, blue.
-    Raises ImageError if body is empty, no image, broken, too long for its width, or has more than max_pixels pixels.
-    Source: torchvision's ResNet18_Weights.IMAGENET1K_V1.transforms(), with which it agrees to the last bit where
-    nothing was decoded smaller.
+    exact: decode large JPEGs at full size; otherwise those with a shorter side of 1024 or more are decoded smaller.
+    Return float32 of shape (1, 3, 224, 224), channels red, green, blue.
+    Raise ImageError if body is empty, not an image or malformed, or if the image exceeds MAX_SIDES_RATIO or max_pixels.
+    Source: torchvision's ResNet18_Weights.IMAGENET1K_V1.transforms(), with which it agrees bit for bit unless the image
+    was decoded smaller.
     """
-    return photograph(body, max_pixels).tensor(exact)
+    return open_image(body, max_pixels).tensor(exact)
 
 
-class Photograph:
-    """An image whose header was read and whose size is allowed; its pixels are not decoded yet."""
+class OpenedImage:
+    """An image whose header has been read and whose size is allowed, but whose pixels are not decoded yet."""
 
-    def __init__(self, image: Image.Image, told: str) -> None:
-        """told: its bytes, for an error's text."""
-        self._image, self._told = image, told
+    def __init__(self, image: Image.Image, size_text: str) -> None:
+        """size_text: the size of the encoded image, for error messages."""
+        self._image, self._size_text = image, size_text
         self.pixels = image.width * image.height
 
     def tensor(self, exact: bool = False) -> Tensor:
-        """What preprocess() returns; once, since decoding uses the image up. Raises ImageError if it is broken."""
+        """Return the tensor of preprocess(). Call it once, because decoding consumes the image. Raise ImageError."""
         image = self._image
         width, height = image.size
         try:
-            image.draft("RGB", None if exact else _least_decoded(width, height))
+            image.draft("RGB", None if exact else _min_decoded_size(width, height))
             image.load()
             orientation = _orientation(image)
-            picture = _rgb(image)
+            upright = _rgb(image)
             if orientation in TURNED:
-                picture = picture.transpose(TURNED[orientation])
+                upright = upright.transpose(TURNED[orientation])
         except (*BROKEN, Image.DecompressionBombError) as error:
-            raise ImageError(f"the image is broken: {error} ({self._told})") from error
-        return _normalised(_middle(picture, (height, width) if orientation in SIDEWAYS else (width, height)))
+            raise ImageError(f"cannot decode the image: {error} ({self._size_text})") from error
+        return _normalised(_central_crop(upright, (height, width) if orientation in SIDEWAYS else (width, height)))
 
 
-def photograph(body: bytes, max_pixels: int) -> Photograph:
-    """Read the header alone: pixels are not decoded before their number is known. Raises ImageError."""
+def open_image(body: bytes, max_pixels: int) -> OpenedImage:
+    """Read only the header, so that the size is checked before any pixel is decoded. Raise ImageError."""
     if not body:
-        raise ImageError("the image is empty: 0 bytes")
-    told = f"{len(body)} bytes"
+        raise ImageError("an image must not be empty, got 0 bytes")
+    size_text = f"{len(body)} bytes"
     try:
         image = Image.open(io.BytesIO(body), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(f"an image may have at most {max_pixels} pixels: {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"not an image: {told} that begin with {body[:8]!r}") from error
+        raise ImageError(f"not an image: {size_text} starting with {body[:8]!r}") from error
     except BROKEN as error:
-        raise ImageError(f"the image is broken: {error} ({told})") from error
-    _refuse_size(*image.size, _most_pixels(image.format, max_pixels))
-    if image.format in JPEG and (scans := body.count(SCAN)) > MOST_SCANS:
-        raise ImageError(f"a JPEG may have at most {MOST_SCANS} scans, this has {scans}")
-    return Photograph(image, told)
+        raise ImageError(f"cannot decode the image: {error} ({size_text})") from error
+    _check_size(*image.size, _max_pixels(image.format, max_pixels))
+    if image.format in JPEG and (scans := body.count(SCAN)) > MAX_SCANS:
+        raise ImageError(f"a JPEG may have at most {MAX_SCANS} scans, got {scans}")
+    return OpenedImage(image, size_text)
 
 
-def _most_pixels(kind: str | None, max_pixels: int) -> int:
-    """By what decoding it costs."""
-    if kind in JPEG:
+def _max_pixels(image_format: str | None, max_pixels: int) -> int:
+    """Return the most pixels allowed for the format, according to the memory that decoding takes."""
+    if image_format in JPEG:
         return max_pixels
-    return min(max_pixels, MOST_PIXELS_WEBP if kind == "WEBP" else MOST_PIXELS_WHOLE)
+    return min(max_pixels, MAX_PIXELS_WEBP if image_format == "WEBP" else MAX_PIXELS_WHOLE)
 
 
-def _refuse_size(width: int, height: int, max_pixels: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"an image may have at most {max_pixels} pixels, this has {width} x {height}")
-    if max(width, height) > MOST_SIDES_RATIO * min(width, height):
+        raise ImageError(f"an image may have at most {max_pixels} pixels, got {width} x {height}")
+    if max(width, height) > MAX_SIDES_RATIO * min(width, height):
         raise ImageError(
-            f"an image's longer side may be at most {MOST_SIDES_RATIO} times the shorter, this has {width} x {height}"
+            f"an image's longer side may be at most {MAX_SIDES_RATIO} times the shorter, got {width} x {height}"
         )
 
 
-def _least_decoded(width: int, height: int) -> tuple[int, int]:
-    """What libjpeg may not go below: LEAST_DECODED times the size after resizing."""
-    wide, high = _resized((width, height))
-    return LEAST_DECODED * wide, LEAST_DECODED * high
+def _min_decoded_size(width: int, height: int) -> tuple[int, int]:
+    """Return the smallest size at which libjpeg may decode: MIN_DECODED_RATIO times the size after resizing."""
+    resized_width, resized_height = _resized((width, height))
+    return MIN_DECODED_RATIO * resized_width, MIN_DECODED_RATIO * resized_height
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of EXIF; upright where what is there cannot be read."""
+    """Return the EXIF orientation, or UPRIGHT if it is absent or cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION, UPRIGHT))
     except (SyntaxError, ValueError, TypeError, KeyError, struct.error, OSError):
@@ -136,7 +137,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB; 16-bit grey keeps its upper eight bits, where Pillow alone would clip."""
+    """Convert an image of any mode to RGB; 16-bit grey keeps its upper eight bits, which Pillow alone would clip."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):
@@ -150,23 +151,23 @@ def _resized(size: tuple[int, int]) -> tuple[int, int]:
     return RESIZE * width // shorter, RESIZE * height // shorter
 
 
-def _middle(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle 224 x 224 of the picture resized. size: what the picture has in full."""
+def _central_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the central 224 x 224 of the resized image. size: the image's full size, before decoding it smaller."""
     wide, high = _resized(size)
     left, top = round((wide - CROP) / 2), round((high - CROP) / 2)
     if image.size == size:
-        # Pillow resizes across, then down; cutting between the two gives the same bits for less work.
+        # Pillow resizes horizontally, then vertically; cropping between the two gives the same bits for less work.
         across = image.resize((wide, image.height), Image.Resampling.BILINEAR)
         columns = across.crop((left, 0, left + CROP, image.height))
         return columns.resize((CROP, high), Image.Resampling.BILINEAR).crop((0, top, CROP, top + CROP))
-    # What was decoded smaller is not exact to the last bit anyway: here the rest is not even computed.
+    # An image that was decoded smaller is not bit-exact anyway, so only the cropped part is resized.
     across_ratio, down_ratio = image.width / wide, image.height / high
     box = (left * across_ratio, top * down_ratio, (left + CROP) * across_ratio, (top + CROP) * down_ratio)
     return image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=box)
 
 
 def _normalised(image: Image.Image) -> Tensor:
-    """(value / 255 - mean) / std, with the rounding of torchvision's own order."""
+    """Return (value / 255 - mean) / std, computed in torchvision's order so that rounding is the same."""
     planes = np.empty((1, RGB, CROP, CROP), np.float32)
     planes[0] = np.asarray(image).transpose(2, 0, 1)
     planes /= np.float32(255)

@@ -1,4 +1,4 @@
-"""What function.tools.export says of the files it wrote; nothing is loaded whose hash is not in it."""
+"""The manifest that function.tools.export writes beside a model's files; only files with a listed hash are loaded."""
 
 import hashlib
 import json
@@ -9,21 +9,22 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
-# The gate: the share of photographs with torch's top class, over a reference that itself tells this many classes apart.
-LEAST_SAME_TOP = 0.99
-LEAST_CLASSES = 10
+# The gate: the least share of images with the same top class as torch, and the least number of different classes that
+# torch itself must predict for the comparison to count.
+MIN_SAME_TOP_RATIO = 0.99
+MIN_CLASSES = 10
 
 
 class ModelError(Exception):
-    """The model's files are missing or not what the manifest says; the text names the file."""
+    """The model's files are missing or differ from the manifest; the text names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far one engine and precision agreed with torch in float32, over a folder of photographs.
+    """How far one engine and precision agreed with torch in float32 on a folder of images.
 
-    classes: how many different top classes torch named.
-    same_top_ratio: photographs with the same top class, 0 to 1.
+    classes: number of different top classes that torch predicted.
+    same_top_ratio: share of images with the same top class, 0 to 1.
     rms_error_ratio: root mean square error of the logits over the standard deviation of torch's.
     """
 
@@ -36,21 +37,22 @@ class Agreement:
 
     @property
     def judged(self) -> bool:
-        """Where torch itself sees nearly one thing everywhere, agreeing with it proves nothing."""
-        return self.classes >= LEAST_CLASSES
+        """Whether torch predicted enough different classes for the agreement to mean something."""
+        return self.classes >= MIN_CLASSES
 
     @property
     def passed(self) -> bool:
-        return self.judged and self.same_top_ratio >= LEAST_SAME_TOP
+        return self.judged and self.same_top_ratio >= MIN_SAME_TOP_RATIO
 
     def __str__(self) -> str:
-        share = f"{100 * self.same_top_ratio:.1f} % the same top class as torch over {self.photographs} photographs"
-        return share if self.judged else f"not judged: torch named only {self.classes} classes"
+        if not self.judged:
+            return f"not judged: torch must predict at least {MIN_CLASSES} different classes, got {self.classes}"
+        return f"same top class as torch on {100 * self.same_top_ratio:.1f} % of {self.photographs} images"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Where ONNX Runtime's prepared file was written: only there may it be loaded."""
+    """The CPU features and ONNX Runtime version that wrote the prepared file; it is loaded only where both match."""
 
     cpu: tuple[str, ...]
     engine_version: str
@@ -58,7 +60,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """sha256: file name to hexadecimal digits. probe_logits: what torch answers to the warm-up, the first few."""
+    """What is known of a model folder.
+
+    sha256: hexadecimal hash of each file, by file name.
+    probe_logits: the first few of torch's logits for the warm-up input.
+    """
 
     name: str
     version: str
@@ -69,37 +75,38 @@ class Manifest:
     agreements: tuple[Agreement, ...] = ()
 
     def agreement(self, engine: str, precision: str) -> Agreement | None:
-        """As it was measured last; None if it never was."""
+        """Return the latest measured agreement; None if it was never measured."""
         return next((one for one in self.agreements if (one.engine, one.precision) == (engine, precision)), None)
 
     def with_agreements(self, measured: list[Agreement]) -> "Manifest":
-        """Those measured now, and of the others what was known before."""
+        """Return a manifest with these agreements, which replace earlier ones of the same engine and precision."""
         now = {(one.engine, one.precision) for one in measured}
         kept = [one for one in self.agreements if (one.engine, one.precision) not in now]
         return replace(self, agreements=(*kept, *measured))
 
     def without_agreements(self, precision: str) -> "Manifest":
-        """Of any engine: all read the same file, which is another one now."""
+        """Return a manifest without the agreements of this precision, whose file has changed for all engines."""
         return replace(self, agreements=tuple(one for one in self.agreements if one.precision != precision))
 
     def with_files(self, model_dir: Path, *names: str) -> "Manifest":
-        """With the hashes of files that were just written."""
+        """Return a manifest with the current hashes of these files."""
         return replace(self, sha256={**self.sha256, **{name: sha256(model_dir / name) for name in names}})
 
 
 def read_manifest(model_dir: Path) -> Manifest:
-    """Raises ModelError."""
+    """Read a folder's manifest. Raise ModelError if it is missing or malformed."""
     try:
         document = json.loads((model_dir / MANIFEST).read_text())
         return _manifest(document)
     except FileNotFoundError as error:
         raise ModelError(
-            f"no model in {model_dir} (no {MANIFEST}); write one: python -m function.tools.export --out {model_dir}"
+            f"no model in {model_dir}: {MANIFEST} is missing; create it with: "
+            f"python -m function.tools.export --out {model_dir}"
         ) from error
     except OSError as error:
-        raise ModelError(f"no model can be read from {model_dir}: {error}") from error
+        raise ModelError(f"cannot read {model_dir / MANIFEST}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{model_dir}/{MANIFEST} is not what function.tools.export writes: {error!r}") from error
+        raise ModelError(f"{model_dir / MANIFEST} was not written by function.tools.export: {error!r}") from error
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:
@@ -116,29 +123,34 @@ def _manifest(document: dict[str, Any]) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, model_dir: Path) -> None:
-    """In one step, so that a reader finds the old or the new one."""
+    """Write the manifest atomically, so that a reader finds either the old or the new one."""
     new = model_dir / f"{MANIFEST}.new"
     new.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
     new.replace(model_dir / MANIFEST)
 
 
 def verify(path: Path, manifest: Manifest) -> None:
-    """Raises ModelError if the file is missing or its hash is not the manifest's."""
+    """Raise ModelError if the file is missing or its hash differs from the manifest."""
     try:
         found = sha256(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing") from error
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    expected = manifest.sha256.get(path.name, "nothing of it")
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    expected = manifest.sha256.get(path.name)
+    if expected is None:
+        raise ModelError(f"{path} is not listed in {MANIFEST}")
     if found != expected:
-        raise ModelError(f"{path} has SHA-256 {found[:12]}..., the manifest says {expected[:12]}...")
+        raise ModelError(f"{path} must have SHA-256 {expected[:12]}... as in {MANIFEST}, got {found[:12]}...")
 
 
 def sha256(path: Path) -> str:
-    """In one call, which leaves the interpreter to the imports beside it; by pieces it would wait for them at each."""
+    """Return the file's SHA-256, hashed in one call that releases the interpreter lock.
+
+    Hashing piece by piece would wait for the lock after each piece while another thread imports modules.
+    """
     with path.open("rb") as file:
-        if not path.stat().st_size:  # what cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return hashlib.sha256().hexdigest()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             return hashlib.sha256(mapped).hexdigest()

@@ -1,4 +1,4 @@
-"""What large images took goes back to the system."""
+"""An allocator setting that returns the memory of large images to the system."""
 
 import ctypes
 from typing import Final
@@ -10,12 +10,13 @@ LARGE_BYTES: Final = 4 * 1024 * 1024
 
 
 def return_large_blocks() -> None:
-    """Blocks above LARGE_BYTES are mapped each by itself, and unmapped when they are free.
+    """Make the allocator map each block above LARGE_BYTES separately and unmap it when it is freed.
 
-    Left alone, glibc raises this bound to 32 MB with the first large image, and from then on each thread keeps what its
-    largest one took: a pod that answered 2,000 bad and huge images held 654 MiB, with this 434. Other C libraries have
-    no such setting, and nothing happens. Setting it keeps the bound for what is returned from a heap's end at 128 KB,
-    which an ordinary photograph exceeds: it is raised, or each request asks for the same 460 pages again.
+    By default glibc raises this threshold up to 32 MB after the first large image, and each thread then keeps the
+    memory of its largest image. After 2,000 malformed and huge images a pod held 654 MiB by default and 434 MiB with
+    this setting. Setting the threshold also fixes glibc's trim threshold at 128 KB. An ordinary image exceeds that, and
+    every request would allocate the same 460 pages again, so the trim threshold is raised as well. On C libraries
+    without mallopt this function does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""What a pod exports to Prometheus."""
+"""The metrics that a pod exports to Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -10,27 +10,29 @@ BUCKETS_PIXELS = tuple(4.0**power * 10_000 for power in range(8))  # 100 x 100 t
 
 
 class PodMetrics:
-    """The registry is the caller's."""
+    """The pod's metrics, registered in the caller's registry."""
 
     def __init__(self, registry: CollectorRegistry, model: ModelInfo) -> None:
-        self.requests = Counter("requests", "Answers by protocol and status", ["protocol", "status"], registry=registry)
-        self.in_flight = Gauge("in_flight", "Requests that are being answered", registry=registry)
+        self.requests = Counter(
+            "requests", "Responses by protocol and status", ["protocol", "status"], registry=registry
+        )
+        self.in_flight = Gauge("in_flight", "Requests in flight", registry=registry)
         self.stage = Histogram(
-            "stage_seconds", "Time of a classification by stage", ["stage"], registry=registry, buckets=BUCKETS_S
+            "stage_seconds", "Time of one classification by stage", ["stage"], registry=registry, buckets=BUCKETS_S
         )
         self.image_bytes = Histogram(
-            "image_bytes", "Sizes of the images that were classified", registry=registry, buckets=BUCKETS_BYTES
+            "image_bytes", "Encoded size of the classified images", registry=registry, buckets=BUCKETS_BYTES
         )
         self.image_pixels = Histogram(
-            "image_pixels", "Width times height of the images", registry=registry, buckets=BUCKETS_PIXELS
+            "image_pixels", "Width times height of the classified images", registry=registry, buckets=BUCKETS_PIXELS
         )
-        self.cold_start = Gauge("cold_start_seconds", "Time to ready by phase", ["phase"], registry=registry)
-        told = ["name", "version", "weights", "engine", "precision"]
-        info = Gauge("model_info", "The model that is served, and the engine", told, registry=registry)
+        self.cold_start = Gauge("cold_start_seconds", "Time of the cold start by phase", ["phase"], registry=registry)
+        labels = ["name", "version", "weights", "engine", "precision"]
+        info = Gauge("model_info", "The served model and its engine", labels, registry=registry)
         info.labels(model.name, model.version, model.weights, model.engine, model.precision).set(1)
 
     def observe(self, result: Classification, image_bytes: int) -> None:
-        """One classification."""
+        """Record one classification."""
         timing = result.timing
         self.stage.labels("pre").observe(timing.pre_s)
         self.stage.labels("infer").observe(timing.infer_s)

@@ -1,4 +1,4 @@
-"""What will be loaded, decided and verified before the first heavy import."""
+"""The decision which engine and files to load, made and verified before the first slow import."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from function.variants import ORT_FLOAT32, PREPARED, Choice, choose, may_load_pr
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """The variant of the choice, from the files that were prepared for this very CPU where there are such."""
+    """The chosen variant of a model, and whether to load its files that were prepared for this CPU."""
 
     model_dir: Path
     manifest: Manifest
@@ -23,13 +23,13 @@ class ModelPlan:
         return PREPARED if self.prepared else self.choice.variant.files
 
     def verify(self) -> None:
-        """Hash all that will be read. Raises ModelError."""
+        """Check the hashes of all files to be read. Raise ModelError if one is missing or differs."""
         for file in (LABELS, *self.files):
             verify(self.model_dir / file, self.manifest)
 
 
 def plan_model(model_dir: Path, engine: str, precision: str) -> ModelPlan:
-    """Raises ModelError if there is no model, or no engine that can be used."""
+    """Choose the engine and files for this machine. Raise ModelError if there is no model or no usable engine."""
     manifest, features = read_manifest(model_dir), this_cpu()
     choice = choose(engine, precision, this_host(model_dir, features), manifest)
     prepared = (

@@ -1,25 +1,29 @@
-"""A clear end when the port is taken, instead of a traceback or a retry."""
+"""A check of the port before gunicorn starts, so that a port in use gives one clear line and no retries."""
 
+import errno
 import socket
 import sys
 
-# Source: knative/serving pkg/networking/constants.go. Its webhook refuses them as well, but late, and not for images.
+# Source: knative/serving pkg/networking/constants.go. Knative's webhook refuses them as well, but later, and not for
+# ports that an image sets.
 KNATIVE_PORTS = (8012, 8013, 8022, 9090, 9091)
 
 
 def refuse_taken_port(program: str, host: str, port: str) -> None:
-    """Exit with 2 and one line that names the port, and the process on it where that can be seen."""
+    """Exit with 2 and one line unless the port can be bound; name the process that listens on it if it is visible."""
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        _exit(program, f"PORT must be a whole number from 1 to 65535, was {port!r}")
+        _exit(program, f"PORT must be an integer from 1 to 65535, got {port!r}")
     if int(port) in KNATIVE_PORTS:
-        listed = ", ".join(str(taken) for taken in KNATIVE_PORTS)
-        _exit(program, f"PORT must be none of {listed}, where Knative's own queue-proxy listens in a pod, was {port}")
+        listed = ", ".join(str(reserved) for reserved in KNATIVE_PORTS)
+        _exit(program, f"PORT must not be one of {listed}, on which Knative's queue-proxy listens in a pod, got {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, int(port)))
         except OSError as error:
-            _exit(program, f"port {port} of {host} cannot be had ({error.strerror}); {_holder(int(port))}")
+            taken = error.errno == errno.EADDRINUSE
+            reason = _holder(int(port)) if taken else error.strerror
+            _exit(program, f"cannot bind {host}:{port}: {reason}")
 
 
 def _exit(program: str, text: str) -> None:
@@ -28,9 +32,10 @@ def _exit(program: str, text: str) -> None:
 
 
 def _holder(port: int) -> str:
-    import psutil  # noqa: PLC0415  only a start that fails pays for it
+    """Describe the process that listens on the port."""
+    import psutil  # noqa: PLC0415  only a failing start needs it
 
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) listens on it"
-    return "which process has it cannot be seen from here"
+            return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) is listening on it"
+    return "a process that is not visible from here is listening on it"

@@ -1,4 +1,4 @@
-"""The phases of a cold start, timed from the start of the process, and the engine's part of it beside the imports."""
+"""The phases of a cold start, timed from the start of the process, and a background thread for the engine's part."""
 
 import ctypes
 import os
@@ -13,16 +13,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# interpreter: from the process's start to our first line; under gunicorn its own modules are in it.
-# imports: ours, Flask's and numpy's. engine: its native library. weights: verified and mapped. warmup: one inference.
-# ready: all of it, from the process's start. Phases of the engine run beside the imports, so they add up to more.
+# interpreter: from the start of the process to our first line, including gunicorn's own modules.
+# imports: our modules, Flask and numpy. engine: loading its native library. weights: verifying and mapping them.
+# warmup: one inference. ready: the whole start. The engine's phases run in parallel with the imports, so the sum of the
+# phases exceeds `ready`.
 PHASES = ("interpreter", "imports", "engine", "weights", "warmup", "ready")
-# The library that importing the engine loads, by far the largest part of that import.
+# The native library of each engine, whose loading takes most of the time of the engine's import.
 NATIVE = {"onnxruntime": "capi/onnxruntime_pybind11_state*.so"}
 
 
 class ColdStart:
-    """Made with the first line of ours that runs."""
+    """The timer of a cold start, created by the first line of ours that runs."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -30,32 +31,32 @@ class ColdStart:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is done inside, in addition to what the phase took before."""
+        """Add the time of the block to the phase."""
         began_s = time.perf_counter()
         yield
         self.phases_s[name] = self.phases_s.get(name, 0.0) + time.perf_counter() - began_s
 
     def ready(self) -> None:
-        """The next request is answered."""
+        """Record that the pod is ready for requests."""
         self.phases_s["ready"] = process_age_s(self._pid)
 
     def line(self) -> str:
-        """For one line of the log."""
+        """Return the phases as one line for the log."""
         phases = ", ".join(f"{phase} {self.phases_s[phase]:.3f}" for phase in PHASES[:-1] if phase in self.phases_s)
-        return f"ready {self.phases_s['ready']:.3f} s after its start: {phases}"
+        return f"ready {self.phases_s['ready']:.3f} s after process start: {phases}"
 
 
 @cache
 def cold_start() -> ColdStart:
-    """The one of this process; a gunicorn worker has its master's."""
+    """Return the timer of this process; a gunicorn worker inherits its master's."""
     return ColdStart()
 
 
 class Background:
-    """One thread that brings the engine up, step by step, while the interpreter is busy with imports.
+    """One thread that starts the engine step by step while the main thread imports modules.
 
-    Loading a library, hashing and inference need no interpreter, so that on two CPUs they cost no time, on one none
-    more. close() ends the thread: nothing of it is left once the pod is ready.
+    Loading a library, hashing and inference do not hold the interpreter lock. With two CPUs they add no time to the
+    start, and with one CPU they take no longer than in sequence. close() ends the thread before the pod is ready.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class Background:
 
 
 def load_native(engine: str) -> None:
-    """Map and relocate the engine's library, which ctypes does without holding the interpreter; `import` holds it."""
+    """Map and relocate the engine's native library with ctypes, which unlike `import` releases the interpreter lock."""
     spec = find_spec(engine)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for library in Path(folder).glob(NATIVE.get(engine, "no library")):
@@ -77,7 +78,7 @@ def load_native(engine: str) -> None:
 
 
 def process_age_s(pid: int) -> float:
-    """Seconds since the process was started, to about 0.01 s.
+    """Return the seconds since the process was started, to about 0.01 s.
 
     Source: proc(5), field starttime of /proc/PID/stat, in clock ticks since boot.
     """

@@ -1,4 +1,4 @@
-"""Engines and precisions: what files each reads, and which of them `auto` means on this machine."""
+"""Engines and precisions: the files that each reads, and the choice that `auto` makes on this machine."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from function.cpu import FAST_BFLOAT16, VNNI
-from function.manifest import Agreement, Manifest, ModelError
+from function.manifest import MIN_SAME_TOP_RATIO, Agreement, Manifest, ModelError
 
 AUTO = "auto"
 FLOAT32 = "float32"
@@ -17,7 +17,7 @@ MAKE_INT8 = "python -m function.tools.export --int8 --calibrate DIR"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One engine in one precision; of its files the first is opened, and names the others."""
+    """One engine in one precision. Its first file is opened by name and refers to the others."""
 
     engine: str
     precision: str
@@ -35,7 +35,8 @@ OPENVINO_INT8 = Variant("openvino", "int8", (INT8,))
 TORCH_FLOAT32 = Variant("torch", FLOAT32, ("resnet18.pth",))
 TORCH_BFLOAT16 = Variant("torch", "bfloat16", TORCH_FLOAT32.files)
 
-# In the order of preference within a precision. ONNX Runtime first: as fast as OpenVINO in float32, and half the start.
+# In order of preference within a precision. ONNX Runtime is first because it is as fast as OpenVINO in float32 and
+# starts in half the time.
 VARIANTS = (
     ORT_FLOAT32,
     OPENVINO_FLOAT32,
@@ -51,7 +52,7 @@ PRECISIONS = tuple(dict.fromkeys(variant.precision for variant in VARIANTS))
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What can be chosen from: packages that are installed, what the CPU does, and the files that are there."""
+    """What a machine offers: installed engines, CPU features, and the files in the model folder."""
 
     installed: frozenset[str]
     features: frozenset[str]
@@ -60,7 +61,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant, the agreement that speaks for it, and why others that came before it were refused."""
+    """The chosen variant, its measured agreement, and why preferred variants were refused."""
 
     variant: Variant
     agreement: Agreement | None
@@ -68,33 +69,36 @@ class Choice:
 
 
 def choose(engine: str, precision: str, host: Host, manifest: Manifest) -> Choice:
-    """The first variant that is asked for, can run here and passes the gate.
+    """Return the first variant that matches, can run here and passes the gate.
 
-    engine: a name, or `auto`. precision: a name, or `auto` for the fastest that this CPU has machine code for.
-    What is named in full is taken as it is; the gate is for what was left to us.
-    Raises ModelError with each reason if there is none.
+    engine: a name, or `auto`. precision: a name, or `auto` for the fastest that this CPU supports in hardware.
+    The gate applies only if engine or precision is `auto`; a variant named in full is used as it is.
+    Raise ModelError with the reason for each variant if none can be used.
     """
-    asked = [
+    matching = [
         variant
         for variant in _by_preference(precision, host.features)
         if engine in (AUTO, variant.engine) and precision in (AUTO, variant.precision)
     ]
-    if not asked:
+    if not matching:
         known = ", ".join(variant.precision for variant in VARIANTS if variant.engine == engine)
-        raise ModelError(f"PRECISION of {engine} must be one of {known}, was {precision!r}")
+        raise ModelError(f"PRECISION must be one of {known} for ENGINE={engine}, got {precision!r}")
     gated = AUTO in (engine, precision)
     refused: list[str] = []
-    for variant in asked:
+    for variant in matching:
         agreement = manifest.agreement(variant.engine, variant.precision)
         reason = lacks(variant, host) or (_fails(variant, agreement) if gated else "")
         if not reason:
             return Choice(variant, agreement, tuple(refused))
         refused.append(f"{variant}: {reason}")
-    raise ModelError(f"no engine can be used here: {'; '.join(refused)}")
+    raise ModelError(f"no engine can run here: {'; '.join(refused)}")
 
 
 def _by_preference(precision: str, features: frozenset[str]) -> Iterable[Variant]:
-    """Float32 last where the fastest is asked for, and reduced precision only where the CPU multiplies in it."""
+    """Return the variants, most preferred first.
+
+    With precision `auto`, reduced precisions that the CPU computes in hardware come first, then float32.
+    """
     if precision != AUTO:
         return VARIANTS
     reduced = []
@@ -106,35 +110,38 @@ def _by_preference(precision: str, features: frozenset[str]) -> Iterable[Variant
 
 
 def lacks(variant: Variant, host: Host) -> str:
-    """Why the variant cannot run here; empty where it can."""
+    """Return why the variant cannot run here; empty if it can."""
     if variant.engine not in host.installed:
         return f"the package {variant.engine} is not installed"
     missing = [file for file in variant.files if file not in host.files]
     if missing:
-        how = f"; write it with: {MAKE_INT8}" if INT8 in missing else ""
+        how = f"; create it with: {MAKE_INT8}" if INT8 in missing else ""
         return f"{missing[0]} is missing{how}"
     return ""
 
 
 def _fails(variant: Variant, agreement: Agreement | None) -> str:
-    """Float32 is the same network until measured otherwise; reduced precision has to prove itself."""
+    """Return why the variant fails the gate; empty if it passes.
+
+    Float32 passes unless a measurement shows a difference. Reduced precision passes only if it was measured.
+    """
     if agreement is not None and agreement.judged:
-        return "" if agreement.passed else f"{agreement}, at least 99 % is the rule"
+        return "" if agreement.passed else f"{agreement}, must be at least {100 * MIN_SAME_TOP_RATIO:g} %"
     if variant.precision == FLOAT32:
         return ""
-    why = str(agreement) if agreement else "its agreement with torch was never measured"
-    return f"{why}; measure it with: python -m function.tools.matrix --photographs DIR --record"
+    reason = str(agreement) if agreement else "its agreement with torch was never measured"
+    return f"{reason}; measure it with: python -m function.tools.matrix --photographs DIR --record"
 
 
 def this_host(model_dir: Path, features: frozenset[str]) -> Host:
-    """Packages are looked for, not imported."""
+    """Return what this machine offers. Engines are looked up without importing them."""
     installed = frozenset(engine for engine in ENGINES if find_spec(engine) is not None)
     files = frozenset(path.name for path in model_dir.iterdir()) if model_dir.is_dir() else frozenset[str]()
     return Host(installed, features, files)
 
 
 def may_load_prepared(manifest: Manifest, features: frozenset[str], engine_version: str) -> bool:
-    """Whether the prepared file was written by this version of ONNX Runtime for a CPU with the same instructions."""
+    """Return whether this version of ONNX Runtime wrote the prepared file on a CPU with the same features."""
     prepared = manifest.prepared
     return (
         prepared is not None

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, which at SIGTERM also answers what the kernel had accepted for it."""
+"""gunicorn's threaded worker, extended to drain queued connections at SIGTERM and to time out stalled clients."""
 
 import socket
 import struct
@@ -6,31 +6,31 @@ import time
 
 from gunicorn.workers.gthread import _DEFER, STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-# Between two pieces of a request: who is silent for so long has gone, or holds a thread for nothing.
-MOST_SILENT_S = 10
-TIMEVAL = struct.Struct("ll")  # seconds and microseconds, of socket(7)'s SO_RCVTIMEO
+# Longest pause within a request. A client that sends nothing for this long gets 408 and no longer holds a thread.
+MAX_PAUSE_S = 10
+TIMEVAL = struct.Struct("ll")  # seconds and microseconds of SO_RCVTIMEO, socket(7)
 
 
 class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Takes in every connection that waits at SIGTERM, then stops listening: later ones are refused, none is reset.
+    """A worker that at SIGTERM accepts all queued connections, then closes its listeners; no connection is reset.
 
-    gthread alone only stops accepting: a connection that waits in the kernel's queue, or that comes while the last
-    requests are answered, is reset when the worker ends. And gthread alone lets a client that sends nothing have a
-    thread for five seconds, and one that stops within its request for ever: four of them, and no probe is answered.
+    Plain gthread only stops accepting at SIGTERM. Connections in the kernel's queue, and those that arrive while the
+    last requests are in progress, are reset when the worker exits. Plain gthread also lets an idle client hold a thread
+    for five seconds, and a client that stalls within its request hold one forever; four such clients block every probe.
     """
 
     def handle(self, conn: TConn) -> object:
-        """In a thread; who has sent nothing yet waits with the poller instead."""
+        """Serve a connection in a thread; return a connection without data to the poller instead."""
         if self.alive and not conn.initialized and not conn.wait_for_data(0):
             return _DEFER
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(MOST_SILENT_S, 0))
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(MAX_PAUSE_S, 0))
         return super().handle(conn)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
-        for conn in self.pending_conns:  # has sent nothing: waited for as long as for one that is kept alive
+        for conn in self.pending_conns:  # no data yet: closed after the same time as an idle keep-alive connection
             conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
         for listener in self.sockets:
             self._accept_all(listener)
@@ -38,6 +38,6 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def _accept_all(self, listener: object) -> None:
         accepted = -1
-        while accepted < self.nr_conns:  # a connection that was accepted is counted
+        while accepted < self.nr_conns:  # nr_conns grows with each accepted connection
             accepted = self.nr_conns
             self.accept(listener)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: starts soonest. The precision is the file's."""
+"""ONNX Runtime on the CPU, the engine that starts fastest. The model file determines the precision."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from function.variants import PREPARED
 
 
 class OnnxRuntimeEngine:
-    """One session."""
+    """An engine with one ONNX Runtime session."""
 
     def __init__(self, model_file: Path, threads: int) -> None:
         options = session_options(threads)
-        if model_file.name in PREPARED:  # nothing is left to optimise, and its weights are mapped as they lie there
+        if model_file.name in PREPARED:  # already optimised; its weights are mapped as they are
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
@@ -26,7 +26,7 @@ class OnnxRuntimeEngine:
 
 
 def session_options(threads: int) -> ort.SessionOptions:
-    """Threads that sleep while nothing is asked, and no telemetry of what was optimised."""
+    """Return options for a session whose threads sleep while idle instead of spinning, and that logs only errors."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: fast where the CPU has AMX, and slow to import."""
+"""OpenVINO on the CPU, which is fast on CPUs with AMX but slow to import."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from function.engines import Logits
 
-# f32 is asked for: on CPUs with AMX the default would be bfloat16. An int8 file keeps float32 between its int8 parts.
+# f32 is explicit because the default on CPUs with AMX is bfloat16. An int8 file uses float32 between its int8 parts.
 HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEngine:
-    """One compiled model and one request of it."""
+    """An engine with one compiled model and one inference request."""
 
     def __init__(self, model_file: Path, threads: int, precision: str) -> None:
         settings = {

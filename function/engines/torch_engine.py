@@ -1,4 +1,4 @@
-"""torch, eager: the reference that the others are held against."""
+"""torch in eager mode, the reference for the other engines."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from function.engines import Logits
 
 
 class TorchEngine:
-    """The network in evaluation mode, its weights mapped from the file."""
+    """An engine with the network in evaluation mode and its weights mapped from the file."""
 
     def __init__(self, model_file: Path, threads: int, precision: str) -> None:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""What every protocol shares: requests and answers apart from any web framework, and the table of routes.
+"""Types and helpers that all protocols share, free of any web framework, and the table of routes.
 
-A protocol is one module that parses and renders; it is imported when its first request comes, because a pod that wakes
-for a photograph should not pay for CloudEvents.
+A protocol is one module that parses requests and renders responses. It is imported with its first request, so that a
+cold start for a plain image does not pay for importing CloudEvents.
 """
 
 import base64
@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from function.classifier import Classification, ModelInfo, Ranked
 
-# A list or an object costs up to 30 times its text once it is parsed, so their number is checked before that.
+# Parsed lists and objects take up to 30 times the memory of their text, so they are counted before parsing.
 MAX_JSON_VALUES: Final = 10_000
-SEEN: Final = 60  # characters of a wrong value that an error repeats
+MAX_SHOWN_CHARS: Final = 60  # of an invalid value that an error message repeats
 
 
 class RefusedError(Exception):
-    """A request that cannot be answered, and its status; the text names the rule and the value."""
+    """A request that is refused with this status; the text states the rule and the value."""
 
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
@@ -28,16 +28,16 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One request; the names of headers are in lower case."""
+class ProtocolRequest:
+    """One request; header names are in lower case."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back; headers include the content type."""
+class ProtocolResponse:
+    """One response; headers include the content type."""
 
     status: int
     body: bytes = b""
@@ -46,13 +46,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolContext:
-    """What a protocol may ask for.
+    """The model, the limits and the functions that a protocol may use.
 
-    classify: images to labels, in their order.
-    fetch: the bytes behind a link.
-    deliver: sends an event's headers and body to the sink, if there is one, and says whether there is.
-    extensions: attributes that every event from here gets (K_CE_OVERRIDES).
-    All three calls raise RefusedError.
+    classify: classifies images, in their order.
+    fetch: returns the bytes behind a link.
+    deliver: sends an event's headers and body to the sink and returns True; returns False if no sink is configured.
+    extensions: attributes to add to every outgoing event (K_CE_OVERRIDES).
+    All three functions raise RefusedError.
     """
 
     model: ModelInfo
@@ -64,9 +64,9 @@ class ProtocolContext:
     max_images: int
 
 
-Handler = Callable[[Received, ProtocolContext], Answer]
+Handler = Callable[[ProtocolRequest, ProtocolContext], ProtocolResponse]
 
-# (method, path, module, handler); {model} and {version} are those of the model that is served
+# (method, path, module, handler); {model} and {version} stand for those of the served model
 ROUTES: Final = (
     ("GET", "/", "native", "health"),
     ("GET", "/health/liveness", "native", "health"),
@@ -91,51 +91,54 @@ ROUTES: Final = (
 
 @cache
 def handler(protocol: str, name: str) -> Handler:
-    """Import the protocol's module and take its handler."""
+    """Import the protocol's module and return its handler of this name."""
     found: Handler = getattr(import_module(f"function.protocols.{protocol}"), name)
     return found
 
 
-def as_json(document: object, status: int = 200) -> Answer:
-    """An answer in JSON."""
-    return Answer(status, json.dumps(document).encode() + b"\n", {"Content-Type": "application/json"})
+def json_response(document: object, status: int = 200) -> ProtocolResponse:
+    """Return a response with the document as JSON."""
+    return ProtocolResponse(status, json.dumps(document).encode() + b"\n", {"Content-Type": "application/json"})
 
 
-def flat(record: ModelInfo | Ranked) -> dict[str, Any]:
-    """Its fields by name. dataclasses.asdict(), which copies deeply, was a tenth of what an answer costs in Python."""
+def as_dict(record: ModelInfo | Ranked) -> dict[str, Any]:
+    """Return the record's fields by name.
+
+    dataclasses.asdict(), which copies deeply, took a tenth of the CPU time of a response outside the engine.
+    """
     return {name: getattr(record, name) for name in record.__slots__}
 
 
 def refuse_many_values(body: bytes) -> None:
-    """Raises RefusedError for JSON that would cost too much memory once it is parsed."""
+    """Raise RefusedError for JSON that would take too much memory once parsed."""
     values = sum(body.count(mark) for mark in (b"[", b"{", b","))
     if values > MAX_JSON_VALUES:
-        raise RefusedError(f"a JSON body may have at most {MAX_JSON_VALUES} values, this has about {values}")
+        raise RefusedError(f"a JSON body may have at most {MAX_JSON_VALUES} values, got about {values}")
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Raises RefusedError if body is no JSON object, or one that would cost too much memory."""
+    """Parse a JSON object. Raise RefusedError if body is not one or would take too much memory."""
     refuse_many_values(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"the body must be JSON, was {seen(body)}: {error}") from error
+        raise RefusedError(f"the body must be JSON, got {shortened(body)}: {error}") from error
     if not isinstance(document, dict):
-        raise RefusedError(f"the body must be a JSON object, was {seen(document)}")
+        raise RefusedError(f"the body must be a JSON object, got {shortened(document)}")
     return document
 
 
 def from_base64(text: object, where: str) -> bytes:
-    """Raises RefusedError, naming where the text was found, if it is none or no base64."""
+    """Decode base64. Raise RefusedError, which names where the text was found, if it is not valid base64."""
     if not isinstance(text, str):
-        raise RefusedError(f"{where} must be an image in base64, was {seen(text)}")
+        raise RefusedError(f"{where} must be an image in base64, got {shortened(text)}")
     try:
         return base64.b64decode(text, validate=True)
-    except ValueError as error:  # binascii's own, or characters beyond ASCII
-        raise RefusedError(f"{where} must be an image in base64, was {seen(text)}: {error}") from error
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
+        raise RefusedError(f"{where} must be an image in base64, got {shortened(text)}: {error}") from error
 
 
-def seen(value: object) -> str:
-    """A wrong value for an error's text, cut where it is long."""
+def shortened(value: object) -> str:
+    """Return the repr of an invalid value for an error message, cut to MAX_SHOWN_CHARS."""
     text = repr(value)
-    return text if len(text) <= SEEN else f"{text[:SEEN]}..."
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}..."

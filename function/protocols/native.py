@@ -1,43 +1,52 @@
-"""The project's own protocol: a form with the field `file`, or the image itself, and one line of text as the answer."""
+"""The project's own protocol: a form with the field `file`, or the image itself as the body; the response is JSON."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from function.classifier import Classification
-from function.protocols import Answer, ProtocolContext, Received, RefusedError, as_json, flat
+from function.protocols import (
+    ProtocolContext,
+    ProtocolRequest,
+    ProtocolResponse,
+    RefusedError,
+    as_dict,
+    json_response,
+)
 from function.protocols.form import FIELD, files
 
 
-def health(_: Received, service: ProtocolContext) -> Answer:
-    """`alive` is the word that KServe's clients look for."""
-    model = service.model
-    told = {"model": model.name, "version": model.version, "engine": model.engine, "precision": model.precision}
-    return as_json({"status": "alive", **told})
+def health(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    """Report that the pod is alive; KServe's clients look for the word `alive`."""
+    model = context.model
+    info = {"model": model.name, "version": model.version, "engine": model.engine, "precision": model.precision}
+    return json_response({"status": "alive", **info})
 
 
-def predict(request: Received, service: ProtocolContext) -> Answer:
-    """One image is answered with its labels, several with a list in their order."""
+def predict(request: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    """Return the labels of one image, or a list of labels for several images in their order."""
     images = _images(request)
-    labelled = [labels(result) for result in service.classify(images)]
-    answer: dict[str, Any] = labelled[0] if len(images) == 1 else {"predictions": labelled}
-    return as_json({**answer, "model": flat(service.model)})
+    labelled = [labels(result) for result in context.classify(images)]
+    document: dict[str, Any] = labelled[0] if len(images) == 1 else {"predictions": labelled}
+    return json_response({**document, "model": as_dict(context.model)})
 
 
 def labels(result: Classification) -> dict[str, Any]:
-    """What the model sees in one image."""
+    """Return the labels of one image as JSON fields."""
     best = result.top[0]
     return {
         "prediction": f"{best.label}: {100 * best.confidence:.1f}%",
         "label": best.label,
         "confidence": best.confidence,
-        "top": [flat(rank) for rank in result.top],
+        "top": [as_dict(rank) for rank in result.top],
     }
 
 
-def _images(request: Received) -> Sequence[bytes]:
+def _images(request: ProtocolRequest) -> Sequence[bytes]:
     content_type = request.headers.get("content-type", "")
     if content_type.lower().startswith("multipart/form-data"):
         return files(content_type, request.body)
     if not request.body:
-        raise RefusedError(f"no image: send a form with the field {FIELD!r}, or the image itself as the body")
+        raise RefusedError(
+            f"no image in the request: send a form with a file in field {FIELD!r}, or the image itself as the body"
+        )
     return (request.body,)

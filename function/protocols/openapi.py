@@ -1,23 +1,23 @@
-"""The OpenAPI document, which covers every protocol; beside this file, with names in braces for what a pod fills in."""
+"""The OpenAPI document of every protocol, from openapi.json, whose names in braces are filled in for each pod."""
 
 import json
 from pathlib import Path
 from typing import Any, Final
 
-from function.protocols import Answer, ProtocolContext, Received, as_json
+from function.protocols import ProtocolContext, ProtocolRequest, ProtocolResponse, json_response
 
 FILE: Final = Path(__file__).with_name("openapi.json")
 
 
-def document(_: Received, service: ProtocolContext) -> Answer:
-    return as_json(described(service))
+def document(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    return json_response(described(context))
 
 
-def described(service: ProtocolContext) -> dict[str, Any]:
-    """The document for the model and the limits of this pod."""
+def described(context: ProtocolContext) -> dict[str, Any]:
+    """Return the document for the model and the limits of this pod."""
     text = FILE.read_text()
-    for name, value in (("model", service.model.name), ("version", service.model.version)):
+    for name, value in (("model", context.model.name), ("version", context.model.version)):
         text = text.replace(f"{{{name}}}", json.dumps(value)[1:-1])
-    text = text.replace("{max_body_bytes}", str(service.max_body_bytes))
-    filled: dict[str, Any] = json.loads(text.replace('"{max_images}"', str(service.max_images)))
+    text = text.replace("{max_body_bytes}", str(context.max_body_bytes))
+    filled: dict[str, Any] = json.loads(text.replace('"{max_images}"', str(context.max_images)))
     return filled

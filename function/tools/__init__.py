@@ -1,1 +1,1 @@
-"""Programs that run before serving and in no pod: export, quantisation, measurements."""
+"""Programs that prepare and measure a model; the serving process imports none of them."""

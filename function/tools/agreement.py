@@ -1,4 +1,4 @@
-"""How far an engine agrees with torch in float32, on photographs."""
+"""Measurement of how far an engine agrees with torch in float32 on a folder of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,36 +11,36 @@ from function.manifest import Agreement
 from function.variants import TORCH_FLOAT32, Variant
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 
 
 class NoPhotographsError(Exception):
-    """The folder has none, or too few; the text names it."""
+    """The folder contains no images, or too few; the text names it."""
 
 
 def photographs(folder: Path) -> list[Path]:
-    """In the order of their names. Raises NoPhotographsError if there is none."""
+    """Return the images in a folder, sorted by name. Raise NoPhotographsError if there are none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not found:
-        raise NoPhotographsError(f"{folder} must be a folder of photographs ({', '.join(SUFFIXES)})")
+        raise NoPhotographsError(f"{folder} must be a folder that contains images ({', '.join(SUFFIXES)})")
     return found
 
 
 def torch_logits(model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
-    """The reference."""
+    """Return the logits of torch in float32, the reference, for each image."""
     return logits_of(TORCH_FLOAT32, model_dir, paths)
 
 
 def logits_of(variant: Variant, model_dir: Path, paths: Sequence[Path]) -> list[Logits]:
-    """One thread, each photograph decoded in full."""
+    """Return the variant's logits for each image, computed on one thread from images decoded at full size."""
     engine = load_engine(variant.engine, model_dir / variant.files[0], 1, variant.precision)
     return [engine.infer(tensor(path, exact=True)) for path in paths]
 
 
 def tensor(path: Path, exact: bool) -> Tensor:
-    """preprocess() of a file. Raises ImageError that names it."""
+    """Pre-process an image file. Raise ImageError with its path if it cannot be decoded."""
     try:
-        return preprocess(path.read_bytes(), MOST_PIXELS, exact)
+        return preprocess(path.read_bytes(), MAX_PIXELS, exact)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
@@ -48,12 +48,12 @@ def tensor(path: Path, exact: bool) -> Tensor:
 def measured_agreement(
     variant: Variant, model_dir: Path, paths: Sequence[Path], reference: Sequence[Logits]
 ) -> Agreement:
-    """Of the variant's own logits with the reference's, over the same photographs."""
+    """Run the variant on the images and return its agreement with the reference."""
     return agreement(variant, reference, logits_of(variant, model_dir, paths))
 
 
 def agreement(variant: Variant, reference: Sequence[Logits], found: Sequence[Logits]) -> Agreement:
-    """reference and found: logits of shape (classes,), photograph by photograph; at least one."""
+    """Compare logits; reference and found hold an array of shape (classes,) for each of at least one image."""
     expected, given = np.stack(reference), np.stack(found)
     tops = expected.argmax(axis=1)
     return Agreement(

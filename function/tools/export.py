@@ -1,4 +1,4 @@
-"""`python -m function.tools.export`: write torchvision's weights as files for the engines, with labels and hashes."""
+"""`python -m function.tools.export`: write ResNet18's weights as files for the engines, with labels and hashes."""
 
 import argparse
 import json
@@ -26,50 +26,50 @@ from function.variants import INT8, OPENVINO_FLOAT32, ORT_FLOAT32, ORT_INT8, TOR
 
 PROBE_LOGITS = 20
 DOWNLOAD_TIMEOUT_S = 20.0
-# Standard deviation of the logits of random weights: top confidences of some 5 to 50 %.
+# Standard deviation of the logits of random weights, which gives top confidences of about 5 to 50 %.
 LOGIT_SPREAD = 3.5
 
 
 class ExportError(Exception):
-    """The weights could not be had; the text says why."""
+    """The weights cannot be downloaded or read; the text states why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the weights come from: `imagenet`, `random` or a file, and what the model's metadata says of them."""
+    """The version of the weights and their description in the model's metadata."""
 
     version: str
     about: str
 
 
 def imagenet() -> tuple[nn.Module, Source]:
-    """torchvision's IMAGENET1K_V1, verified against the hash prefix in its published file name."""
+    """Download torchvision's IMAGENET1K_V1 and verify it against the hash prefix in its published file name."""
     weights = ResNet18_Weights.IMAGENET1K_V1
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     network = resnet18(weights=None)
     try:
         network.load_state_dict(weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
-        raise ExportError(f"cannot fetch {weights.url}: {error}") from error
+        raise ExportError(f"cannot download {weights.url}: {error}") from error
     return network, Source("imagenet1k-v1", "ImageNet, torchvision IMAGENET1K_V1")
 
 
 def from_file(path: Path) -> tuple[nn.Module, Source]:
-    """A state_dict of torchvision's resnet18 with 1000 classes, as torch.save writes it."""
+    """Read a state_dict of torchvision's resnet18 with 1000 classes, as torch.save writes it."""
     network = resnet18(weights=None)
     try:
         network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:  # torch raises a dozen types for a file that is not one
+    except Exception as error:  # torch raises a dozen types for a malformed file
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExportError(f"{path} holds no weights of resnet18: {first_line}") from error
+        raise ExportError(f"{path} must contain weights of resnet18: {first_line}") from error
     return network, Source(f"file-{sha256(path)[:8]}", f"file {path.name}")
 
 
 def random_weights(seed: int) -> tuple[nn.Module, Source]:
-    """Untrained but telling: different photographs get different classes.
+    """Return untrained weights that give different images different classes.
 
-    BatchNorm learns its statistics from synthetic pictures in a pass in training mode; the last layer is centred on
-    their mean features and scaled. With torch's plain initialisation one class would win everywhere.
+    BatchNorm takes its statistics from a pass over synthetic images in training mode; the last layer is centred on
+    their mean features and scaled. With torch's default initialisation one class would be the top class of every image.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -77,13 +77,13 @@ def random_weights(seed: int) -> tuple[nn.Module, Source]:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    pictures = synthetic_pictures(seed, 64)
+    images = synthetic_images(seed, 64)
     head, network.fc = network.fc, nn.Identity()
     with torch.no_grad():
         network.train()
-        network(pictures)
+        network(images)
         network.eval()
-        features = network(pictures)
+        features = network(images)
         centred = features - features.mean(0)
         head.weight.mul_(LOGIT_SPREAD / (centred @ head.weight.T).std())
         head.bias.copy_(-head.weight @ features.mean(0))
@@ -91,21 +91,21 @@ def random_weights(seed: int) -> tuple[nn.Module, Source]:
     return network, Source(f"random-seed-{seed}", "RANDOM WEIGHTS, NOT TRAINED: LABELS MEAN NOTHING")
 
 
-def synthetic_pictures(seed: int, count: int) -> torch.Tensor:
-    """Coloured noise whose power falls with frequency as in photographs, shape (count, 3, 224, 224), normalised."""
+def synthetic_images(seed: int, count: int) -> torch.Tensor:
+    """Return normalised noise of shape (count, 3, 224, 224) whose power falls with frequency as in photographs."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224)[None, :])
     frequency[0, 0] = np.inf
     slopes = rng.uniform(0.6, 1.6, (count, 1, 1, 1))
     spectrum = np.fft.rfft2(rng.normal(size=(count, 3, 224, 224))) / frequency**slopes
-    pictures = np.fft.irfft2(spectrum, s=(224, 224))
-    pictures /= pictures.std(axis=(1, 2, 3), keepdims=True)
-    pictures += rng.normal(scale=0.6, size=(count, 3, 1, 1))
-    return torch.from_numpy(pictures.astype(np.float32))
+    images = np.fft.irfft2(spectrum, s=(224, 224))
+    images /= images.std(axis=(1, 2, 3), keepdims=True)
+    images += rng.normal(scale=0.6, size=(count, 3, 1, 1))
+    return torch.from_numpy(images.astype(np.float32))
 
 
 def write_files(network: nn.Module, source: Source, out: Path) -> Manifest:
-    """Write every engine's float32 files, the labels and the manifest into the folder out."""
+    """Write the float32 files of every engine, the labels and the manifest into the folder out."""
     out.mkdir(parents=True, exist_ok=True)
     network.eval()
     torch.save(network.state_dict(), out / TORCH_FLOAT32.files[0])
@@ -114,7 +114,7 @@ def write_files(network: nn.Module, source: Source, out: Path) -> Manifest:
     torch.onnx.export(network, (example,), onnx_file, dynamo=True, external_data=True, verbose=False)
     ov.save_model(ov.convert_model(onnx_file), out / OPENVINO_FLOAT32.files[0], compress_to_fp16=False)
     (out / LABELS).write_text(json.dumps(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]))
-    (out / INT8).unlink(missing_ok=True)  # of other weights
+    (out / INT8).unlink(missing_ok=True)  # it belongs to the previous weights
     with torch.inference_mode():
         probe_logits = network(torch.from_numpy(probe()))[0, :PROBE_LOGITS].tolist()
     manifest = Manifest("resnet18", source.version, source.about, {}, tuple(probe_logits))
@@ -125,53 +125,61 @@ def write_files(network: nn.Module, source: Source, out: Path) -> Manifest:
 
 
 def write_int8(manifest: Manifest, folder: Path, out: Path) -> Manifest:
-    """Calibrate on every second photograph of the folder, and let the others judge the result.
+    """Calibrate int8 on every second image of the folder, and measure its agreement on the others.
 
-    The file takes its place when it has been judged. What was measured of the int8 that was there before is forgotten.
-    Raises NoPhotographsError where there are fewer than two, ImageError for one that is none.
+    The new file replaces an earlier one only after the measurement, and agreements of the earlier one are dropped.
+    Raise NoPhotographsError if there are fewer than two images, ImageError if one cannot be decoded.
     """
-    known, unseen = photographs(folder)[::2], photographs(folder)[1::2]
+    calibration, unseen = photographs(folder)[::2], photographs(folder)[1::2]
     if not unseen:
-        raise NoPhotographsError(f"{folder} must hold at least 2 photographs, it holds {len(known)}")
-    with TemporaryDirectory(dir=out) as made:
-        quantise(out / ORT_FLOAT32.files[0], known, Path(made) / INT8)
-        agreement = measured_agreement(ORT_INT8, Path(made), unseen, torch_logits(out, unseen))
-        (Path(made) / INT8).replace(out / INT8)
+        raise NoPhotographsError(f"{folder} must contain at least 2 images, got {len(calibration)}")
+    with TemporaryDirectory(dir=out) as new_folder:
+        quantise(out / ORT_FLOAT32.files[0], calibration, Path(new_folder) / INT8)
+        agreement = measured_agreement(ORT_INT8, Path(new_folder), unseen, torch_logits(out, unseen))
+        (Path(new_folder) / INT8).replace(out / INT8)
     manifest = manifest.without_agreements(ORT_INT8.precision).with_files(out, INT8).with_agreements([agreement])
     write_manifest(manifest, out)
-    verdict = "passes the gate" if agreement.passed else "is refused by ENGINE=auto and PRECISION=auto"
-    print(f"{out / INT8}: {agreement}; {verdict} (logits differ by {agreement.rms_error_ratio:.3f} deviations)")
+    verdict = "passes the gate" if agreement.passed else "is not used by ENGINE=auto or PRECISION=auto"
+    error = f"RMS error of the logits: {agreement.rms_error_ratio:.3f} standard deviations"
+    print(f"{out / INT8}: {agreement}; {verdict} ({error})")
     return manifest
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="function.tools.export", description="Write the files that a pod serves from."
+        prog="function.tools.export", description="Write the model files that a pod serves."
     )
     parser.add_argument(
         "--weights",
         metavar="imagenet|random|FILE",
-        help="default imagenet; with --int8, those that are in --out already",
+        help="source of the weights; default: imagenet, or with --int8 those already in --out",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random weights")
-    parser.add_argument("--int8", action="store_true", help="also write the network in int8; needs --calibrate")
-    parser.add_argument("--calibrate", type=Path, metavar="DIR", help="folder of photographs, the more the better")
-    parser.add_argument("--out", type=Path, default=Path("model"), metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--int8", action="store_true", help="also write the network in int8; requires --calibrate")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="folder of images for int8: half calibrate, half measure the agreement",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("model"), metavar="DIR", help="folder to write; default: model"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 with one line on stderr when the weights or the photographs cannot be had."""
+    """Parse, export, print; return 1 with one line on stderr if the weights or the images cannot be read."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if not 0 <= args.seed < 2**63:
-        parser.error(f"--seed must be from 0 to 2**63 - 1, was {args.seed}")
+        parser.error(f"--seed must be from 0 to 2**63 - 1, got {args.seed}")
     if args.int8 != (args.calibrate is not None):
-        parser.error("--int8 needs --calibrate DIR, and the other way round")
+        parser.error("--int8 and --calibrate DIR must be given together")
     try:
         if args.int8:
-            photographs(args.calibrate)  # before minutes of export are spent
+            photographs(args.calibrate)  # fails before minutes of export
         if args.int8 and args.weights is None and (args.out / MANIFEST).exists():
             manifest = read_manifest(args.out)
         else:

@@ -1,7 +1,7 @@
-"""`python -m function.tools.matrix`: every engine and precision on this machine, measured side by side.
+"""`python -m function.tools.matrix`: measure every engine and precision on this machine, side by side.
 
-Agreement is with torch in float32, over the photographs of a folder; --record writes it into the model's manifest,
-where ENGINE=auto and PRECISION=auto look.
+Agreement is measured against torch in float32 on a folder of images. --record writes it into the model's manifest,
+where ENGINE=auto and PRECISION=auto read it.
 """
 
 import argparse
@@ -28,16 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class TrialError(Exception):
-    """A process with one engine ended without its answer; the text has its last line."""
+    """The process of one engine exited without a result; the text contains the last line of its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixRow:
-    """One engine and precision on one thread, as a pod of one CPU has it.
+    """The measurements of one engine and precision on one thread, as in a pod with one CPU.
 
-    first_answer_s: from the start of a process to its first classification, median.
-    p50_ms, p99_ms: of one inference. images_per_s: decoding and inference, in a bare loop.
-    agreement: None without torch to compare with.
+    first_answer_s: median time from the start of a process to its first classification.
+    p50_ms, p99_ms: percentiles of one inference. images_per_s: throughput of decoding and inference in a plain loop.
+    agreement: None if torch is not installed.
     """
 
     engine: str
@@ -52,7 +52,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to try each variant on, and how often."""
+    """The model and images that each variant runs, the number of inferences, and the number of processes to start."""
 
     model_dir: Path
     paths: tuple[Path, ...]
@@ -61,7 +61,7 @@ class Trial:
 
 
 def run(trial: Trial, variants: Sequence[Variant]) -> list[MatrixRow]:
-    """Measure all of them in turn, so that a change of the machine's speed meets all. Raises TrialError."""
+    """Measure the variants in turn, so that a change in the machine's speed affects all. Raise TrialError."""
     starts_s: dict[Variant, list[float]] = {variant: [] for variant in variants}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(trial.starts - 1):
@@ -76,13 +76,13 @@ def run(trial: Trial, variants: Sequence[Variant]) -> list[MatrixRow]:
 
 
 def alone_s(trial: Trial, variant: Variant) -> float:
-    """Seconds from the start of a process with this engine alone to its first classification."""
+    """Return the seconds from the start of a process that runs only this engine to its first classification."""
     with tempfile.TemporaryDirectory() as folder:
         return _try(trial, variant, 0, Path(folder))[0]
 
 
 def _try(trial: Trial, variant: Variant, count: int, folder: Path) -> tuple[float, dict[str, list[float]]]:
-    """Seconds to the first answer, and what function.tools.trial wrote. Source of the names: function.tools.trial."""
+    """Return the seconds to the first classification, and the measurements that function.tools.trial wrote."""
     listed, out = folder / "photographs", folder / "found.json"
     listed.write_text("\n".join(str(path.resolve()) for path in trial.paths))
     arguments = [trial.model_dir.resolve(), variant.engine, variant.precision, listed, count, out]
@@ -94,10 +94,10 @@ def _try(trial: Trial, variant: Variant, count: int, folder: Path) -> tuple[floa
         assert process.stdout is not None
         line = process.stdout.readline()
         answered_s = time.perf_counter() - began_s
-        _, complaints = process.communicate()
+        _, errors = process.communicate()
     if process.returncode or line != ANSWERED:
-        last = complaints.decode(errors="replace").strip().splitlines()[-1:] or ["nothing said"]
-        raise TrialError(f"{variant} ended with {process.returncode}: {last[0]}")
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        raise TrialError(f"the process of {variant} exited with {process.returncode}: {last[0]}")
     return answered_s, json.loads(out.read_text()) if count else {}
 
 
@@ -124,7 +124,7 @@ HEADER = ("engine", "precision", "start s", "p50 ms", "p99 ms", "images/s", "MiB
 
 
 def table(rows: Sequence[MatrixRow]) -> str:
-    """Aligned columns; `logits off` is the RMS error in standard deviations of torch's logits."""
+    """Return the rows as aligned columns; `logits off` is the RMS error in standard deviations of torch's logits."""
     cells = [HEADER, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
     return "\n".join(
@@ -156,27 +156,31 @@ def _cells(row: MatrixRow) -> tuple[str, ...]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="function.tools.matrix", description="Measure every engine and precision here."
+        prog="function.tools.matrix", description="Measure every engine and precision on this machine."
     )
-    parser.add_argument("--model", type=Path, default=Path("model"), metavar="DIR")
-    parser.add_argument("--photographs", type=Path, default=Path("samples"), metavar="DIR")
-    parser.add_argument("--count", type=int, default=100, help="inferences of each")
-    parser.add_argument("--starts", type=int, default=5, help="processes started of each")
-    parser.add_argument("--record", action="store_true", help="write the agreements into the model's manifest")
-    parser.add_argument("--json", type=Path, metavar="OUT")
+    parser.add_argument("--model", type=Path, default=Path("model"), metavar="DIR", help="model folder; default: model")
+    parser.add_argument(
+        "--photographs", type=Path, default=Path("samples"), metavar="DIR", help="folder of images; default: samples"
+    )
+    parser.add_argument("--count", type=int, default=100, help="inferences of each variant; default: %(default)s")
+    parser.add_argument(
+        "--starts", type=int, default=5, help="processes to start of each variant; default: %(default)s"
+    )
+    parser.add_argument("--record", action="store_true", help="write the measured agreements into the model's manifest")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="file to write the rows to as JSON")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, measure, print; 1 where the model or the photographs cannot be had."""
+    """Parse, measure, print; return 1 with one line on stderr if the model or the images cannot be read."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if min(args.count, args.starts) < 1:
-        parser.error(f"--count and --starts must be at least 1, were {args.count} and {args.starts}")
-    if args.json and not args.json.parent.is_dir():  # before minutes of measuring
-        parser.error(f"--json must be a file in a folder that exists, was {args.json}")
+        parser.error(f"--count and --starts must be at least 1, got {args.count} and {args.starts}")
+    if args.json and not args.json.parent.is_dir():  # fails before minutes of measuring
+        parser.error(f"--json must be a file in an existing folder, got {args.json}")
     try:
         manifest = read_manifest(args.model)
         trial = Trial(args.model, tuple(photographs(args.photographs)), args.count, args.starts)
@@ -189,8 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ModelError, NoPhotographsError, TrialError, OSError) as error:
         print(f"function.tools.matrix: {error}", file=sys.stderr)
         return 1
-    print(f"{manifest.name} {manifest.version} ({manifest.weights}); {len(trial.paths)} photographs; one thread")
-    print(f"CPU: {' '.join(sorted(host.features)) or 'none of the features that matter'}")
+    print(f"{manifest.name} {manifest.version} ({manifest.weights}); {len(trial.paths)} images; one thread")
+    print(f"CPU: {' '.join(sorted(host.features)) or 'none of the features that engines use'}")
     print(table(rows))
     for variant, reason in absent.items():
         print(f"{variant}: {reason}")

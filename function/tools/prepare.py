@@ -1,7 +1,8 @@
 """`python -m function.tools.prepare MODEL_DIR`: save the model as ONNX Runtime optimises it on this CPU.
 
-A session of it starts in a tenth of the time, and its weights are mapped where otherwise they are copied and reordered.
-It serves only where the manifest's CPU features and version are those of the pod; elsewhere the portable file does.
+A session starts from the saved model in a tenth of the time, because its weights are mapped instead of copied and
+reordered. A pod loads it only if its CPU features and ONNX Runtime version match the manifest; other pods load the
+portable file.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from function.engines.onnxruntime_engine import session_options
 from function.manifest import Manifest, ModelError, Prepared, read_manifest, verify, write_manifest
 from function.variants import ORT_FLOAT32, PREPARED
 
-# Smaller ones are part of the graph's own file, where they cost no page of their own.
-LEAST_EXTERNAL_BYTES = 1024
+# Smaller weights stay in the graph's file, where they do not need a memory page each.
+MIN_EXTERNAL_BYTES = 1024
 
 
 def prepare(model_dir: Path, manifest: Manifest) -> Manifest:
-    """Write the two files; returns the manifest that names them. Raises ModelError if the portable one is not whole."""
+    """Write the two prepared files and return a manifest with them. Raise ModelError if a portable file is damaged."""
     for file in ORT_FLOAT32.files:
         verify(model_dir / file, manifest)
     graph, weights = PREPARED
@@ -30,8 +31,8 @@ def prepare(model_dir: Path, manifest: Manifest) -> Manifest:
     options.optimized_model_filepath = str(model_dir / graph)
     prefix = "session.optimized_model_external_initializers"
     options.add_session_config_entry(f"{prefix}_file_name", weights)
-    options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(LEAST_EXTERNAL_BYTES))
-    for file in PREPARED:  # the engine appends to weights that are there already
+    options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(MIN_EXTERNAL_BYTES))
+    for file in PREPARED:  # the engine appends to an existing weights file
         (model_dir / file).unlink(missing_ok=True)
     ort.InferenceSession(str(model_dir / ORT_FLOAT32.files[0]), options, providers=["CPUExecutionProvider"])
     prepared = Prepared(tuple(sorted(this_cpu())), ort.__version__)
@@ -39,11 +40,18 @@ def prepare(model_dir: Path, manifest: Manifest) -> Manifest:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, call, print; 1 where the model cannot be had."""
+    """Parse, prepare, print; return 1 with one line on stderr if the model cannot be read or written."""
     parser = argparse.ArgumentParser(
         prog="function.tools.prepare", description="Prepare an exported model for this CPU."
     )
-    parser.add_argument("model_dir", type=Path, nargs="?", default=Path("model"), metavar="MODEL_DIR")
+    parser.add_argument(
+        "model_dir",
+        type=Path,
+        nargs="?",
+        default=Path("model"),
+        metavar="MODEL_DIR",
+        help="model folder; default: model",
+    )
     model_dir: Path = parser.parse_args(argv).model_dir
     try:
         manifest = prepare(model_dir, read_manifest(model_dir))

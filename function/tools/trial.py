@@ -1,6 +1,6 @@
-"""`python -m function.tools.trial`: one engine in a process of its own, for the matrix and the benchmarks.
+"""`python -m function.tools.trial`: measure one engine in its own process, for the matrix and the benchmarks.
 
-Says `answered` when it has classified the first photograph; then measures, and writes what it found.
+It prints `answered` after the first classification, then measures and writes the results as JSON.
 """
 
 import json
@@ -20,7 +20,10 @@ ANSWERED = b"answered\n"
 
 
 def main(argv: Sequence[str]) -> int:
-    """argv: MODEL_DIR ENGINE PRECISION LIST COUNT OUT. LIST names a photograph a line; COUNT 0 ends after the first."""
+    """Run one engine. argv: MODEL_DIR ENGINE PRECISION LIST COUNT OUT.
+
+    LIST is a file with the path of one image per line. With COUNT 0 the process exits after the first classification.
+    """
     model_dir, engine_name, precision, listed, count, out = argv
     plan = plan_model(Path(model_dir), engine_name, precision)
     plan.verify()
@@ -35,15 +38,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measured(engine: Engine, paths: Sequence[Path], count: int) -> dict[str, object]:
-    """Seconds of each inference, images a second with their decoding, bytes resident, logits of each photograph."""
+    """Return the seconds of each inference, images per second with decoding, resident bytes and each image's logits."""
     bodies = [path.read_bytes() for path in paths]
     infer_s: list[float] = []
     began_s = time.perf_counter()
     for index in range(count):
         image = preprocess(bodies[index % len(bodies)], MAX_PIXELS)
-        from_s = time.perf_counter()
+        started_s = time.perf_counter()
         engine.infer(image)
-        infer_s.append(time.perf_counter() - from_s)
+        infer_s.append(time.perf_counter() - started_s)
     images_per_s = count / (time.perf_counter() - began_s)
     resident_bytes = resident()
     logits = [engine.infer(preprocess(body, MAX_PIXELS, exact=True)).tolist() for body in bodies]
@@ -51,7 +54,7 @@ def measured(engine: Engine, paths: Sequence[Path], count: int) -> dict[str, obj
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory. Source: proc(5), field resident of /proc/PID/statm, in pages."""
+    """Return the resident bytes of this process. Source: proc(5), field resident of /proc/PID/statm, in pages."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

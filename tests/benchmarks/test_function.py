@@ -18,12 +18,13 @@ from statistics import median
 import pytest
 from PIL import Image
 
-from function.classifier import Classifier, load_classifier
+from function.classifier import Classifier
 from function.images import preprocess
 from function.tools.matrix import Trial, alone_s
 from function.variants import ORT_FLOAT32, ORT_INT8, Variant
 from tests.benchmarks.conftest import Say
 from tests.benchmarks.servers import OURS, USUAL, Server, ours, running, usual
+from tests.function.loading import loaded_classifier
 from tests.paths import ROOT
 
 STARTS, ROUNDS, IMAGES = 7, 9, 40
@@ -126,7 +127,7 @@ def test_images_per_cpu_second(model: Path, samples_dir: Path, say: Say, width: 
     """
     photographs = [resized(path, width, height) for path in sorted(samples_dir.glob("*.jpg"))]
     asked = [photographs[index % len(photographs)] for index in range(IMAGES)]
-    float32 = load_classifier(model, "onnxruntime", 1, 10**8, 0.0)
+    float32 = loaded_classifier(model)
     services = {
         "float32": (OURS, ours(model)),
         "int8": (OURS, ours(model, "onnxruntime", "int8")),

@@ -1,6 +1,6 @@
-"""KServe's own client against a pod: `python kserve_client.py URL PHOTOGRAPH` prints what it got, as JSON.
+"""KServe's own client against a pod: `python kserve_client.py URL IMAGE` prints the responses as JSON.
 
-Runs in an environment of its own (`make clients`), because kserve pins other versions of what the project uses.
+It runs in its own environment (`make clients`), because kserve pins other versions of packages that the project uses.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ MODEL = "resnet18"
 async def v1(url: str, image: bytes) -> dict[str, Any]:
     async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
         instance = {"image": {"b64": base64.b64encode(image).decode()}}
-        answer = await client.infer(url, {"instances": [instance, instance]}, model_name=MODEL)
+        response = await client.infer(url, {"instances": [instance, instance]}, model_name=MODEL)
         return {
             "live": await client.is_server_live(url),
             "ready": await client.is_model_ready(url, MODEL),
-            "labels": [prediction["label"] for prediction in answer["predictions"]],
+            "labels": [prediction["label"] for prediction in response["predictions"]],
         }
 
 
@@ -39,13 +39,13 @@ def request(image: bytes, binary: bool) -> InferRequest:
 
 async def v2(url: str, image: bytes, binary: bool) -> dict[str, Any]:
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
-        answer = await client.infer(url, request(image, binary), model_name=MODEL)
-        label, confidence = (answer.get_output_by_name(name).as_numpy() for name in ("label", "confidence"))
+        response = await client.infer(url, request(image, binary), model_name=MODEL)
+        label, confidence = (response.get_output_by_name(name).as_numpy() for name in ("label", "confidence"))
         first = [text if isinstance(text, str) else text.decode() for text in label[:, 0]]
         return {
             "live": await client.is_server_live(url),
             "ready": await client.is_server_ready(url) and await client.is_model_ready(url, MODEL),
-            "id": answer.id,
+            "id": response.id,
             "shape": list(confidence.shape),
             "labels": first,
             "confidence": float(confidence[0, 0]),
@@ -53,23 +53,23 @@ async def v2(url: str, image: bytes, binary: bool) -> dict[str, Any]:
 
 
 async def refused(url: str) -> str:
-    """The error that its user sees."""
+    """Return the error message that a user of the client sees."""
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
         try:
             await client.infer(url, request(b"no image", True), model_name=MODEL)
-        except Exception as error:  # noqa: BLE001  whatever the client raises is what is asked for
+        except Exception as error:  # noqa: BLE001  the type that the client raises does not matter
             return str(error)
-    return "nothing was refused"
+    return "the request was not refused"
 
 
 async def main(url: str, image: bytes) -> None:
-    told = {
+    results = {
         "v1": await v1(url, image),
         "v2 JSON": await v2(url, image, False),
         "v2 binary": await v2(url, image, True),
         "refused": await refused(url),
     }
-    print(json.dumps(told))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

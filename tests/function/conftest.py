@@ -1,4 +1,4 @@
-"""What the tests of the protocols share."""
+"""Fixtures that the tests of the protocols share."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,5 +13,5 @@ def fake() -> Fake:
 
 @pytest.fixture
 def client(fake: Fake) -> FlaskClient:
-    """At most 1000 bytes and 3 images a request."""
+    """Return a client of a pod that allows 1000 bytes and 3 images per request."""
     return client_of(fake)

@@ -1,4 +1,4 @@
-"""A classifier without a model, and the app around it."""
+"""A fake classifier without a model, and the app around it."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ MODEL = {
 
 
 class Fake:
-    """Sees a golden retriever in everything but `bad`, and remembers what it saw."""
+    """A classifier that labels every image but `bad` a golden retriever and records what it received."""
 
     model = ModelInfo(**MODEL)
 
@@ -43,7 +43,7 @@ class Fake:
 
 
 def client_of(fake: Fake, **settings: Any) -> FlaskClient:
-    """A client of an app with these fields of HttpConfig."""
+    """Return a client of an app with these fields of HttpConfig."""
     registry = CollectorRegistry()
     http = HttpConfig(**{"max_body_bytes": 1000, "max_images": 3, "pod_name": "pod-7", **settings})
     return create_app(fake, PodMetrics(registry, fake.model), registry, http).test_client()

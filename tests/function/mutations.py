@@ -1,4 +1,4 @@
-"""Bad and odd inputs for the fuzzer: photographs of every kind that a pod may meet, broken, and sent in every protocol."""
+"""Inputs for the fuzzer: images of all kinds that a pod may receive, mutated and sent over every protocol."""
 
 import base64
 import io
@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def bomb(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    """A PNG whose header promises far more pixels than it has bytes."""
+    """Return a PNG whose header declares far more pixels than the file contains."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
     packed = (
@@ -43,7 +43,7 @@ def bomb(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
 
 
 def kinds(photograph: bytes) -> dict[str, bytes]:
-    """The photograph in the modes and formats that cameras, scanners and browsers make, and some that nobody should."""
+    """Return the image in the modes and formats of cameras, scanners and browsers, and in some that are invalid."""
     picture = Image.open(io.BytesIO(photograph)).convert("RGB").resize((320, 240))
     grey = picture.convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
@@ -69,12 +69,12 @@ def kinds(photograph: bytes) -> dict[str, bytes]:
         "1 x 1": encoded(picture.resize((1, 1)), "PNG"),
         "30,000 x 1": encoded(Image.new("RGB", (30_000, 1)), "PNG"),
         "1 x 30,000": encoded(Image.new("RGB", (1, 30_000)), "PNG"),
-        "bomb that Pillow knows": bomb(60_000, 60_000),
-        "bomb that it does not": bomb(10_000, 6_000),
+        "bomb that Pillow detects": bomb(60_000, 60_000),
+        "bomb that Pillow misses": bomb(10_000, 6_000),
         "bomb of 16 bits": bomb(7_000, 7_000, 16, 6),
         "large WebP": encoded(Image.new("RGBA", (5000, 3000)), "WEBP", lossless=True, method=0),
         "large alpha PNG": encoded(Image.new("RGBA", (5000, 5000), (1, 2, 3, 4)), "PNG"),
-        "too large a WebP": encoded(Image.new("RGBA", (5000, 3001)), "WEBP", lossless=True, method=0),
+        "WebP beyond the limit": encoded(Image.new("RGBA", (5000, 3001)), "WEBP", lossless=True, method=0),
         "no pixels": bomb(0, 0),
         "TIFF": encoded(picture, "TIFF"),
         "text": b"I am a text named .jpg",
@@ -95,7 +95,7 @@ def bits_flipped(body: bytes, rng: Random) -> bytes:
 
 
 def header_changed(body: bytes, rng: Random) -> bytes:
-    """Sizes, counts and markers stand at the beginning."""
+    """Change bytes at the beginning, where sizes, counts and markers are."""
     changed = bytearray(body)
     for _ in range(rng.choice((1, 4))):
         start = rng.randrange(min(len(changed), 600) + 1)
@@ -165,7 +165,7 @@ PROTOCOLS: tuple[Callable[[bytes, Random], Request], ...] = (raw, form, v1, v2, 
 
 
 def request(seed: int, images: tuple[bytes, ...]) -> Request:
-    """The seed-th input: a mutated image in one of the protocols; of every eighth the envelope is mutated as well."""
+    """Return the input for a seed: a mutated image in one of the protocols; in every eighth the envelope is mutated too."""
     rng = Random(seed)
     image = rng.choice(MUTATORS)(rng.choice(images), rng)
     made = rng.choice(PROTOCOLS)(image, rng)

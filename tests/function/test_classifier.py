@@ -1,4 +1,4 @@
-"""Ranking, and the files that are trusted only when their hashes agree."""
+"""Ranking, the check of the model's files before they are loaded, and the check of the warm-up."""
 
 import json
 import shutil
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from function.classifier import ImageClassifier, ModelError, ModelInfo, check_probe, load_classifier, probe, ranked
+from function.classifier import ImageClassifier, ModelError, ModelInfo, check_probe, classifier_of, probe, ranked
 from function.engines import Logits
 from function.images import Tensor
 from function.manifest import Manifest, read_manifest, write_manifest
+from function.plan import plan_model
 from function.variants import OPENVINO_BFLOAT16, ORT_FLOAT32, ORT_INT8, Variant
 
 
@@ -26,20 +27,20 @@ def test_large_logits_do_not_overflow() -> None:
     assert ranked(np.array([1000, 0], np.float32), ["a", "b"])[0].confidence == pytest.approx(1)
 
 
-def load(folder: Path) -> None:
-    load_classifier(folder, "onnxruntime", 1, 1000, 0.0)
+def check(folder: Path) -> None:
+    plan_model(folder, "onnxruntime", "float32").verify()
 
 
-def test_without_a_manifest_it_says_how_to_write_one(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no manifest\.json.*function\.export"):
-        load(tmp_path)
+def test_the_error_without_a_manifest_names_the_command_that_creates_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"manifest\.json is missing.*function\.tools\.export"):
+        check(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
+def test_a_malformed_manifest_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ModelError, match=r"manifest\.json is not what"):
-        load(tmp_path)
+    with pytest.raises(ModelError, match=r"manifest\.json was not written by"):
+        check(tmp_path)
 
 
 def manifest(folder: Path, **hashes: str) -> None:
@@ -56,13 +57,13 @@ def test_missing_labels_are_named(tmp_path: Path) -> None:
     engine_files(tmp_path)
     manifest(tmp_path)
     with pytest.raises(ModelError, match=r"labels\.json is missing"):
-        load(tmp_path)
+        check(tmp_path)
 
 
 def test_a_missing_engine_file_is_named(tmp_path: Path) -> None:
     manifest(tmp_path)
     with pytest.raises(ModelError, match=r"onnxruntime float32: resnet18\.onnx is missing"):
-        load(tmp_path)
+        check(tmp_path)
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
@@ -70,9 +71,10 @@ def test_a_changed_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text("[]")
     manifest(tmp_path, **{"labels.json": "0" * 64})
     with pytest.raises(
-        ModelError, match=r"labels\.json has SHA-256 4f53cda18c2b\.\.\., the manifest says 000000000000"
+        ModelError,
+        match=r"labels\.json must have SHA-256 000000000000\.\.\. as in manifest\.json, got 4f53cda18c2b\.\.\.",
     ):
-        load(tmp_path)
+        check(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[]", '["a"]', "7", '{"a": 1}'])
@@ -81,8 +83,8 @@ def test_there_must_be_a_label_for_each_class(model_dir: Path, tmp_path: Path, t
     shutil.copytree(model_dir, folder)
     (folder / "labels.json").write_text(text)
     write_manifest(read_manifest(folder).with_files(folder, "labels.json"), folder)
-    with pytest.raises(ModelError, match=r"labels\.json must be a list of 1000 labels, has"):
-        load_classifier(folder, "onnxruntime", 1, 10**8, 0.0)
+    with pytest.raises(ModelError, match=r"labels\.json must be a list of 1000 labels, got"):
+        classifier_of(plan_model(folder, "onnxruntime", "float32"), Slow(), 10**8, 0.0)
 
 
 class Slow:
@@ -94,7 +96,9 @@ class Slow:
 
 
 @pytest.mark.parametrize("pad_s", [0.0, 0.1])
-def test_who_waits_for_the_engine_is_padded_too_and_waiting_is_no_inference(samples_dir: Path, pad_s: float) -> None:
+def test_requests_that_wait_for_the_engine_are_padded_and_waiting_does_not_count_as_inference(
+    samples_dir: Path, pad_s: float
+) -> None:
     body = (samples_dir / "cat.jpg").read_bytes()
     info = ModelInfo("resnet18", "v", "w", "slow")
     classifier = ImageClassifier(Slow(), [str(label) for label in range(1000)], info, 10**8, pad_s)
@@ -123,16 +127,16 @@ REFERENCE = Manifest("resnet18", "v", "w", {}, probe_logits=(1.0, -1.0, 1.0, -1.
     ],
     ids=str,
 )
-def test_the_warm_up_must_be_answered_as_torch_did(variant: Variant, off: float, right: bool) -> None:
+def test_the_logits_of_the_warm_up_must_be_those_of_torch(variant: Variant, off: float, right: bool) -> None:
     logits = np.array([1, -1, 1, -1, 7], np.float32) + np.float32(off)
     if right:
         check_probe(logits, variant, REFERENCE)
     else:
-        with pytest.raises(ModelError, match=f"{variant} answers the warm-up wrongly"):
+        with pytest.raises(ModelError, match=f"{variant} fails the warm-up check"):
             check_probe(logits, variant, REFERENCE)
 
 
-def test_the_picture_of_the_warm_up_is_always_the_same_and_no_plain_one() -> None:
+def test_the_input_of_the_warm_up_is_fixed_and_not_uniform() -> None:
     assert (probe() == probe()).all()
     assert probe().shape == (1, 3, 224, 224)
     assert probe().std() > 0.5

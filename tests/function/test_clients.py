@@ -29,46 +29,46 @@ def pod(model_dir: Path) -> Iterator[Pod]:
 
 @pytest.fixture(scope="module")
 def label(pod: Pod, samples_dir: Path) -> str:
-    """What the project's own protocol says of the photograph."""
+    """Return the label of the image in the native protocol."""
     return str(pod.predict(samples_dir / "cat.jpg").json()["label"])
 
 
 @pytest.fixture(scope="module")
-def told(pod: Pod, samples_dir: Path) -> Any:
-    """What KServe's client got, run in its own environment."""
+def results(pod: Pod, samples_dir: Path) -> Any:
+    """Run KServe's client in its own environment and return its results."""
     python = ROOT / ".venv-clients/bin/python"
     if not python.exists():
         if os.environ.get("CI"):
-            pytest.fail("continuous integration must not leave this out: make clients")
-        pytest.skip("needs KServe's client in an environment of its own: make clients")
+            pytest.fail("continuous integration must not skip this test: make clients")
+        pytest.skip("needs KServe's client in its own environment: make clients")
     command = [str(python), "tests/clients/kserve_client.py", pod.url, str(samples_dir / "cat.jpg")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_kserves_client_speaks_v1(told: Any, label: str) -> None:
-    assert told["v1"] == {"live": True, "ready": True, "labels": [label, label]}
+def test_kserves_client_speaks_v1(results: Any, label: str) -> None:
+    assert results["v1"] == {"live": True, "ready": True, "labels": [label, label]}
 
 
 @pytest.mark.parametrize("kind", ["v2 JSON", "v2 binary"])
-def test_kserves_client_speaks_v2(told: Any, label: str, kind: str) -> None:
-    answer = told[kind]
-    assert (answer["live"], answer["ready"], answer["id"]) == (True, True, "42")
-    assert (answer["labels"], answer["shape"]) == ([label, label], [2, 5])
-    assert answer["confidence"] == pytest.approx(told["v2 JSON"]["confidence"], abs=1e-6)
+def test_kserves_client_speaks_v2(results: Any, label: str, kind: str) -> None:
+    result = results[kind]
+    assert (result["live"], result["ready"], result["id"]) == (True, True, "42")
+    assert (result["labels"], result["shape"]) == ([label, label], [2, 5])
+    assert result["confidence"] == pytest.approx(results["v2 JSON"]["confidence"], abs=1e-6)
 
 
-def test_kserves_client_shows_its_user_why_it_was_refused(told: Any) -> None:
-    assert told["refused"].startswith("image 1 of 2: not an image: 8 bytes that begin with b'no image'")
+def test_kserves_client_shows_the_reason_of_a_refusal(results: Any) -> None:
+    assert results["refused"].startswith("image 1 of 2: not an image: 8 bytes starting with b'no image'")
 
 
 @pytest.mark.parametrize("mode", [to_binary_event, to_structured_event], ids=["binary", "structured"])
-def test_the_cloudevents_sdk_reads_our_answer(pod: Pod, samples_dir: Path, label: str, mode: Any) -> None:
+def test_the_cloudevents_sdk_parses_our_response(pod: Pod, samples_dir: Path, label: str, mode: Any) -> None:
     attributes = {"id": "1", "source": "/camera", "type": "com.example.photo", "datacontenttype": "image/jpeg"}
     message = mode(CloudEvent(attributes, (samples_dir / "cat.jpg").read_bytes()))
-    answer = requests.post(pod.url, data=message.body, headers=message.headers, timeout=60)
-    reply: Any = from_http_event(HTTPMessage(dict(answer.headers), answer.content))
+    response = requests.post(pod.url, data=message.body, headers=message.headers, timeout=60)
+    reply: Any = from_http_event(HTTPMessage(dict(response.headers), response.content))
     assert (reply.get_type(), reply.get_extension("causationid")) == (CLASSIFIED, "1")
     assert reply.get_data()["label"] == label
-    assert ("ce-type" in answer.headers) == (mode is to_binary_event)
+    assert ("ce-type" in response.headers) == (mode is to_binary_event)

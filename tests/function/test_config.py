@@ -17,28 +17,28 @@ def test_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"ENGINE": "tensorflow"}, "ENGINE must be one of auto, onnxruntime, openvino, torch, was 'tensorflow'"),
-        ({"PRECISION": "float16"}, "PRECISION must be one of float32, bfloat16, int8, auto, was 'float16'"),
-        ({"ENGINE_THREADS": "-1"}, "ENGINE_THREADS must be at least 0, was -1"),
-        ({"PAD_SERVICE_S": "nan"}, "PAD_SERVICE_S must be from 0 to 60, was nan"),
-        ({"PAD_SERVICE_S": "-1"}, "was -1.0"),
-        ({"MAX_PIXELS": "0"}, "MAX_PIXELS must be at least 1, was 0"),
-        ({"ENGINE_THREADS": "two"}, "ENGINE_THREADS must be a whole number, was 'two'"),
-        ({"PAD_SERVICE_S": "five"}, "PAD_SERVICE_S must be a number, was 'five'"),
+        ({"ENGINE": "tensorflow"}, "ENGINE must be one of auto, onnxruntime, openvino, torch, got 'tensorflow'"),
+        ({"PRECISION": "float16"}, "PRECISION must be one of float32, bfloat16, int8, auto, got 'float16'"),
+        ({"ENGINE_THREADS": "-1"}, "ENGINE_THREADS must be at least 0, got -1"),
+        ({"PAD_SERVICE_S": "nan"}, "PAD_SERVICE_S must be from 0 to 60 seconds, got nan"),
+        ({"PAD_SERVICE_S": "-1"}, "got -1.0"),
+        ({"MAX_PIXELS": "0"}, "MAX_PIXELS must be at least 1, got 0"),
+        ({"ENGINE_THREADS": "two"}, "ENGINE_THREADS must be an integer, got 'two'"),
+        ({"PAD_SERVICE_S": "five"}, "PAD_SERVICE_S must be a number, got 'five'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(env: dict[str, str], words: str) -> None:
+def test_invalid_settings_are_refused(env: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_env(env)
     assert words in str(caught.value)
 
 
-def test_every_engine_and_precision_can_be_asked_for() -> None:
+def test_every_engine_and_precision_is_a_valid_setting() -> None:
     assert set(ENGINES) == {*variants.ENGINES, "auto"}
     assert set(PRECISIONS) == {*variants.PRECISIONS, "auto"}
 
 
-def test_what_knative_and_the_user_say_of_events_is_read() -> None:
+def test_settings_of_events_are_read() -> None:
     env = {
         "LINK_HOSTS": "Images.example, minio.default.svc:9000,",
         "LINK_TIMEOUT_S": "2.5",
@@ -55,22 +55,25 @@ def test_what_knative_and_the_user_say_of_events_is_read() -> None:
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES and MAX_IMAGES must be at least 1, were 0, 16"),
-        ({"MAX_IMAGES": "0"}, "were 10485760, 0"),
-        ({"MAX_IMAGES": "many"}, "MAX_IMAGES must be a whole number, was 'many'"),
-        ({"LINK_TIMEOUT_S": "nan"}, "LINK_TIMEOUT_S must be above 0 and at most 60, was nan"),
-        ({"LINK_TIMEOUT_S": "0"}, "was 0.0"),
-        ({"LINK_HOSTS": "http://a.example"}, "LINK_HOSTS must be HOST or HOST:PORT, separated by commas, has 'http:"),
-        ({"LINK_HOSTS": "*"}, "has '*'"),
-        ({"LINK_HOSTS": "a:65536"}, "has 'a:65536'"),
-        ({"K_SINK": "broker"}, "K_SINK must be http(s)://HOST/..., was 'broker'"),
-        ({"K_SINK": "http://a:b/"}, "was 'http://a:b/'"),
-        ({"K_SINK": "http://a:99999/"}, "was 'http://a:99999/'"),
-        ({"K_SINK": "http://a/\u00e9"}, "was 'http://a/\u00e9'"),
-        ({"K_SINK": "http://a b/"}, "was 'http://a b/'"),
-        ({"K_SINK": "http://user@a/"}, "was 'http://user@a/'"),
+        ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES and MAX_IMAGES must be at least 1, got 0 and 16"),
+        ({"MAX_IMAGES": "0"}, "got 10485760 and 0"),
+        ({"MAX_IMAGES": "many"}, "MAX_IMAGES must be an integer, got 'many'"),
+        ({"LINK_TIMEOUT_S": "nan"}, "LINK_TIMEOUT_S must be above 0 and at most 60 seconds, got nan"),
+        ({"LINK_TIMEOUT_S": "0"}, "got 0.0"),
+        (
+            {"LINK_HOSTS": "http://a.example"},
+            "LINK_HOSTS must be a comma-separated list of HOST or HOST:PORT, got 'http:",
+        ),
+        ({"LINK_HOSTS": "*"}, "got '*'"),
+        ({"LINK_HOSTS": "a:65536"}, "got 'a:65536'"),
+        ({"K_SINK": "broker"}, "K_SINK must be a URL http(s)://HOST/..., got 'broker'"),
+        ({"K_SINK": "http://a:b/"}, "got 'http://a:b/'"),
+        ({"K_SINK": "http://a:99999/"}, "got 'http://a:99999/'"),
+        ({"K_SINK": "http://a/\u00e9"}, "got 'http://a/\u00e9'"),
+        ({"K_SINK": "http://a b/"}, "got 'http://a b/'"),
+        ({"K_SINK": "http://user@a/"}, "got 'http://user@a/'"),
         ({"K_CE_OVERRIDES": "{"}, "K_CE_OVERRIDES must be"),
-        ({"K_CE_OVERRIDES": "[]"}, "was '[]'"),
+        ({"K_CE_OVERRIDES": "[]"}, "got '[]'"),
         ({"K_CE_OVERRIDES": '{"extensions": {"Tenant": "blue"}}'}, "names of 1 to 20 lower-case letters and digits"),
         ({"K_CE_OVERRIDES": '{"extensions": {"id": "1"}}'}, "none of data, datacontenttype"),
         ({"K_CE_OVERRIDES": '{"extensions": {"a": 1}}'}, "K_CE_OVERRIDES must be"),
@@ -79,12 +82,12 @@ def test_what_knative_and_the_user_say_of_events_is_read() -> None:
         ({"K_CE_OVERRIDES": '{"extensions": {"a": ""}}'}, "K_CE_OVERRIDES must be"),
     ],
 )
-def test_what_makes_no_sense_over_http_is_refused(env: dict[str, str], words: str) -> None:
+def test_invalid_http_settings_are_refused(env: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         HttpConfig.from_env(env)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("sink", ["http://[::1]:80/", "https://a.example?x=1", "http://a_b:8080"])
-def test_a_sink_may_be_any_url_of_http(sink: str) -> None:
+def test_a_sink_may_be_any_http_url(sink: str) -> None:
     assert HttpConfig.from_env({"K_SINK": sink}).sink_url == sink

@@ -1,4 +1,4 @@
-"""What the CPU can do, and what of it the pod's cgroups allow."""
+"""CPU features, and the CPU quota of the pod's cgroups."""
 
 from pathlib import PurePosixPath
 
@@ -10,12 +10,12 @@ ONE_CPU, TWO_AND_A_HALF = "100000 100000\n", "250000 100000\n"
 
 
 def quota(memberships: str, **files: str) -> float | None:
-    """Files by path below /sys/fs/cgroup, with __ for /."""
+    """Return the quota with these files below /sys/fs/cgroup; __ stands for / in their names."""
     known = {f"/sys/fs/cgroup/{name.replace('__', '/')}": text for name, text in files.items()}
     return quota_cpus(memberships, lambda path: known.get(str(path)))
 
 
-def test_in_a_container_the_own_group_is_the_root() -> None:
+def test_the_own_group_of_a_container_is_the_root() -> None:
     assert quota("0::/\n", **{"cpu.max": ONE_CPU}) == 1.0
 
 
@@ -25,14 +25,14 @@ def test_no_quota_is_none() -> None:
     assert quota("") is None
 
 
-def test_the_least_of_all_levels_counts() -> None:
+def test_the_smallest_limit_of_all_levels_counts() -> None:
     tree = {"pods__cpu.max": ONE_CPU, "pods__a__cpu.max": TWO_AND_A_HALF, "cpu.max": "max 100000\n"}
     assert quota("0::/pods/a\n", **tree) == 1.0
     assert quota("0::/pods/a\n", **{**tree, "pods__cpu.max": "max 100000\n"}) == 2.5
 
 
 @pytest.mark.parametrize("mount", ["cpu,cpuacct", "cpu"])
-def test_version_1_tells_quota_and_period_apart(mount: str) -> None:
+def test_version_1_keeps_quota_and_period_in_two_files(mount: str) -> None:
     tree = {f"{mount}__cpu.cfs_quota_us": "50000\n", f"{mount}__cpu.cfs_period_us": "100000\n"}
     assert quota("4:memory:/\n3:cpu,cpuacct:/\n", **tree) == 0.5
 
@@ -51,13 +51,11 @@ def test_other_controllers_limit_no_cpu() -> None:
 
 
 @pytest.mark.parametrize(("cpus", "threads"), [(None, 1), (0.2, 1), (1.0, 1), (1.9, 1), (2.0, 2), (8.0, 8)])
-def test_threads_are_the_whole_cpus_of_the_quota_and_without_one_never_the_hosts_cores(
-    cpus: float | None, threads: int
-) -> None:
+def test_threads_are_the_quota_rounded_down_and_one_without_a_quota(cpus: float | None, threads: int) -> None:
     assert threads_for(cpus) == threads
 
 
-def test_features_are_those_that_decide_on_machine_code() -> None:
+def test_features_are_those_that_engines_use() -> None:
     assert cpu_features("processor : 0\nflags\t\t: fpu avx2 avx512f hypervisor\n\nprocessor : 1\nflags : fpu\n") == {
         "avx2",
         "avx512f",

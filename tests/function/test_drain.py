@@ -1,4 +1,4 @@
-"""SIGTERM: whatever a client has sent by then is answered, and the pod ends with 0."""
+"""SIGTERM: requests sent before it get a response, and the pod exits with 0."""
 
 import http.client
 import socket
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def start(model_dir: Path) -> Iterator[Callable[[], Pod]]:
-    """Pods in which a request takes 30 ms at least, so that twelve at once queue."""
+    """Start pods in which a request takes at least 30 ms, so that twelve concurrent requests queue."""
     started: list[Pod] = []
 
     def run() -> Pod:
@@ -31,7 +31,7 @@ def start(model_dir: Path) -> Iterator[Callable[[], Pod]]:
 
 
 def sent(pod: Pod, photograph: bytes) -> socket.socket:
-    """A connection on which a whole request is on its way; nothing of the answer is read yet."""
+    """Send a whole request and return its connection without reading the response."""
     head = (
         "POST /predict HTTP/1.1\r\nHost: pod\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(photograph)}\r\nConnection: close\r\n\r\n"
@@ -42,34 +42,34 @@ def sent(pod: Pod, photograph: bytes) -> socket.socket:
 
 
 def status(connection: socket.socket) -> int:
-    """Of the answer, read to its last byte; 0 for a connection that was reset or closed without one."""
+    """Read the whole response and return its status; 0 if the connection was reset or closed without one."""
     try:
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        answer.read()
-        return answer.status
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+        response.read()
+        return response.status
     except (OSError, http.client.HTTPException):
         return 0
     finally:
         connection.close()
 
 
-def test_twelve_requests_at_sigterm_are_all_answered_twenty_times_in_turn(
+def test_all_twelve_requests_in_flight_at_sigterm_are_answered_in_twenty_rounds(
     start: Callable[[], Pod], samples_dir: Path
 ) -> None:
     photograph = (samples_dir / "cat.jpg").read_bytes()
-    answered, ended = 0, []
+    answered, exit_codes = 0, []
     for _ in range(ROUNDS):
         pod = start()
         connections = [sent(pod, photograph) for _ in range(CONCURRENT)]
         pod.process.terminate()
         answered += [status(connection) for connection in connections].count(200)
-        ended.append(pod.process.wait(60))
-    assert (answered, ended) == (ROUNDS * CONCURRENT, [0] * ROUNDS)
+        exit_codes.append(pod.process.wait(60))
+    assert (answered, exit_codes) == (ROUNDS * CONCURRENT, [0] * ROUNDS)
 
 
-def test_who_comes_after_sigterm_is_refused_not_reset(start: Callable[[], Pod], samples_dir: Path) -> None:
-    """A refused connection can be tried elsewhere without a doubt: nothing of it was read."""
+def test_a_connection_after_sigterm_is_refused_and_not_reset(start: Callable[[], Pod], samples_dir: Path) -> None:
+    """A client can safely retry a refused connection elsewhere, because none of its request was read."""
     photograph = (samples_dir / "cat.jpg").read_bytes()
     pod = start()
     running = [sent(pod, photograph) for _ in range(CONCURRENT)]
@@ -77,7 +77,7 @@ def test_who_comes_after_sigterm_is_refused_not_reset(start: Callable[[], Pod], 
     assert status(running[0]) == 200
     deadline_s, refused = time.monotonic() + 60, False
     while not refused:
-        assert time.monotonic() < deadline_s, "it never stopped listening"
+        assert time.monotonic() < deadline_s, "the pod did not stop listening"
         try:
             late = sent(pod, photograph)
         except ConnectionRefusedError:

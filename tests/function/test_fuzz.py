@@ -1,6 +1,6 @@
-"""Bad input against a real pod: no 5xx, no crash, every refusal with its reason, memory bounded.
+"""Malformed input to a real pod: no 5xx, no crash, a reason with every refusal, bounded memory.
 
-Bounded to a minute; `make fuzz` sends 10,000 inputs (FUZZ_INPUTS).
+It takes up to a minute; `make fuzz` sends 10,000 inputs (FUZZ_INPUTS).
 """
 
 import os
@@ -24,9 +24,10 @@ from tests.function.mutations import kinds, request
 from tests.function.test_server import Pod
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "0"))
-# Three fifths of them are images; schemathesis makes a sixth fewer than it may. Without a number, seconds bound both.
-MOST_S = 20.0
-MOST_MIB = 640  # a pod may have 1024; it takes 170, the costliest image 290, and the allocator keeps some of it
+# Three fifths of the inputs are images; schemathesis makes a sixth fewer than its maximum. Without FUZZ_INPUTS, MAX_S
+# limits the time of both tests.
+MAX_S = 20.0
+MAX_MIB = 640  # the limit of a pod is 1024; it takes 170, the costliest image 290, and the allocator keeps some of it
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if INPUTS else 180)]
 
@@ -36,7 +37,7 @@ def worker_of(pod: Pod) -> int:
 
 
 def peak_mib(pid: int) -> float:
-    """The most that was ever resident. Source: proc(5), VmHWM."""
+    """Return the peak resident memory. Source: proc(5), VmHWM."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found.group(1)) / 1024
@@ -53,7 +54,7 @@ def pod(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="module")
 def worker(pod: Pod) -> Iterator[int]:
-    """Its process id, which is the same to the end: nothing made it crash."""
+    """Return the worker's process id; after the tests it must be the same, because the worker never crashed."""
     pid = worker_of(pod)
     yield pid
     assert worker_of(pod) == pid
@@ -61,20 +62,20 @@ def worker(pod: Pod) -> Iterator[int]:
 
 
 def sent(url: str, seed: int, images: tuple[bytes, ...]) -> int:
-    """The status; checks that a refusal gives its reason."""
+    """Send an input and return the status; check that a refusal has a reason."""
     made = request(seed, images)
-    answer = requests.post(url + made.path, data=made.body, headers=made.headers, timeout=120)
-    what = f"input {seed}: {answer.status_code} {answer.text[:300]}"
-    assert answer.status_code < 500, what
-    if answer.status_code >= 400:
-        assert len(answer.json()["error"]) > 10, what
-    return answer.status_code
+    response = requests.post(url + made.path, data=made.body, headers=made.headers, timeout=120)
+    what = f"input {seed}: {response.status_code} {response.text[:300]}"
+    assert response.status_code < 500, what
+    if response.status_code >= 400:
+        assert len(response.json()["error"]) > 10, what
+    return response.status_code
 
 
 def test_mutated_images_in_every_protocol(pod: Pod, worker: int, samples_dir: Path) -> None:
     images = tuple(kinds((samples_dir / "cat.jpg").read_bytes()).values())
     statuses: Counter[int] = Counter()
-    ends_s = time.monotonic() + MOST_S
+    ends_s = time.monotonic() + MAX_S
     with ThreadPoolExecutor(4) as threads:
         for start in range(0, INPUTS * 3 // 5 or 10**6, 40):
             seeds = range(start, start + 40)
@@ -85,14 +86,14 @@ def test_mutated_images_in_every_protocol(pod: Pod, worker: int, samples_dir: Pa
     assert statuses[200]
     assert statuses[400]
     assert requests.get(f"{pod.url}/health/readiness", timeout=30).ok
-    assert peak_mib(worker) < MOST_MIB
+    assert peak_mib(worker) < MAX_MIB
 
 
 def test_requests_made_from_the_openapi_document(pod: Pod, worker: int) -> None:
     schema = schemathesis.openapi.from_url(f"{pod.url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     count = 0
-    ends_s = time.monotonic() + MOST_S
+    ends_s = time.monotonic() + MAX_S
     for operation in (operation for operation in operations if operation.method == "post"):
 
         @settings(
@@ -108,4 +109,4 @@ def test_requests_made_from_the_openapi_document(pod: Pod, worker: int) -> None:
         ask()
     print(f"\nfuzz: {count} requests from the OpenAPI document")
     assert count > 10
-    assert peak_mib(worker) < MOST_MIB
+    assert peak_mib(worker) < MAX_MIB

@@ -1,4 +1,4 @@
-"""What cameras, scanners and browsers produce is classified as the upright RGB picture is."""
+"""Images in the modes of cameras, scanners and browsers get the same labels as the upright RGB image."""
 
 import io
 from collections.abc import Callable
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from function.classifier import ImageClassifier, load_classifier
+from function.classifier import ImageClassifier
+from tests.function.loading import loaded_classifier
 from tests.function.mutations import encoded
 
 pytestmark = pytest.mark.integration
 
-# how EXIF's orientations 2 to 8 store an upright picture: the turn that undoes what they ask a viewer to do
+# How EXIF orientations 2 to 8 store an upright image: the inverse of the turn that a viewer applies.
 STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,7 +28,7 @@ STORED = {
 
 @pytest.fixture(scope="module")
 def classifier(model_dir: Path) -> ImageClassifier:
-    return load_classifier(model_dir, "onnxruntime", 1, 50_000_000, 0.0)
+    return loaded_classifier(model_dir)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def pictures(samples_dir: Path) -> list[Image.Image]:
 
 
 def as_rgb(body: bytes) -> bytes:
-    """The same pixels as a viewer shows them, without loss."""
+    """Return the pixels that a viewer shows, encoded without loss."""
     return encoded(Image.open(io.BytesIO(body)).convert("RGB"), "PNG")
 
 
@@ -64,7 +65,7 @@ MADE: dict[str, Callable[[Image.Image], tuple[bytes, bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_every_mode_is_seen_as_its_rgb_picture(
+def test_every_mode_is_classified_as_its_rgb_image(
     classifier: ImageClassifier, pictures: list[Image.Image], kind: str
 ) -> None:
     for picture in pictures:
@@ -75,7 +76,7 @@ def test_every_mode_is_seen_as_its_rgb_picture(
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_picture_that_is_stored_turned_is_seen_upright(
+def test_an_image_that_is_stored_turned_is_classified_upright(
     classifier: ImageClassifier, pictures: list[Image.Image], orientation: int
 ) -> None:
     for picture in pictures:
@@ -86,7 +87,9 @@ def test_a_picture_that_is_stored_turned_is_seen_upright(
         assert found[0].confidence == pytest.approx(expected[0].confidence, abs=1e-4)
 
 
-def test_a_transparent_png_is_seen_in_its_own_colours(classifier: ImageClassifier, pictures: list[Image.Image]) -> None:
+def test_a_transparent_png_is_classified_by_its_own_colours(
+    classifier: ImageClassifier, pictures: list[Image.Image]
+) -> None:
     clear = pictures[0].copy()
     clear.putalpha(128)
     found, expected = (classifier.classify(encoded(picture, "PNG")).top for picture in (clear, pictures[0]))

@@ -1,4 +1,4 @@
-"""The README's curl lines for one pod, run as they stand there."""
+"""The README's curl commands for one pod, run unchanged."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ def test_there_is_a_line_for_every_protocol() -> None:
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[-50:])
-def test_the_line_is_answered(pod: Pod, line: str) -> None:
+def test_the_command_returns_a_label(pod: Pod, line: str) -> None:
     command = line.replace("curl ", "curl -sSf ").replace("localhost:8000", f"127.0.0.1:{pod.port}")
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The function as its image runs it: gunicorn, one worker."""
+"""The function as its image runs it: gunicorn with one worker."""
 
 import http.client
 import os
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 class Pod:
-    """One process on a free port."""
+    """One pod: a gunicorn process on a free port."""
 
     def __init__(self, model: Path, port: int = 0, **env: str) -> None:
         self.port = port or free_port()
@@ -58,16 +58,14 @@ def start(model_dir: Path) -> Iterator[Callable[..., Pod]]:
         pod.process.communicate()
 
 
-def test_a_photograph_gets_a_label_and_says_that_the_weights_are_random(
-    start: Callable[..., Pod], samples_dir: Path
-) -> None:
+def test_the_response_has_a_label_and_names_the_random_weights(start: Callable[..., Pod], samples_dir: Path) -> None:
     pod = start(POD_NAME="pod-1").ready()
-    answer = pod.predict(samples_dir / "cat.jpg")
-    body = answer.json()
+    response = pod.predict(samples_dir / "cat.jpg")
+    body = response.json()
     assert body["prediction"] == f"{body['label']}: {100 * body['confidence']:.1f}%"
     assert body["model"]["version"] == "random-seed-0"
     assert body["model"]["weights"].startswith("RANDOM WEIGHTS")
-    assert answer.headers["X-Pod"] == "pod-1"
+    assert response.headers["X-Pod"] == "pod-1"
     exported = requests.get(f"{pod.url}/metrics", timeout=10).text
     for phase in PHASES:
         assert f'cold_start_seconds{{phase="{phase}"}}' in exported
@@ -80,13 +78,13 @@ def test_the_serving_process_never_imports_torch(model_dir: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_worker_ends_when_its_master_is_killed(start: Callable[..., Pod]) -> None:
+def test_a_worker_exits_when_its_master_is_killed(start: Callable[..., Pod]) -> None:
     pod = start().ready()
     worker = int(Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()[0])
     pod.process.send_signal(signal.SIGKILL)
     deadline_s = time.monotonic() + 10
     while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline_s, "the worker is still there"
+        assert time.monotonic() < deadline_s, "the worker is still running"
         time.sleep(0.1)
 
 
@@ -98,48 +96,49 @@ def test_a_changed_engine_file_is_refused_and_named(start: Callable[..., Pod], m
     pod = start(tmp_path / "model")
     _, err = pod.process.communicate(timeout=60)
     assert pod.process.returncode != 0
-    assert "resnet18.prepared.onnx.data has SHA-256" in err
+    assert "resnet18.prepared.onnx.data must have SHA-256" in err
     assert "Traceback" not in err
 
 
-def test_a_taken_port_ends_with_2_and_names_the_process(start: Callable[..., Pod]) -> None:
+def test_a_port_in_use_exits_with_2_and_names_the_process(start: Callable[..., Pod]) -> None:
     first = start().ready()
     second = start(port=first.port)
     _, err = second.process.communicate(timeout=60)
     assert second.process.returncode == 2
-    assert f"port {first.port}" in err
+    assert err.startswith(f"function: cannot bind 127.0.0.1:{first.port}: process {first.process.pid} (")
+    assert err.endswith(") is listening on it\n")
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("port", [8012, 8013, 8022, 9090, 9091])
-def test_a_port_of_knatives_own_is_refused(start: Callable[..., Pod], port: int) -> None:
+def test_a_port_of_knatives_queue_proxy_is_refused(start: Callable[..., Pod], port: int) -> None:
     pod = start(port=port)
     _, err = pod.process.communicate(timeout=60)
     assert pod.process.returncode == 2
     assert err == (
-        "function: PORT must be none of 8012, 8013, 8022, 9090, 9091, where Knative's own queue-proxy listens in a pod, "
-        f"was {port}\n"
+        "function: PORT must not be one of 8012, 8013, 8022, 9090, 9091, on which Knative's queue-proxy listens in a pod, "
+        f"got {port}\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
-        ({"THREADS": "four"}, "function: THREADS must be a whole number, was 'four'\n"),
-        ({"THREADS": "0"}, "function: THREADS must be at least 1, was 0\n"),
-        ({"GRACEFUL_TIMEOUT_S": "x"}, "function: GRACEFUL_TIMEOUT_S must be a whole number, was 'x'\n"),
+        ({"THREADS": "four"}, "function: THREADS must be an integer, got 'four'\n"),
+        ({"THREADS": "0"}, "function: THREADS must be at least 1, got 0\n"),
+        ({"GRACEFUL_TIMEOUT_S": "x"}, "function: GRACEFUL_TIMEOUT_S must be an integer, got 'x'\n"),
     ],
 )
-def test_a_setting_of_the_server_that_makes_no_sense_ends_with_2(
-    start: Callable[..., Pod], env: dict[str, str], told: str
+def test_an_invalid_setting_of_the_server_exits_with_2(
+    start: Callable[..., Pod], env: dict[str, str], message: str
 ) -> None:
     pod = start(**env)
     _, err = pod.process.communicate(timeout=60)
-    assert (pod.process.returncode, err) == (2, told)
+    assert (pod.process.returncode, err) == (2, message)
 
 
 def cold_start_s(pod: Pod) -> float:
-    """From the process's start until ready, as the pod exports it."""
+    """Return the time from the start of the process until ready that the pod exports."""
     (line,) = [
         line
         for line in requests.get(f"{pod.url}/metrics", timeout=60).text.splitlines()
@@ -148,7 +147,7 @@ def cold_start_s(pod: Pod) -> float:
     return float(line.split()[1])
 
 
-def test_a_worker_that_replaces_another_tells_its_own_start(start: Callable[..., Pod]) -> None:
+def test_a_replacement_worker_exports_its_own_cold_start(start: Callable[..., Pod]) -> None:
     began_s = time.monotonic()
     pod = start().ready()
     first_s = cold_start_s(pod)
@@ -164,25 +163,28 @@ def test_a_worker_that_replaces_another_tells_its_own_start(start: Callable[...,
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "the body cannot be read"),
-        (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n", "the body cannot be read"),
-        (b"Content-Length: 5000\r\n\r\n" + b"a" * 10, "the body must have the 5000 bytes of its Content-Length"),
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "cannot read the request body"),
+        (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n", "cannot read the request body"),
+        (
+            b"Content-Length: 5000\r\n\r\n" + b"a" * 10,
+            "the request body must have the 5000 bytes of its Content-Length",
+        ),
     ],
-    ids=["no chunk", "a chunk without its end", "a body that is cut"],
+    ids=["malformed chunk", "chunk without its end", "truncated body"],
 )
-def test_a_body_that_is_none_is_the_client_s_error(start: Callable[..., Pod], request_: bytes, words: str) -> None:
+def test_a_malformed_body_gets_400(start: Callable[..., Pod], request_: bytes, words: str) -> None:
     pod = start().ready()
     with socket.create_connection(("127.0.0.1", pod.port), timeout=60) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: pod\r\n" + request_)
         connection.shutdown(socket.SHUT_WR)
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        assert answer.status == 400
-        assert words in answer.read().decode()
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+        assert response.status == 400
+        assert words in response.read().decode()
 
 
-def test_clients_that_say_nothing_or_stop_keep_nobody_waiting(start: Callable[..., Pod]) -> None:
-    """Forty say nothing, for which gthread alone takes 100 s; then as many as there are threads stop in their request."""
+def test_idle_and_stalled_clients_do_not_delay_others(start: Callable[..., Pod]) -> None:
+    """Forty clients stay idle, which plain gthread takes 100 s to clear; then one client per thread stalls in its request."""
     pod = start(THREADS="2").ready()
     address = ("127.0.0.1", pod.port)
     with ExitStack() as clients:
@@ -198,7 +200,7 @@ def test_clients_that_say_nothing_or_stop_keep_nobody_waiting(start: Callable[..
         assert pod.process.wait(60) == 0
 
 
-def test_a_pod_that_is_stopped_while_it_starts_ends_with_0(start: Callable[..., Pod]) -> None:
+def test_a_pod_that_is_stopped_during_its_start_exits_with_0(start: Callable[..., Pod]) -> None:
     pod = start()
     while not (children := psutil.Process(pod.process.pid).children()):
         time.sleep(0.005)
@@ -218,8 +220,8 @@ def post_fork(server, worker):
 """
 
 
-def test_a_worker_that_was_forked_this_moment_can_be_stopped(model_dir: Path, tmp_path: Path) -> None:
-    """Its own handlers are set a little later, here three seconds, and its master's only write signals down."""
+def test_a_worker_that_was_just_forked_can_be_stopped(model_dir: Path, tmp_path: Path) -> None:
+    """A worker sets its own signal handlers later, here after 3 s; those of its master only record signals."""
     (tmp_path / "slow.conf.py").write_text(SLOW)
     settings = {"MODEL_DIR": str(model_dir), "PORT": str(free_port()), "HOST": "127.0.0.1", "GRACEFUL_TIMEOUT_S": "600"}
     command = [word.replace("function/gunicorn.conf.py", str(tmp_path / "slow.conf.py")) for word in COMMAND]
@@ -233,7 +235,7 @@ def test_a_worker_that_was_forked_this_moment_can_be_stopped(model_dir: Path, tm
             process.kill()
 
 
-def test_a_pod_imports_a_protocol_only_with_its_first_request(model_dir: Path) -> None:
+def test_a_pod_imports_a_protocol_with_its_first_request(model_dir: Path) -> None:
     late = [
         "cloudevents",
         "function.outbound",

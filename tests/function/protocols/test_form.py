@@ -1,4 +1,4 @@
-"""Forms as clients write them, and as nobody should."""
+"""Forms as clients write them, and malformed ones."""
 
 import pytest
 
@@ -21,7 +21,7 @@ END = b"--b--\r\n"
     [
         pytest.param(f"{NAMED}\r\nContent-Type: image/jpeg", id="curl"),
         pytest.param('content-disposition: form-data; name=file; filename="a.jpg"', id="lower case and no quotes"),
-        pytest.param('Content-Disposition: form-data; name="file"; filename=""', id="a name of no letters"),
+        pytest.param('Content-Disposition: form-data; name="file"; filename=""', id="empty file name"),
         pytest.param(
             "Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''a.jpg; filename=a.jpg", id="both names"
         ),
@@ -37,11 +37,11 @@ def test_a_file_is_found_however_its_client_writes_it(header: str) -> None:
     [b"", b"\r\n", b"--b", b"\r\n--", b"\r\n--a--\r\n", bytes(range(256)) * 4000],
     ids=["empty", "a line end", "a boundary within a line", "half of one", "another", "a megabyte of all bytes"],
 )
-def test_what_is_in_a_file_comes_out_byte_for_byte(content: bytes) -> None:
+def test_the_content_of_a_file_is_returned_byte_for_byte(content: bytes) -> None:
     assert files(TYPE, part(content, NAMED) + END) == (content,)
 
 
-def test_files_come_in_their_order_and_other_fields_are_passed_over() -> None:
+def test_files_are_returned_in_order_and_other_fields_ignored() -> None:
     text = part(b"7", 'Content-Disposition: form-data; name="top"')
     other = part(b"no", 'Content-Disposition: form-data; name="mask"; filename="m.png"')
     assert files(TYPE, part(b"one", NAMED) + text + other + part(b"two", NAMED) + END) == (b"one", b"two")
@@ -62,24 +62,26 @@ def test_a_boundary_is_found_however_it_is_written(content_type: str) -> None:
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "words"),
     [
-        pytest.param(TYPE, END, 400, "a file in its field 'file'; fields found: []", id="no parts"),
+        pytest.param(TYPE, END, 400, "a file in field 'file', got fields []", id="no parts"),
         pytest.param(
             TYPE,
             part(b"x", 'Content-Disposition: form-data; name="file"')
             + part(b"x", NAMED.replace("file", "photo", 1))
             + END,
             400,
-            "fields found: ['file (without a file name)', 'photo']",
+            "got fields ['file (no file name)', 'photo']",
             id="other fields",
         ),
-        pytest.param(TYPE, b"", 400, "broken: Unexpected end of multipart stream", id="empty"),
-        pytest.param(TYPE, part(b"x", NAMED), 400, "broken: Unexpected end of multipart stream", id="cut off"),
-        pytest.param(TYPE, part(b"x") + END, 400, "broken: Missing Content-Disposition", id="no name"),
-        pytest.param(TYPE, part(b"x", "nonsense") + END, 400, "broken: Malformed segment header", id="no header"),
+        pytest.param(TYPE, b"", 400, "malformed form: Unexpected end of multipart stream", id="empty"),
+        pytest.param(TYPE, part(b"x", NAMED), 400, "malformed form: Unexpected end of multipart stream", id="cut off"),
+        pytest.param(TYPE, part(b"x") + END, 400, "malformed form: Missing Content-Disposition", id="no name"),
         pytest.param(
-            "multipart/form-data", END, 400, "broken: Empty boundary (boundary '', 7 bytes)", id="no boundary"
+            TYPE, part(b"x", "nonsense") + END, 400, "malformed form: Malformed segment header", id="no header"
         ),
-        pytest.param(TYPE, part(b"x", NAMED) * (MOST_PARTS + 1) + END, 413, "may have 1000 parts", id="parts"),
+        pytest.param(
+            "multipart/form-data", END, 400, "malformed form: Empty boundary (boundary '', 7 bytes)", id="no boundary"
+        ),
+        pytest.param(TYPE, part(b"x", NAMED) * (MOST_PARTS + 1) + END, 413, "may have at most 1000 parts", id="parts"),
         pytest.param(
             TYPE, part(b"x", NAMED, "X: " + "x" * 9000) + END, 413, "header length exceeded", id="long header"
         ),
@@ -95,11 +97,11 @@ def test_a_form_without_a_file_is_refused_with_its_reason(
     assert words in str(refused.value)
 
 
-def test_an_error_repeats_only_the_beginning_of_what_it_was_sent() -> None:
+def test_an_error_repeats_only_the_beginning_of_the_value() -> None:
     with pytest.raises(RefusedError) as refused:
         files(TYPE, part(b"x", 'Content-Disposition: form-data; name="%s"' % ("n" * 4000)) * 900 + END)
     assert len(str(refused.value)) < 200
 
 
-def test_as_many_parts_as_are_allowed_are_taken() -> None:
+def test_a_form_with_the_most_allowed_parts_is_accepted() -> None:
     assert len(files(TYPE, part(b"x", NAMED) * MOST_PARTS + END)) == MOST_PARTS

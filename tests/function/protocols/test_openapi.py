@@ -1,4 +1,4 @@
-"""The OpenAPI document: it names every route, and schemathesis finds nothing that is not as it says."""
+"""The OpenAPI document: it lists every route, and schemathesis finds no response that contradicts it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 from function.protocols import ROUTES, handler
 from tests.function.fakes import Fake, client_of
 
-# The headers of these must agree with each other or with the body, which no schema can say.
+# The headers of these must agree with each other or with the body, which a schema cannot express.
 AGREEING = re.compile(r"^/$|/infer$")
 
 
@@ -38,11 +38,11 @@ def test_every_route_has_a_handler() -> None:
 
 def test_the_limits_and_the_model_are_those_of_the_pod(document: dict[str, Any]) -> None:
     assert document["components"]["schemas"]["V1Request"]["properties"]["instances"]["maxItems"] == 3
-    assert document["info"]["description"].endswith("random-seed-0. A body has at most 1000 bytes.")
+    assert document["info"]["description"].endswith("random-seed-0. A request body may have at most 1000 bytes.")
     assert "{" not in document["info"]["description"]
 
 
-def test_every_answer_is_documented_with_its_pod_and_time(document: dict[str, Any]) -> None:
+def test_every_response_is_documented_with_the_headers_for_pod_and_time(document: dict[str, Any]) -> None:
     responses = document["components"]["responses"]
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -57,7 +57,7 @@ APP = client_of(Fake(), max_body_bytes=10**7, max_images=16).application
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A socket, because werkzeug's test client leaves out the line end after an empty file, as no other client does."""
+    """Serve over a socket, because only werkzeug's test client omits the line end after an empty file."""
     server = make_server("127.0.0.1", 0, APP)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.port}"
@@ -67,7 +67,7 @@ def url() -> Iterator[str]:
 @pytest.mark.integration
 @schemathesis.openapi.from_dict(json.loads(APP.test_client().get("/openapi.json").text)).parametrize()
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_every_operation_does_as_its_description_says(case: Case[Any], url: str) -> None:
+def test_every_operation_conforms_to_the_document(case: Case[Any], url: str) -> None:
     case.call_and_validate(
         base_url=url, excluded_checks=[positive_data_acceptance] if AGREEING.search(case.path) else []
     )

@@ -38,9 +38,9 @@ def post_binary(client: FlaskClient, document: dict[str, Any], binary: bytes, **
 
 def test_the_server_describes_itself(client: FlaskClient) -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    told: Any = client.get("/v2").json
-    assert told["extensions"] == ["binary_tensor_data"]
-    assert (told["name"], told["version"]) == (pyproject["project"]["name"], pyproject["project"]["version"])
+    server: Any = client.get("/v2").json
+    assert server["extensions"] == ["binary_tensor_data"]
+    assert (server["name"], server["version"]) == (pyproject["project"]["name"], pyproject["project"]["version"])
     assert client.get("/v2/health/live").json == {"live": True}
     assert client.get("/v2/health/ready").json == {"ready": True}
 
@@ -60,11 +60,11 @@ def test_the_model_describes_itself(client: FlaskClient, model: str) -> None:
     }
 
 
-def test_images_in_json_are_answered_with_two_tensors_and_their_id(client: FlaskClient, fake: Fake) -> None:
-    answer = client.post(INFER, json={"id": "42", "inputs": [tensor(b"one", b"two")]})
+def test_images_in_json_get_two_tensors_and_the_id_of_the_request(client: FlaskClient, fake: Fake) -> None:
+    response = client.post(INFER, json={"id": "42", "inputs": [tensor(b"one", b"two")]})
     assert fake.seen == [b"one", b"two"]
     labels = ["golden retriever", "cat"] * 2
-    assert answer.json == {
+    assert response.json == {
         "id": "42",
         "model_name": "resnet18",
         "model_version": "random-seed-0",
@@ -75,32 +75,32 @@ def test_images_in_json_are_answered_with_two_tensors_and_their_id(client: Flask
     }
 
 
-def test_without_an_id_none_is_made_up(client: FlaskClient) -> None:
+def test_a_request_without_an_id_gets_a_response_without_one(client: FlaskClient) -> None:
     assert "id" not in client.post(INFER, json={"inputs": [tensor(b"one")]}).json  # type: ignore[operator]
 
 
-def test_nested_data_and_a_named_version_are_taken(client: FlaskClient, fake: Fake) -> None:
+def test_nested_data_and_a_named_version_are_accepted(client: FlaskClient, fake: Fake) -> None:
     nested = tensor(b"one", b"two", shape=[2, 1], data=[[b64(b"one")], [b64(b"two")]])
-    answer = client.post("/v2/models/resnet18/versions/random-seed-0/infer", json={"inputs": [nested]})
-    assert (answer.status_code, fake.seen) == (200, [b"one", b"two"])
+    response = client.post("/v2/models/resnet18/versions/random-seed-0/infer", json={"inputs": [nested]})
+    assert (response.status_code, fake.seen) == (200, [b"one", b"two"])
 
 
 def test_images_may_follow_the_json_as_binary_data(client: FlaskClient, fake: Fake) -> None:
     binary = packed(b"\xff\xd8 one", b"two")
     both = tensor(shape=[2], data=None, parameters={"binary_data_size": len(binary)})
-    answer = post_binary(client, {"inputs": [both]}, binary)
+    response = post_binary(client, {"inputs": [both]}, binary)
     assert fake.seen == [b"\xff\xd8 one", b"two"]
-    assert answer.json["outputs"][0]["shape"] == [2, 2]  # type: ignore[index]
+    assert response.json["outputs"][0]["shape"] == [2, 2]  # type: ignore[index]
 
 
 def test_outputs_may_follow_the_json_as_binary_data(client: FlaskClient) -> None:
-    answer = client.post(
+    response = client.post(
         INFER, json={"id": "7", "inputs": [tensor(b"one")], "parameters": {"binary_data_output": True}}
     )
-    head = int(answer.headers["Inference-Header-Content-Length"])
-    document, binary = json.loads(answer.data[:head]), answer.data[head:]
+    head = int(response.headers["Inference-Header-Content-Length"])
+    document, binary = json.loads(response.data[:head]), response.data[head:]
     label_bytes, confidence_bytes = packed(b"golden retriever", b"cat"), struct.pack("<2f", 0.8917, 0.1)
-    assert answer.content_type == OCTETS
+    assert response.content_type == OCTETS
     assert document["id"] == "7"
     assert document["outputs"] == [
         {"name": "label", "datatype": "BYTES", "shape": [1, 2], "parameters": {"binary_data_size": len(label_bytes)}},
@@ -109,11 +109,11 @@ def test_outputs_may_follow_the_json_as_binary_data(client: FlaskClient) -> None
     assert binary == label_bytes + confidence_bytes
 
 
-def test_only_the_outputs_that_are_named_come_each_as_it_is_wanted(client: FlaskClient) -> None:
+def test_only_the_named_outputs_are_returned_each_in_its_requested_form(client: FlaskClient) -> None:
     wanted = [{"name": "confidence", "parameters": {"binary_data": True}}, {"name": "label"}]
-    answer = client.post(INFER, json={"inputs": [tensor(b"one")], "outputs": wanted})
-    head = int(answer.headers["Inference-Header-Content-Length"])
-    confidence, label = json.loads(answer.data[:head])["outputs"]
+    response = client.post(INFER, json={"inputs": [tensor(b"one")], "outputs": wanted})
+    head = int(response.headers["Inference-Header-Content-Length"])
+    confidence, label = json.loads(response.data[:head])["outputs"]
     assert confidence["parameters"] == {"binary_data_size": 8}
     assert label["data"] == ["golden retriever", "cat"]
     every = {"inputs": [tensor(b"one")], "parameters": {"binary_data_output": True}, "outputs": [{"name": "label"}]}
@@ -125,38 +125,38 @@ def test_only_the_outputs_that_are_named_come_each_as_it_is_wanted(client: Flask
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({}, "'inputs' must be a list of one tensor, 'image', was None"),
+        ({}, "'inputs' must be a list of one tensor, 'image', got None"),
         ({"inputs": [tensor(b"a"), tensor(b"b")]}, "must be a list of one tensor"),
-        ({"inputs": [7]}, "was [7]"),
-        ({"inputs": [tensor(b"a", name="pixels")]}, "the input's name must be 'image', was 'pixels'"),
-        ({"inputs": [tensor(b"a", datatype="FP32")]}, "the input's datatype must be 'BYTES', was 'FP32'"),
-        ({"inputs": [tensor(b"a", shape=[2])]}, "was [2] for 1"),
-        ({"inputs": [tensor(b"a", shape=[True])]}, "was [True] for 1"),
-        ({"inputs": [tensor(b"a", shape=[-1, -1])]}, "was [-1, -1] for 1"),
-        ({"inputs": [tensor(b"a", shape=[1, 1, 1])]}, "was [1, 1, 1] for 1"),
-        ({"inputs": [tensor(b"a", shape=None)]}, "was None for 1"),
-        ({"inputs": [tensor()]}, "at least 1], was [0] for 0"),
-        ({"inputs": [tensor(b"a", data=None)]}, "data must be a list of images in base64, was None"),
-        ({"inputs": [tensor(b"a", data=[1.5])]}, "data[0] must be an image in base64, was 1.5"),
-        ({"inputs": [tensor(b"a", parameters=[])]}, "'parameters' must be an object, was []"),
-        ({"inputs": [tensor(b"a", parameters={"binary_data_size": 3})]}, "binary_data_size must be the 0 bytes"),
+        ({"inputs": [7]}, "got [7]"),
+        ({"inputs": [tensor(b"a", name="pixels")]}, "the input's name must be 'image', got 'pixels'"),
+        ({"inputs": [tensor(b"a", datatype="FP32")]}, "the input's datatype must be 'BYTES', got 'FP32'"),
+        ({"inputs": [tensor(b"a", shape=[2])]}, "got [2] for 1"),
+        ({"inputs": [tensor(b"a", shape=[True])]}, "got [True] for 1"),
+        ({"inputs": [tensor(b"a", shape=[-1, -1])]}, "got [-1, -1] for 1"),
+        ({"inputs": [tensor(b"a", shape=[1, 1, 1])]}, "got [1, 1, 1] for 1"),
+        ({"inputs": [tensor(b"a", shape=None)]}, "got None for 1"),
+        ({"inputs": [tensor()]}, "at least 1 image, got [0] for 0"),
+        ({"inputs": [tensor(b"a", data=None)]}, "data must be a list of images in base64, got None"),
+        ({"inputs": [tensor(b"a", data=[1.5])]}, "data[0] must be an image in base64, got 1.5"),
+        ({"inputs": [tensor(b"a", parameters=[])]}, "'parameters' must be an object, got []"),
+        ({"inputs": [tensor(b"a", parameters={"binary_data_size": 3})]}, "binary_data_size must equal the 0 bytes"),
         ({"inputs": [tensor(b"bad")]}, "not an image: 3 bytes"),
-        ({"inputs": [tensor(b"a")], "id": 7}, "'id' must be a string, was 7"),
-        ({"inputs": [tensor(b"a")], "outputs": 7}, "'outputs' must be a list of objects with a name, was 7"),
+        ({"inputs": [tensor(b"a")], "id": 7}, "'id' must be a string, got 7"),
+        ({"inputs": [tensor(b"a")], "outputs": 7}, "'outputs' must be a list of objects with a name, got 7"),
         (
             {"inputs": [tensor(b"a")], "outputs": [{"name": "logits"}]},
-            "one of label, confidence, was one of ['logits']",
+            "one of label, confidence, got ['logits']",
         ),
         ({"inputs": [tensor(b"a")], "outputs": [{"name": []}]}, "one of label, confidence"),
-        ({"inputs": [tensor(b"a")], "parameters": {"binary_data_output": 1}}, "must be true or false, was 1"),
+        ({"inputs": [tensor(b"a")], "parameters": {"binary_data_output": 1}}, "must be true or false, got 1"),
     ],
 )
-def test_a_wrong_request_is_refused_with_rule_and_value(
+def test_an_invalid_request_is_refused_with_rule_and_value(
     client: FlaskClient, document: dict[str, Any], words: str
 ) -> None:
-    answer = client.post(INFER, json=document)
-    assert answer.status_code == 400
-    assert words in answer.json["error"]  # type: ignore[index]
+    response = client.post(INFER, json=document)
+    assert response.status_code == 400
+    assert words in response.json["error"]  # type: ignore[index]
 
 
 ONE = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 7}}]}
@@ -165,22 +165,32 @@ ONE = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "paramete
 @pytest.mark.parametrize(
     ("document", "binary", "length", "words"),
     [
-        pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "-1"}, "was '-1'", id="below 0"),
-        pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "9" * 5000}, "at most", id="too long"),
-        pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "x"}, "was 'x'", id="no number"),
-        pytest.param(ONE, b"\x03\0\0\0on", {}, "must be the 6 bytes that follow the JSON, was 7", id="too few"),
-        pytest.param(ONE, b"\x03\0\0\0one!", {}, "must be the 8 bytes that follow the JSON, was 7", id="too many"),
+        pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "-1"}, "got '-1'", id="below 0"),
         pytest.param(
-            ONE, b"\x04\0\0\0one", {}, "element 0 of the binary data ends at byte 8 of 7", id="beyond the end"
+            ONE,
+            b"\x03\0\0\0one",
+            {"Inference-Header-Content-Length": "9" * 5000},
+            "from 0 to the body's",
+            id="too long",
         ),
-        pytest.param(ONE, b"\xff\xff\xff\xffone", {}, "ends at byte 4294967299 of 7", id="far beyond"),
-        pytest.param(ONE, b"\0\0\0\0\0\0\0", {}, "element 1 of the binary data", id="a length cut short"),
-        pytest.param({"inputs": [tensor(b"a")]}, b"rest", {}, "4 bytes follow the JSON", id="bytes that nobody claims"),
+        pytest.param(ONE, b"\x03\0\0\0one", {"Inference-Header-Content-Length": "x"}, "got 'x'", id="not a number"),
+        pytest.param(ONE, b"\x03\0\0\0on", {}, "must equal the 6 bytes that follow the JSON, got 7", id="too few"),
+        pytest.param(ONE, b"\x03\0\0\0one!", {}, "must equal the 8 bytes that follow the JSON, got 7", id="too many"),
+        pytest.param(
+            ONE,
+            b"\x04\0\0\0one",
+            {},
+            "element 0 of the binary data ends at byte 8, beyond its 7 bytes",
+            id="beyond the end",
+        ),
+        pytest.param(ONE, b"\xff\xff\xff\xffone", {}, "ends at byte 4294967299, beyond its 7 bytes", id="far beyond"),
+        pytest.param(ONE, b"\0\0\0\0\0\0\0", {}, "element 1 of the binary data", id="truncated length"),
+        pytest.param({"inputs": [tensor(b"a")]}, b"rest", {}, "4 bytes follow the JSON", id="bytes without a tensor"),
     ],
 )
-def test_wrong_binary_data_is_refused_with_rule_and_value(
+def test_invalid_binary_data_is_refused_with_rule_and_value(
     client: FlaskClient, document: dict[str, Any], binary: bytes, length: dict[str, str], words: str
 ) -> None:
-    answer = post_binary(client, document, binary, **length)
-    assert answer.status_code == 400
-    assert words in answer.json["error"]  # type: ignore[index]
+    response = post_binary(client, document, binary, **length)
+    assert response.status_code == 400
+    assert words in response.json["error"]  # type: ignore[index]

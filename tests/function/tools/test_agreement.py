@@ -1,4 +1,4 @@
-"""The fast engines against torch with torchvision's own transforms: same weights, same photographs, same answer."""
+"""The fast engines give the same results as torch with torchvision's own transforms, for the same weights and images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def loaded(variant: Variant, model_dir: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def reference(model_dir: Path) -> Callable[[Path], Logits]:
-    """Logits of torch for a photograph."""
+    """Return a function that computes torch's logits for an image."""
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415
 
     transform, engine = ResNet18_Weights.IMAGENET1K_V1.transforms(), loaded(TORCH_FLOAT32, model_dir)
@@ -55,19 +55,23 @@ def all_agree(engine: Engine, reference: Callable[[Path], Logits], folder: Path)
     )
 
 
-def test_on_the_samples(engine: Engine, reference: Callable[[Path], Logits], samples_dir: Path) -> None:
+def test_engines_agree_on_the_samples(engine: Engine, reference: Callable[[Path], Logits], samples_dir: Path) -> None:
     assert all_agree(engine, reference, samples_dir)
 
 
-def test_on_every_shared_photograph(engine: Engine, reference: Callable[[Path], Logits], shared_dir: Path) -> None:
+def test_engines_agree_on_every_shared_image(
+    engine: Engine, reference: Callable[[Path], Logits], shared_dir: Path
+) -> None:
     assert all_agree(engine, reference, shared_dir / "images")
 
 
-def test_the_weights_tell_photographs_apart(reference: Callable[[Path], Logits], shared_dir: Path) -> None:
+def test_the_random_weights_give_images_different_classes(
+    reference: Callable[[Path], Logits], shared_dir: Path
+) -> None:
     assert len({int(reference(path).argmax()) for path in photographs(shared_dir / "images")}) >= 10
 
 
-def test_a_large_jpeg_decoded_smaller_is_answered_like_the_whole_one(model_dir: Path, shared_dir: Path) -> None:
+def test_a_large_jpeg_decoded_smaller_gets_nearly_the_same_logits(model_dir: Path, shared_dir: Path) -> None:
     engine, errors = loaded(ORT_FLOAT32, model_dir), []
     for path in photographs(shared_dir / "images")[::4]:
         with Image.open(path) as photograph:
@@ -92,7 +96,7 @@ def shifted_crop(image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("fault", [swapped_channels, not_normalised, shifted_crop])
-def test_a_fault_in_the_pre_processing_would_be_seen_on_each_photograph(
+def test_a_fault_in_pre_processing_shows_on_every_image(
     engine: Engine, reference: Callable[[Path], Logits], samples_dir: Path, fault: Callable[[Tensor], Tensor]
 ) -> None:
     for path in photographs(samples_dir):
@@ -100,7 +104,7 @@ def test_a_fault_in_the_pre_processing_would_be_seen_on_each_photograph(
 
 
 def logits(*tops: int) -> list[Logits]:
-    """For each photograph four logits, the one of its class the highest."""
+    """Return four logits for each image, of which that of its class is the highest."""
     return [np.eye(4, dtype=np.float32)[top] for top in tops]
 
 
@@ -110,7 +114,7 @@ def test_agreement_counts_same_top_classes_and_the_classes_of_the_reference() ->
     assert (found.photographs, found.classes, found.same_top_ratio) == (4, 3, 0.75)
 
 
-def test_the_error_of_logits_is_told_in_standard_deviations_of_the_reference() -> None:
+def test_the_error_of_logits_is_in_standard_deviations_of_the_reference() -> None:
     reference = [np.array([0, 4], np.float32), np.array([4, 0], np.float32)]  # their standard deviation is 2
     assert agreement(ORT_INT8, reference, [one + 0.5 for one in reference]).rms_error_ratio == pytest.approx(0.25)
     assert agreement(ORT_INT8, reference, reference).rms_error_ratio == 0

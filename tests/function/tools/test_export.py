@@ -1,4 +1,4 @@
-"""`python -m function.tools.export`: where the weights come from, and what becomes of them."""
+"""`python -m function.tools.export`: the sources of the weights, and the files made from them."""
 
 import json
 import shutil
@@ -7,10 +7,12 @@ from urllib.error import URLError
 
 import pytest
 
+from tests.function.loading import loaded_classifier
+
 pytestmark = pytest.mark.integration
 
 
-def test_imagenet_that_cannot_be_fetched_ends_with_one_line(
+def test_a_failed_download_exits_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415
@@ -23,22 +25,22 @@ def test_imagenet_that_cannot_be_fetched_ends_with_one_line(
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", refuse)
     assert main(["--out", str(tmp_path / "model")]) == 1
-    line = "function.tools.export: cannot fetch https://download.pytorch.org/models/resnet18-f37072fd.pth: <urlopen error no network>\n"
+    line = "function.tools.export: cannot download https://download.pytorch.org/models/resnet18-f37072fd.pth: <urlopen error no network>\n"
     assert capsys.readouterr().err == line
     assert not (tmp_path / "model").exists()
 
 
-def test_a_file_that_holds_no_weights_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_weights_exits_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from function.tools.export import main  # noqa: PLC0415
 
     (tmp_path / "w.pth").write_text("no weights")
     assert main(["--weights", str(tmp_path / "w.pth"), "--out", str(tmp_path)]) == 1
     err = capsys.readouterr().err
-    assert "w.pth holds no weights of resnet18" in err
+    assert "w.pth must contain weights of resnet18: " in err
     assert err.count("\n") == 1
 
 
-def test_a_users_weights_are_taken_and_named_by_their_hash(model_dir: Path, tmp_path: Path) -> None:
+def test_weights_from_a_file_are_named_by_their_hash(model_dir: Path, tmp_path: Path) -> None:
     from function.manifest import sha256  # noqa: PLC0415
     from function.tools.export import from_file  # noqa: PLC0415
 
@@ -47,7 +49,7 @@ def test_a_users_weights_are_taken_and_named_by_their_hash(model_dir: Path, tmp_
     assert source.version == f"file-{sha256(weights)[:8]}"
 
 
-def test_random_weights_say_so_and_their_seed_decides(model_dir: Path) -> None:
+def test_random_weights_are_labelled_as_random_and_depend_on_their_seed(model_dir: Path) -> None:
     from function.tools.export import random_weights  # noqa: PLC0415
 
     manifest = json.loads((model_dir / "manifest.json").read_text())
@@ -63,21 +65,20 @@ def test_the_model_folder_has_a_label_for_each_class(model_dir: Path) -> None:
     assert (len(labels), labels[207]) == (1000, "golden retriever")
 
 
-def test_int8_needs_photographs_to_calibrate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8_requires_images_for_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from function.tools.export import main  # noqa: PLC0415
 
     for arguments in (["--int8"], ["--calibrate", "photos"]):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
     assert main(["--int8", "--calibrate", str(tmp_path), "--out", str(tmp_path / "model")]) == 1
-    assert f"function.tools.export: {tmp_path} must be a folder of photographs" in capsys.readouterr().err
+    assert f"function.tools.export: {tmp_path} must be a folder that contains images" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 
 
-def test_int8_is_added_to_a_model_and_judged_by_photographs_that_did_not_calibrate_it(
+def test_int8_is_added_to_a_model_and_measured_on_images_not_used_for_calibration(
     model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from function.classifier import load_classifier  # noqa: PLC0415
     from function.manifest import read_manifest  # noqa: PLC0415
     from function.tools.export import main  # noqa: PLC0415
 
@@ -85,18 +86,18 @@ def test_int8_is_added_to_a_model_and_judged_by_photographs_that_did_not_calibra
     shutil.copytree(model_dir, model)
     assert main(["--int8", "--calibrate", str(samples_dir), "--out", str(model)]) == 0
     assert (model / "resnet18.int8.onnx").stat().st_size < 13_000_000
-    assert "not judged: torch named only" in capsys.readouterr().out
+    assert "not judged: torch must predict at least 10 different classes, got" in capsys.readouterr().out
     found = read_manifest(model).agreement("onnxruntime", "int8")
     assert found is not None
     assert found.photographs == 2
     assert 0 < found.rms_error_ratio < 0.3
     assert not list(model.glob("tmp*"))
-    classifier = load_classifier(model, "onnxruntime", 1, 10**8, 0.0, "int8")
+    classifier = loaded_classifier(model, "int8")
     assert classifier.model.precision == "int8"
     assert len(classifier.classify((samples_dir / "cat.jpg").read_bytes()).top) == 5
 
 
-def test_int8_that_fails_leaves_what_was_there_and_names_the_photograph(
+def test_a_failed_int8_export_changes_no_file_and_names_the_image(
     model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from function.tools.export import main  # noqa: PLC0415
@@ -112,7 +113,7 @@ def test_int8_that_fails_leaves_what_was_there_and_names_the_photograph(
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
-def test_another_int8_is_not_judged_by_what_was_measured_of_the_one_before(
+def test_a_new_int8_file_drops_the_agreements_of_the_previous_one(
     model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
     from function.manifest import Agreement, read_manifest, write_manifest  # noqa: PLC0415
@@ -133,4 +134,4 @@ def test_a_seed_out_of_bounds_is_refused(seed: str, capsys: pytest.CaptureFixtur
 
     with pytest.raises(SystemExit, match="2"):
         main(["--weights", "random", "--seed", seed])
-    assert f"--seed must be from 0 to 2**63 - 1, was {seed}" in capsys.readouterr().err
+    assert f"--seed must be from 0 to 2**63 - 1, got {seed}" in capsys.readouterr().err

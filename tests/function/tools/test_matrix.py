@@ -1,4 +1,4 @@
-"""`python -m function.tools.matrix`: the table, and one small run of it."""
+"""`python -m function.tools.matrix`: its table, and one small run."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def agreement(same_top_ratio: float, classes: int) -> Agreement:
     return Agreement("onnxruntime", "int8", 61, classes, same_top_ratio, 0.0981)
 
 
-def test_the_table_names_units_and_the_gates_verdict() -> None:
+def test_the_table_has_units_and_the_result_of_the_gate() -> None:
     rows = [
         row("float32", agreement(1.0, 33)),
         row("int8", agreement(0.823, 33)),
@@ -52,23 +52,23 @@ def test_a_run_measures_and_compares(model_dir: Path, samples_dir: Path) -> None
 
 
 @pytest.mark.integration
-def test_a_process_that_fails_is_told_with_its_last_line(tmp_path: Path, samples_dir: Path) -> None:
-    with pytest.raises(TrialError, match=r"onnxruntime float32 ended with 1: .*no model in"):
+def test_the_last_line_of_a_failed_process_is_reported(tmp_path: Path, samples_dir: Path) -> None:
+    with pytest.raises(TrialError, match=r"the process of onnxruntime float32 exited with 1: .*no model in"):
         run(Trial(tmp_path, (samples_dir / "cat.jpg",), 1, 1), [ORT_FLOAT32])
 
 
 @pytest.mark.integration
-def test_the_command_records_what_auto_looks_at(
+def test_the_command_records_the_agreements_that_auto_reads(
     model_dir: Path, samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(model_dir, model)
-    (model / "resnet18.xml").unlink()  # openvino is measured elsewhere
+    (model / "resnet18.xml").unlink()  # skips openvino, which other tests cover
     arguments = ["--model", str(model), "--photographs", str(samples_dir), "--count", "1", "--starts", "1"]
     assert main([*arguments, "--record", "--json", str(tmp_path / "rows.json")]) == 0
     out = capsys.readouterr().out
     assert "openvino float32: resnet18.xml is missing" in out
-    assert "onnxruntime int8: resnet18.int8.onnx is missing; write it with: python -m function.tools.export" in out
+    assert "onnxruntime int8: resnet18.int8.onnx is missing; create it with: python -m function.tools.export" in out
     assert [row["engine"] for row in json.loads((tmp_path / "rows.json").read_text())] == [
         "onnxruntime",
         "torch",
@@ -79,14 +79,16 @@ def test_the_command_records_what_auto_looks_at(
     assert (recorded.photographs, recorded.judged) == (4, False)
 
 
-def test_what_cannot_be_measured_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_and_missing_files_exit_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--model", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"function.tools.matrix: no model in {tmp_path}")
     (tmp_path / "manifest.json").write_text('{"name": "a", "version": "b", "weights": "c", "sha256": {}}')
     assert main(["--model", str(tmp_path), "--photographs", str(tmp_path)]) == 1
-    assert "must be a folder of photographs" in capsys.readouterr().err
+    assert "must be a folder that contains images" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--count", "0"])
     with pytest.raises(SystemExit):
         main(["--json", str(tmp_path / "no" / "x.json")])
-    assert "--json must be a file in a folder that exists" in capsys.readouterr().err
+    assert "--json must be a file in an existing folder" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Weights as ONNX Runtime leaves them after its optimisation on this CPU: the same answers, mapped, and only here."""
+"""The model as ONNX Runtime optimises it for this CPU: same results, mapped weights, and loaded only on such CPUs."""
 
 import json
 import shutil
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from function.classifier import load_classifier, load_planned, probe
+from function.classifier import load_planned, probe
 from function.engines import load_engine
 from function.manifest import ModelError, read_manifest, write_manifest
 from function.plan import plan_model
 from function.tools.prepare import main, prepare
 from function.variants import ORT_FLOAT32, PREPARED
+from tests.function.loading import loaded_classifier
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.integration
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def model(model_dir: Path, tmp_path: Path) -> Path:
-    """A copy to be changed."""
+    """Return a copy of the model that a test may change."""
     needed = ("manifest.json", "labels.json", *ORT_FLOAT32.files, *PREPARED)
     for file in needed:
         shutil.copy(model_dir / file, tmp_path)
@@ -30,7 +31,7 @@ def model(model_dir: Path, tmp_path: Path) -> Path:
 
 
 def changed(model: Path, **fields: object) -> None:
-    """The manifest with other words on where the prepared file was written."""
+    """Change what the manifest records about the prepared file."""
     document = json.loads((model / "manifest.json").read_text())
     document["prepared"].update(fields)
     (model / "manifest.json").write_text(json.dumps(document))
@@ -41,7 +42,7 @@ def test_an_export_is_prepared_for_the_cpu_it_ran_on(model: Path) -> None:
     assert (plan.prepared, plan.files) == (True, PREPARED)
 
 
-def test_it_answers_as_the_portable_file_does(model: Path) -> None:
+def test_the_prepared_file_gives_the_logits_of_the_portable_one(model: Path) -> None:
     portable, prepared = (load_engine("onnxruntime", model / file, 1) for file in (ORT_FLOAT32.files[0], PREPARED[0]))
     assert prepared.infer(probe()) == pytest.approx(portable.infer(probe()), abs=1e-4)
 
@@ -63,19 +64,19 @@ def test_without_the_prepared_file_the_portable_one_is_loaded(model: Path) -> No
 def test_a_prepared_file_that_was_changed_is_refused(model: Path) -> None:
     with (model / PREPARED[1]).open("r+b") as file:
         file.write(b"changed")
-    with pytest.raises(ModelError, match=r"resnet18\.prepared\.onnx\.data has SHA-256"):
-        load_classifier(model, "auto", 1, 1000, 0.0)
+    with pytest.raises(ModelError, match=r"resnet18\.prepared\.onnx\.data must have SHA-256"):
+        loaded_classifier(model)
 
 
-def test_one_whose_answer_is_wrong_is_refused_though_its_hash_is_right(model: Path) -> None:
+def test_a_prepared_file_with_wrong_logits_is_refused_despite_a_correct_hash(model: Path) -> None:
     weights = np.fromfile(model / PREPARED[1], np.float32)
     (weights * np.float32(1.1)).tofile(model / PREPARED[1])
     write_manifest(read_manifest(model).with_files(model, *PREPARED), model)
-    with pytest.raises(ModelError, match="onnxruntime float32 answers the warm-up wrongly"):
-        load_classifier(model, "auto", 1, 1000, 0.0)
+    with pytest.raises(ModelError, match="onnxruntime float32 fails the warm-up check"):
+        loaded_classifier(model)
 
 
-def test_its_weights_are_mapped_and_not_copied(model: Path) -> None:
+def test_prepared_weights_are_mapped_and_not_copied(model: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from function.engines import load_engine\n"
         "engine = load_engine('onnxruntime', Path(sys.argv[1]), 1)\n"
@@ -87,13 +88,13 @@ def test_its_weights_are_mapped_and_not_copied(model: Path) -> None:
     assert sum(int(last, 16) - int(first, 16) for first, last in ranges) > 40_000_000
 
 
-def test_it_can_be_prepared_anew_without_torch(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_can_be_prepared_again(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_manifest(model)
     changed(model, cpu=["another"])
     assert main([str(model)]) == 0
     assert "prepared for onnxruntime" in capsys.readouterr().out
     assert read_manifest(model).prepared == before.prepared
-    assert (model / PREPARED[1]).stat().st_size < 48_000_000  # written anew, not appended
+    assert (model / PREPARED[1]).stat().st_size < 48_000_000  # rewritten, not appended to
 
 
 def test_nothing_is_prepared_from_a_file_that_was_changed(
@@ -101,7 +102,7 @@ def test_nothing_is_prepared_from_a_file_that_was_changed(
 ) -> None:
     with (model / ORT_FLOAT32.files[1]).open("r+b") as file:
         file.write(b"changed")
-    with pytest.raises(ModelError, match="has SHA-256"):
+    with pytest.raises(ModelError, match="must have SHA-256"):
         prepare(model, read_manifest(model))
     assert main([str(model)]) == 1
     assert main([str(tmp_path / "nowhere")]) == 1
