@@ -13,7 +13,7 @@ from function.images import ImageError
 from function.metrics import PodMetrics
 from function.protocols import ROUTES, ProtocolContext, ProtocolRequest, RefusedError, handler
 
-# The metric's label value for the native protocol is `seed`: existing dashboards query it.
+# The label value of the native protocol in metrics, kept for existing queries.
 METRIC_PROTOCOLS = {"native": "seed"}
 
 

@@ -105,8 +105,8 @@ class ImageClassifier:
 
 def ranked(logits: Logits, labels: list[str]) -> tuple[Ranked, ...]:
     """Return the TOP labels by softmax; logits have shape (len(labels),)."""
-    weights = np.exp(logits - logits.max())
-    confidences = weights / weights.sum()
+    exponentials = np.exp(logits - logits.max())
+    confidences = exponentials / exponentials.sum()
     best = np.argsort(-confidences, kind="stable")[:TOP]
     return tuple(Ranked(labels[index], float(confidences[index])) for index in best)
 

@@ -72,7 +72,7 @@ class OpenedImage:
         self.pixels = image.width * image.height
 
     def tensor(self, exact: bool = False) -> Tensor:
-        """Return the tensor of preprocess(). Call it once, because decoding consumes the image. Raise ImageError."""
+        """Decode and return the tensor of preprocess(); works once. Raise ImageError if the image is malformed."""
         image = self._image
         width, height = image.size
         try:
@@ -88,7 +88,7 @@ class OpenedImage:
 
 
 def open_image(body: bytes, max_pixels: int) -> OpenedImage:
-    """Read only the header, so that the size is checked before any pixel is decoded. Raise ImageError."""
+    """Read only the header and check it before any pixel is decoded. Raise ImageError if it is invalid or too large."""
     if not body:
         raise ImageError("an image must not be empty, got 0 bytes")
     size_text = f"{len(body)} bytes"

@@ -1,4 +1,4 @@
-"""The decision which engine and files to load, made and verified before the first slow import."""
+"""The choice of the engine and files to load, made and verified before the first slow import."""
 
 from dataclasses import dataclass
 from importlib.metadata import version

@@ -4,8 +4,8 @@ import errno
 import socket
 import sys
 
-# Source: knative/serving pkg/networking/constants.go. Knative's webhook refuses them as well, but later, and not for
-# ports that an image sets.
+# Source: knative/serving pkg/networking/constants.go. Knative's webhook refuses them too, but later, and not for a
+# port that an image sets.
 KNATIVE_PORTS = (8012, 8013, 8022, 9090, 9091)
 
 

@@ -6,7 +6,7 @@ import time
 
 from gunicorn.workers.gthread import _DEFER, STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-# Longest pause within a request. A client that sends nothing for this long gets 408 and no longer holds a thread.
+# Longest pause within a request. A client that pauses longer loses its thread, and gets 408 if its body is incomplete.
 MAX_PAUSE_S = 10
 TIMEVAL = struct.Struct("ll")  # seconds and microseconds of SO_RCVTIMEO, socket(7)
 

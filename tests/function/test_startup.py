@@ -116,7 +116,7 @@ def test_every_phase_is_measured(model_dir: Path) -> None:
 
 @pytest.mark.integration
 def test_a_pod_leaves_no_file_and_no_identifier_behind(model_dir: Path, tmp_path: Path) -> None:
-    """ONNX Runtime's telemetry would leave one, even before its first upload."""
+    """ONNX Runtime's telemetry would leave a file even before its first upload."""
     env = {name: text for name, text in os.environ.items() if not name.startswith(("XDG_", "ORT_", "CI"))}
     env |= {"MODEL_DIR": str(model_dir), "HOME": str(tmp_path), "ENGINE": "onnxruntime"}
     subprocess.run([sys.executable, "-c", "import function.wsgi"], cwd=ROOT, env=env, capture_output=True, check=True)

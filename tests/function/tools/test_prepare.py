@@ -65,7 +65,7 @@ def test_a_prepared_file_that_was_changed_is_refused(model: Path) -> None:
     with (model / PREPARED[1]).open("r+b") as file:
         file.write(b"changed")
     with pytest.raises(ModelError, match=r"resnet18\.prepared\.onnx\.data must have SHA-256"):
-        loaded_classifier(model)
+        plan_model(model, "auto", "float32").verify()
 
 
 def test_a_prepared_file_with_wrong_logits_is_refused_despite_a_correct_hash(model: Path) -> None:
