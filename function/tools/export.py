@@ -155,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="imagenet|random|FILE",
         help="source of the weights; default: imagenet, or with --int8 those already in --out",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights; default: %(default)s")
     parser.add_argument("--int8", action="store_true", help="also write the network in int8; requires --calibrate")
     parser.add_argument(
         "--calibrate",
