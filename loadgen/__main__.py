@@ -1,4 +1,4 @@
-"""`python -m loadgen URL`."""
+"""Entry point of `python -m loadgen URL`."""
 
 from loadgen.cli import main
 

@@ -1,4 +1,4 @@
-"""BarAzmoon's interface over the open-loop replay: subclasses written for it run unchanged.
+"""BarAzmoon's interface on top of the open-loop replay: subclasses written for BarAzmoon run unchanged.
 
     from loadgen.barazmoon import BarAzmoon
 
@@ -28,15 +28,15 @@ from loadgen.workload.arrivals import arrival_times
 
 
 class BarAzmoon:
-    """Sends `workload[i]` requests in second i and hands each answer to process_response.
+    """Sends `workload[i]` requests in second i and passes each response to process_response.
 
-    timeout: seconds an answer may take, 30 by default.
-    mode, seed: of the arrivals within a second (loadgen.workload.arrivals).
-    slo_s, max_lag_ms: of the summary. Other arguments are kept in `kwargs`, as there.
-    After start(), `replay` has a record of each request and `summary` the figures.
+    timeout: longest time to wait for a response, in seconds; 30 by default.
+    mode, seed: how requests arrive within a second (see loadgen.workload.arrivals).
+    slo_s, max_lag_ms: settings of the summary. Other arguments are kept in `kwargs`, as BarAzmoon does.
+    After start(), `replay` holds a record of each request and `summary` the figures.
 
-    Subclasses for the older interface, which names endpoint, http_method and timeout in the class and has get_workload
-    in place of the argument, run too.
+    Subclasses for the older interface also run. They set endpoint, http_method and timeout in the class and define
+    get_workload instead of passing the argument.
     """
 
     endpoint: str = ""
@@ -53,7 +53,7 @@ class BarAzmoon:
         http_method: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Raises TypeError for a subclass that replaces what is not a hook, InputError for a bad workload."""
+        """Raise TypeError if a subclass overrides a method that is not a hook, InputError for an invalid workload."""
         if hasattr(type(self), "predict"):
             raise TypeError(f"{type(self).__name__}.predict would not be called: requests are sent by loadgen itself")
         self.endpoint = endpoint or self.endpoint
@@ -61,43 +61,43 @@ class BarAzmoon:
         self.kwargs = kwargs
         counts = [int(count) for count in (self.get_workload() if workload is None else workload)]
         if not counts or min(counts) < 0:
-            raise InputError(f"workload must be numbers of requests, 0 or more, was {counts[:5]}")
+            raise InputError(f"workload must be a list of non-negative integers, got {counts[:5]}")
         self._counts = counts
 
     def get_workload(self) -> Iterable[int]:
-        """Requests in each second, where the constructor is not given any."""
-        raise InputError("workload is missing: give it to the constructor or write get_workload")
+        """Return the requests of each second; called if the constructor gets no workload."""
+        raise InputError("workload is missing: pass it to the constructor or define get_workload")
 
     def get_request_data(self) -> tuple[Any, Any]:
-        """An id, which process_response gets back, and what is sent: str, bytes, a form, or None for no body."""
+        """Return an id, which process_response receives, and the body: str, bytes, a form, or None for no body."""
         return None, None
 
     def process_response(self, sent_data_id: Any, response: Any) -> object:
-        """Called with the answer's JSON, whatever its status; False means that the request failed."""
+        """Handle the JSON of a response with any status; return False to mark the request as failed."""
 
     def start(self) -> tuple[int, int]:
-        """Send everything; returns how many requests were sent and how many succeeded.
+        """Send all requests; return how many were sent and how many succeeded.
 
-        A request succeeds if it is answered in time, with a status from 200 to 299 and JSON, and process_response does
-        neither raise nor return False.
+        A request succeeds if a JSON response with a status from 200 to 299 arrives before the timeout and
+        process_response neither raises nor returns False.
         """
         timeout_s = float(self.kwargs.get("timeout") or self.timeout or 30.0)
         target = Target(self.endpoint, timeout_s=timeout_s, method=self.http_method.upper())
         mode, seed = self.kwargs.get("mode", "count"), int(self.kwargs.get("seed", 0))
         times_s = arrival_times(self._counts, mode, seed)
-        self.replay = run_replay(target, SendPlan(times_s, _Asked(self), read=self._read))
+        self.replay = run_replay(target, SendPlan(times_s, _HookBodies(self), read=self._read))
         slo_s, max_lag_ms = self.kwargs.get("slo_s", 0.5), self.kwargs.get("max_lag_ms", 5.0)
         self.summary = summarise(self.replay.records, slo_s, max_lag_ms)
         return self.summary.sent, self.summary.good
 
     def _read(self, body: Body, content: bytes, record: Record) -> None:
-        """Hand an answer to the hook; what the hook says or raises becomes the outcome."""
+        """Pass a response to the hook; what the hook returns or raises decides the outcome."""
         assert isinstance(body, _Data)
         try:
             accepted = self.process_response(body.data_id, json.loads(content))
         except json.JSONDecodeError as error:
-            record.failure, record.error = Failure.PROTOCOL, f"status {record.status}, no JSON: {error}"
-        except Exception as error:  # noqa: BLE001  a user's code: its fault is this request's outcome, not the run's end
+            record.failure, record.error = Failure.PROTOCOL, f"status {record.status}, invalid JSON: {error}"
+        except Exception as error:  # noqa: BLE001  an exception in a user's hook fails this request, not the run
             record.failure, record.error = Failure.REFUSED, f"process_response: {type(error).__name__}: {error}"
         else:
             if not 200 <= record.status < 300:
@@ -108,13 +108,13 @@ class BarAzmoon:
 
 @dataclass(frozen=True, slots=True)
 class _Data(Body):
-    """What a hook wants sent, and its id as the hook gave it."""
+    """A body from get_request_data, with the id that the hook returned."""
 
     data_id: Any = None
 
 
-class _Asked(Sequence[Body]):
-    """Asks the hook when a request is due, as often as there are requests: what it takes shows in the send lag."""
+class _HookBodies(Sequence[Body]):
+    """Calls the hook once for each request, when it is due; the time that the hook takes counts as send lag."""
 
     def __init__(self, tester: BarAzmoon) -> None:
         self._tester = tester

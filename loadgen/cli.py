@@ -1,4 +1,4 @@
-"""The command line: picks the command; each lives in a module of its own in loadgen/commands."""
+"""The command line: selects the command; each command is a module in loadgen/commands."""
 
 import argparse
 import sys
@@ -11,13 +11,13 @@ from loadgen.commands import cmd_report as report
 from loadgen.commands import cmd_stress as stress
 from loadgen.errors import BAD_INPUT, UNREACHABLE, InputError, UnreachableError
 
-# Each adds its flags to a parser and sets `run`, which takes the parsed flags and returns the exit code.
+# Each module adds its flags to a parser and sets `run`, which takes the parsed flags and returns the exit code.
 COMMANDS = {"replay": replay, "stress": stress, "find-max": find_max, "diff": diff, "report": report}
-EXIT_CODES = "exit codes: 0; 1 SLO missed; 2 bad input; 3 a run that does not count; 4 unreachable; 130 interrupted"
+EXIT_CODES = "exit codes: 0 success; 1 SLO missed; 2 bad input; 3 run is invalid; 4 server unreachable; 130 interrupted"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands."""
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="loadgen",
         description="Open-loop load generator. `loadgen URL ...` is short for `loadgen replay URL ...`.",
@@ -26,12 +26,16 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         about = (module.__doc__ or "").strip().splitlines()[0]
-        module.configure(commands.add_parser(name, help=about, description=about, epilog=EXIT_CODES))
+        module.configure(commands.add_parser(name, help=_as_help(about), description=about, epilog=EXIT_CODES))
     return parser
 
 
+def _as_help(sentence: str) -> str:
+    return (sentence[:1].lower() + sentence[1:]).removesuffix(".")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn what was refused into one line; returns the exit code."""
+    """Parse the arguments and run the command; print a refused input as one line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] not in {*COMMANDS, "-h", "--help"}:
         words.insert(0, "replay")

@@ -1,25 +1,25 @@
-"""Ways a command can end, and which one the shell is told."""
+"""Exit codes, and the errors that lead to them."""
 
 from collections.abc import Iterable
 
 OK, SLO_MISSED, BAD_INPUT, INVALID, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
-# A run can end in several ways at once: what makes the others meaningless comes first.
+# Several codes may apply to one run. The first of this list wins, because it makes the others meaningless.
 PRECEDENCE = (INTERRUPTED, BAD_INPUT, UNREACHABLE, INVALID, SLO_MISSED)
 
 
 class InputError(ValueError):
-    """A file, folder or value that cannot be used; the text names the rule and what was seen."""
+    """An unusable file, folder or value; the text contains the rule and the value."""
 
 
 class WorkloadError(InputError):
-    """Not a workload; the text has the file or family, the line's number and what stands there."""
+    """An invalid workload; the text contains the file or family, the line number and the value found."""
 
 
 class UnreachableError(Exception):
-    """Nobody listens at the URL, or not with a certificate that holds."""
+    """A URL at which no server listens, or whose certificate cannot be verified."""
 
 
 def exit_code(codes: Iterable[int]) -> int:
-    """The one that counts."""
-    seen = set(codes)
-    return next((code for code in PRECEDENCE if code in seen), OK)
+    """Return the code that takes precedence over the others, or 0 if there is none."""
+    applying = set(codes)
+    return next((code for code in PRECEDENCE if code in applying), OK)

@@ -1,4 +1,4 @@
-"""What became of each request."""
+"""The outcome of each request."""
 
 import math
 from dataclasses import dataclass
@@ -6,29 +6,31 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """Why a request is not good; the text beside it says more."""
+    """Why a request failed; `Record.error` has the details."""
 
     NONE = ""
     TIMEOUT = "timeout"
-    CONNECT = "connect"  # nobody took the connection
+    CONNECT = "connect"  # the connection was not accepted
     TLS = "tls"
-    CLOSED = "closed"  # the connection ended or was reset before the answer was whole
-    PROTOCOL = "protocol"  # what came is no HTTP, or not what the protocol promises
-    STATUS = "status"  # a whole answer that says no
-    REFUSED = "refused"  # a hook of the user's own did not accept the answer
-    LOCAL = "local"  # this machine had no more files, ports or memory: it was never sent
+    CLOSED = "closed"  # the connection was closed or reset before the response was complete
+    PROTOCOL = "protocol"  # the response is not HTTP, or violates the chosen protocol
+    STATUS = "status"  # a complete response with an error status
+    REFUSED = "refused"  # a user's own hook rejected the response
+    LOCAL = "local"  # this machine ran out of files, ports or memory, so the request was never sent
     INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
 class Record:
-    """One request; times in seconds from the schedule's zero, on a monotonic clock.
+    """One request; times are seconds since the start of the schedule, on a monotonic clock.
 
-    intended_s: when it was due. sent_s: when it, or the connection it needed, was given to the kernel;
-    first_byte_s, done_s: when the head and the last byte of its answer came (with --protocol async: of the result).
-    ended_s: when its outcome was known, good or bad. None: that never happened.
-    image: name of what was sent. status 0: no answer.
-    worker: lowest slot that was free, so the highest seen is the most under way at once.
+    intended_s: when it was due.
+    sent_s: when the request, or the connection that it needed, was handed to the kernel.
+    first_byte_s, done_s: when the head and the last byte of the response arrived; with --protocol async, of the result.
+    ended_s: when its outcome was known, good or bad.
+    Each of these times is None if the event never happened.
+    image: name of the image that was sent. status: 0 if there was no response.
+    worker: the lowest free slot, so the highest value of a run is its largest number of requests in flight.
     """
 
     intended_s: float
@@ -50,10 +52,10 @@ class Record:
 
     @property
     def good(self) -> bool:
-        """Answered whole, with a status from 200 to 299, and as the protocol promises."""
+        """Whether a complete response arrived that has a status from 200 to 299 and conforms to the protocol."""
         return 200 <= self.status < 300 and self.done_s is not None and not self.failure
 
     @property
-    def useful_s(self) -> float:
-        """Latency from the intended send, infinite without a good answer."""
+    def slo_latency_s(self) -> float:
+        """Latency from the intended send; infinite if the request was not successful."""
         return math.inf if self.done_s is None or not self.good else self.done_s - self.intended_s

@@ -1,1 +1,1 @@
-"""Figures, gates, comparisons and searches over recorded runs; pure functions of their records."""
+"""Figures, SLO gates, comparisons and searches, as pure functions of the records of runs."""

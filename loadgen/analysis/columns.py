@@ -1,4 +1,4 @@
-"""A run as arrays: what gates, comparisons and plots compute on."""
+"""A run as arrays, the input of gates, comparisons and plots."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One entry for each planned request, in the order of the plan; seconds from the schedule's zero.
+    """One entry for each planned request, in the order of the plan; times are seconds since the start of the schedule.
 
-    sent_s, done_s: nan where that never happened. good: answered whole, with 200.
+    sent_s, done_s: nan if the event never happened. good: whether the request was successful.
     """
 
     intended_s: Floats
@@ -27,56 +27,59 @@ class Columns:
 
     @property
     def planned(self) -> int:
-        """Requests that were meant to be sent."""
+        """Return the number of planned requests."""
         return len(self.intended_s)
 
     @property
     def duration_s(self) -> float:
-        """Up to the last intended send."""
+        """Return the time of the last intended send."""
         return float(self.intended_s.max(initial=0.0))
 
     @property
     def latency_s(self) -> Floats:
-        """From the intended send; nan without an answer."""
+        """Return latencies from the intended send; nan without a response."""
         return self.done_s - self.intended_s
 
     @property
     def from_sent_s(self) -> Floats:
-        """From the actual send; nan without an answer."""
+        """Return latencies from the actual send; nan without a response."""
         return self.done_s - self.sent_s
 
     @property
     def lag_s(self) -> Floats:
-        """Intended to actual send; nan where it was never sent."""
+        """Return the time from intended to actual send; nan for requests that were never sent."""
         return self.sent_s - self.intended_s
 
     @property
-    def useful_s(self) -> Floats:
-        """Latency from the intended send for those who waited for a good answer: infinite where none came."""
+    def slo_latency_s(self) -> Floats:
+        """Return latencies from the intended send; infinite for requests that were not successful."""
         return np.where(self.good, self.latency_s, math.inf)
 
     @property
     def attack_s(self) -> float:
-        """First send to last send; 0 if nothing was sent."""
+        """Return the time from first to last send; 0 if nothing was sent."""
         sent_s = self.sent_s[np.isfinite(self.sent_s)]
         return float(sent_s.max() - sent_s.min()) if sent_s.size else 0.0
 
     @property
     def took_s(self) -> float:
-        """First send to last answer; 0 if nothing was sent."""
+        """Return the time from first send to last response; 0 if nothing was sent."""
         sent_s = self.sent_s[np.isfinite(self.sent_s)]
         ends_s = np.concatenate((sent_s, self.done_s[np.isfinite(self.done_s)]))
         return float(ends_s.max() - sent_s.min()) if sent_s.size else 0.0
 
     def achieved_rps(self, duration_s: float) -> float:
-        """Requests sent, over the plan's duration or until the last was sent, whichever is longer; nan of nothing."""
+        """Return the requests sent per second of the plan, or of the time until the last send if that is longer.
+
+        nan if nothing was sent.
+        """
         sent_s = self.sent_s[np.isfinite(self.sent_s)]
-        whole_s = max(duration_s, float(sent_s.max(initial=0.0)))
-        return sent_s.size / whole_s if sent_s.size and whole_s else math.nan
+        total_s = max(duration_s, float(sent_s.max(initial=0.0)))
+        return sent_s.size / total_s if sent_s.size and total_s else math.nan
 
 
 def columns(records: Sequence[Record]) -> Columns:
-    """The records' times and outcomes."""
+    """Return the times and outcomes of records."""
     return Columns(
         _array(record.intended_s for record in records),
         _array(math.nan if record.sent_s is None else record.sent_s for record in records),
@@ -86,17 +89,17 @@ def columns(records: Sequence[Record]) -> Columns:
 
 
 def quantile(values: Floats, share: float) -> float:
-    """Linear between order statistics, as in the summary, but infinite values may be among them; nan of nothing.
+    """Return a quantile, interpolated linearly as in the summary; nan for no values. Values may be infinite.
 
     share: 0 to 1.
     """
     if not values.size:
         return math.nan
-    place = (values.size - 1) * share
-    below, above = math.floor(place), math.ceil(place)
+    position = (values.size - 1) * share
+    below, above = math.floor(position), math.ceil(position)
     ordered = np.partition(values, (below, above))
     low, high = float(ordered[below]), float(ordered[above])
-    return low if below == above or low == high else low + (high - low) * (place - below)
+    return low if below == above or low == high else low + (high - low) * (position - below)
 
 
 def _array(values: Iterable[float]) -> Floats:

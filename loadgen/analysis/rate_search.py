@@ -1,7 +1,7 @@
-"""Search for the highest rate that holds an SLO: which rate to try next, and what the trials so far say.
+"""Search for the highest rate that meets the SLOs: the next rate to try, and the result of the trials so far.
 
-A rate's trials vote, since a run near the limit may hold or miss by chance; the limit is bracketed by doubling, then
-the bracket is halved (in ratio) until it is narrow enough. No I/O: the shell tries rates and tells the outcome.
+Near the limit a run may hold or miss by chance, so several trials of a rate vote. Doubling finds a bracket around the
+limit, which is then halved (as a ratio) until it is narrow enough. This module does no I/O; its caller runs the trials.
 """
 
 import math
@@ -11,26 +11,30 @@ from enum import Enum, StrEnum
 
 
 class TrialOutcome(StrEnum):
-    """Of one trial."""
+    """The outcome of one trial."""
 
     HELD = "held"
     MISSED = "missed"
-    INVALID = "invalid"  # the generator itself could not keep to the schedule
+    INVALID = "invalid"  # the generator could not keep to its schedule
 
 
-class End(Enum):
-    """Why a search ended."""
+class SearchEnd(Enum):
+    """Why a search ended; the value completes "Search ended after 7 trials: "."""
 
     FOUND = "the bracket is narrow enough"
-    TRIALS = "no trial was left"
-    MOST = "the highest rate allowed still holds it"
-    LEAST = "not even the lowest rate allowed holds it"
-    GENERATOR = "the generator cannot send faster from here"
+    TRIALS = "the limit on trials was reached"
+    MOST = "even the highest allowed rate meets the SLOs"
+    LEAST = "even the lowest allowed rate misses the SLOs"
+    GENERATOR = "the generator on this machine cannot send faster"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """tolerance_ratio: the bracket's upper end over its lower end at which to stop; agree: equal votes that decide."""
+    """The range of a search and when it stops.
+
+    tolerance_ratio: the search stops when the missed rate is at most this many times the held rate.
+    agree: equal outcomes that decide a rate.
+    """
 
     first_rps: float
     least_rps: float
@@ -42,12 +46,15 @@ class Limits:
 
 @dataclass(slots=True)
 class RateSearch:
-    """Ask next_rps(), try it, tell(); until next_rps() is None. held_rps, missed_rps: the bracket so far."""
+    """A search in progress: call next_rps(), try that rate, call record(), and repeat until next_rps() returns None.
+
+    held_rps, missed_rps: the bracket so far.
+    """
 
     limits: Limits
     held_rps: float = 0.0
     missed_rps: float = math.inf
-    end: End | None = None
+    end: SearchEnd | None = None
     votes: dict[float, list[TrialOutcome]] = field(default_factory=dict)
     _rate_rps: float = field(init=False)
 
@@ -56,42 +63,42 @@ class RateSearch:
 
     @property
     def trials(self) -> int:
-        """So far."""
+        """Return the number of trials so far."""
         return sum(map(len, self.votes.values()))
 
     def next_rps(self) -> float | None:
-        """The rate to try, or None once the search has ended."""
+        """Return the rate to try, or None if the search has ended."""
         if self.end is None and self.trials >= self.limits.most_trials:
-            self.end = End.TRIALS
+            self.end = SearchEnd.TRIALS
         return None if self.end else self._rate_rps
 
-    def tell(self, outcome: TrialOutcome) -> None:
-        """What became of the trial of next_rps()."""
+    def record(self, outcome: TrialOutcome) -> None:
+        """Record the outcome of the trial of next_rps()."""
         votes = self.votes.setdefault(self._rate_rps, [])
         votes.append(outcome)
         if votes.count(outcome) < self.limits.agree:
             return
         if outcome is TrialOutcome.INVALID:
-            self.end = End.GENERATOR
+            self.end = SearchEnd.GENERATOR
         elif outcome is TrialOutcome.HELD:
             self.held_rps = self._rate_rps
         else:
             self.missed_rps = self._rate_rps
         self.end = self.end or self._ended()
         if self.end is None:
-            self._rate_rps = self._between()
+            self._rate_rps = self._next_rate_rps()
 
-    def _ended(self) -> End | None:
+    def _ended(self) -> SearchEnd | None:
         if self.held_rps >= self.limits.most_rps:
-            return End.MOST
+            return SearchEnd.MOST
         if self.missed_rps <= self.limits.least_rps:
-            return End.LEAST
+            return SearchEnd.LEAST
         if self.missed_rps <= self.held_rps * self.limits.tolerance_ratio:
-            return End.FOUND
+            return SearchEnd.FOUND
         return None
 
-    def _between(self) -> float:
-        """Double or halve until both ends are known, then their geometric mean."""
+    def _next_rate_rps(self) -> float:
+        """Double or halve until both ends of the bracket are known, then return their geometric mean."""
         if math.isinf(self.missed_rps):
             return min(2 * self.held_rps, self.limits.most_rps)
         if not self.held_rps:
@@ -99,20 +106,21 @@ class RateSearch:
         return math.sqrt(self.held_rps * self.missed_rps)
 
     def lines(self) -> Iterator[str]:
-        """What is known, and how surely."""
-        yield f"Search ended after {self.trials} trials: {(self.end or End.TRIALS).value}"
+        """Yield the result and the votes behind it."""
+        yield f"Search ended after {self.trials} trials: {(self.end or SearchEnd.TRIALS).value}"
         for rate_rps, votes in sorted(self.votes.items()):
             if len(set(votes)) > 1:
                 held = votes.count(TrialOutcome.HELD)
-                yield f"Near the limit, trials differ: at {rate_rps:.4g}/s {held} of {len(votes)} held"
+                yield f"Near the limit, trials differ: at {rate_rps:.4g}/s, {held} of {len(votes)} met the SLOs"
         if not self.held_rps:
-            yield f"Highest rate that holds it: none found, down to {min(self.votes, default=math.nan):.4g}/s"
+            lowest_rps = min(self.votes, default=math.nan)
+            yield f"Highest rate that meets the SLOs: none found; lowest rate tried: {lowest_rps:.4g}/s"
         elif math.isinf(self.missed_rps):
-            yield f"Highest rate that holds it: at least {self.held_rps:.4g}/s; no valid trial missed it"
+            yield f"Highest rate that meets the SLOs: at least {self.held_rps:.4g}/s; no valid trial missed them"
         else:
             lower, upper = self.votes[self.held_rps], self.votes[self.missed_rps]
             yield (
-                f"Highest rate that holds it: {self.held_rps:.4g}/s to {self.missed_rps:.4g}/s "
-                f"(held in {lower.count(TrialOutcome.HELD)} of {len(lower)} trials at the lower end, "
-                f"missed in {upper.count(TrialOutcome.MISSED)} of {len(upper)} at the upper)"
+                f"Highest rate that meets the SLOs: {self.held_rps:.4g}/s to {self.missed_rps:.4g}/s "
+                f"(met in {lower.count(TrialOutcome.HELD)} of {len(lower)} trials at the lower rate, "
+                f"missed in {upper.count(TrialOutcome.MISSED)} of {len(upper)} at the higher)"
             )

@@ -1,9 +1,9 @@
-"""Two runs beside each other: what changed, how surely, and a verdict.
+"""Comparison of two runs: the change of each figure, its confidence interval, and a verdict.
 
-Latencies of neighbouring requests hang together (they waited in the same queue), so resampling single requests would
-make intervals that are far too narrow. Whole blocks of time are drawn instead; where both runs sent the same plan, the
-same blocks are drawn from both, which takes out what the arrivals alone do. How long a block must be is not known
-beforehand, so two lengths are tried and the wider interval counts.
+Latencies of neighbouring requests are correlated (they waited in the same queue), so resampling single requests would
+give intervals that are far too narrow. Whole blocks of time are resampled instead. If both runs sent the same plan, the
+same blocks are drawn from both, which removes the effect of the arrivals. The right block length is not known
+beforehand, so two lengths are tried and the wider interval is used.
 Source: block bootstrap, Künsch 1989; Student's t on its standard error, as for batch means.
 """
 
@@ -19,37 +19,41 @@ from loadgen.analysis.columns import Columns, Floats, quantile
 
 RESAMPLES = 500
 CONFIDENCE = 0.95
-# Blocks that a run is cut into: few and long ones hold what hangs together, many and short ones guess less.
+# Numbers of blocks to divide a run into. Few long blocks preserve the correlation; many short ones make the standard
+# error more precise.
 BLOCK_COUNTS = (20, 10)
 LEAST_DURATION_S = 5.0
-# A percentile is compared only if so many requests of each run lie beyond it.
+# A percentile is compared only if at least this many requests of each run lie beyond it.
 LEAST_BEYOND = 10
 PERCENTILES = (0.5, 0.95, 0.99, 0.999)
 
-# A latency that changed by less than this share of itself is no news, however sure it is.
+# A latency that changed by less than this share is reported as unchanged, even if the change is significant.
 LEAST_CHANGE_RATIO = 0.05
 
 
 class DiffError(ValueError):
-    """The runs cannot be compared; the text says why."""
+    """Runs that cannot be compared; the text contains the reason."""
 
 
 class Change(StrEnum):
-    """What can be said of a figure."""
+    """How a figure changed."""
 
     BETTER = "better"
     WORSE = "WORSE"
-    SAME = "no difference seen"
+    SAME = "no significant change"
 
     @property
     def is_change(self) -> bool:
-        """One way or the other."""
+        """Return whether the figure became better or worse."""
         return self is not Change.SAME
 
 
 @dataclass(frozen=True, slots=True)
 class FigureDiff:
-    """One figure of both runs; low and high bound after - before. Latencies in seconds, late and errors in shares."""
+    """One figure of both runs; latencies are in seconds, late and errors are shares.
+
+    low, high: confidence interval of after - before.
+    """
 
     name: str
     before: float
@@ -59,12 +63,12 @@ class FigureDiff:
 
     @property
     def is_latency(self) -> bool:
-        """Or a share of the requests."""
+        """Return whether the figure is a latency, not a share of the requests."""
         return self.name not in ("late", "errors")
 
     @property
     def change(self) -> Change:
-        """More is worse, of every figure here."""
+        """Return how the figure changed; for every figure here, more is worse."""
         if self.is_latency and abs(self.after - self.before) < LEAST_CHANGE_RATIO * self.before:
             return Change.SAME
         if self.low > 0:
@@ -74,9 +78,10 @@ class FigureDiff:
 
 @dataclass(frozen=True, slots=True)
 class RunDiff:
-    """confidence: that of each row; the rows together are wrong no more often than 1 - CONFIDENCE.
+    """The result of a comparison.
 
-    left_out: figures that cannot be compared, each with its reason.
+    paired: whether both runs sent the same plan. left_out: figures that cannot be compared, each with the reason.
+    confidence: of each row; the probability that any row is wrong is at most 1 - CONFIDENCE.
     """
 
     paired: bool
@@ -86,23 +91,23 @@ class RunDiff:
 
     @property
     def verdict(self) -> Change:
-        """Worse in anything is worse."""
+        """Return WORSE if any figure is worse, otherwise BETTER if any is better."""
         changes = {row.change for row in self.rows}
         return next((change for change in (Change.WORSE, Change.BETTER) if change in changes), Change.SAME)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One run, requests in ascending order of their latency; place: when in the run each was due, 0 to below 1."""
+    """One run, sorted by latency; position: when in the run each request was due, from 0 to below 1."""
 
     latency_s: Floats
-    place: Floats
+    position: Floats
     late: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """How to resample."""
+    """The settings of the resampling."""
 
     shares: tuple[float, ...]
     paired: bool
@@ -111,15 +116,18 @@ class _Draw:
 
 
 def same_plan(before: Columns, after: Columns) -> bool:
-    """Whether both meant to send at the same moments."""
+    """Return whether both runs planned to send at the same times."""
     return before.planned == after.planned and bool(np.array_equal(before.intended_s, after.intended_s))
 
 
 def compare(before: Columns, after: Columns, slo_s: float, rng: np.random.Generator) -> RunDiff:
-    """slo_s: latency from which a request counts as late, in both. Raises CompareError if a run is too short."""
+    """Compare two runs; raise DiffError if one is too short.
+
+    slo_s: latency above which a request of either run is late.
+    """
     for run in (before, after):
         if run.duration_s < LEAST_DURATION_S:
-            raise DiffError(f"a run must last {LEAST_DURATION_S:g} s to be compared, was {run.duration_s:.3g} s")
+            raise DiffError(f"a run must last at least {LEAST_DURATION_S:g} s, got {run.duration_s:.3g} s")
     paired = same_plan(before, after)
     old, new = _side(before, slo_s), _side(after, slo_s)
     shares, left_out = _comparable(old, new)
@@ -127,71 +135,83 @@ def compare(before: Columns, after: Columns, slo_s: float, rng: np.random.Genera
     alpha = (1 - CONFIDENCE) / len(names)
     widths = [_half_width(old, new, _Draw(shares, paired, blocks, rng), alpha) for blocks in BLOCK_COUNTS]
     half = np.max(widths, axis=0)
-    olds, news = _points(old, shares), _points(new, shares)
-    apart = _apart(olds, news)
-    rows = zip(names, olds.tolist(), news.tolist(), (apart - half).tolist(), (apart + half).tolist(), strict=True)
-    return RunDiff(paired, 1 - alpha, tuple(FigureDiff(*row) for row in rows), left_out)
+    olds, news = _run_figures(old, shares), _run_figures(new, shares)
+    change = _difference(olds, news)
+    rows = tuple(
+        FigureDiff(
+            name=name,
+            before=float(olds[index]),
+            after=float(news[index]),
+            low=float(change[index] - half[index]),
+            high=float(change[index] + half[index]),
+        )
+        for index, name in enumerate(names)
+    )
+    return RunDiff(paired, 1 - alpha, rows, left_out)
 
 
 def _side(run: Columns, slo_s: float) -> _Side:
-    useful_s = run.useful_s
-    order = np.argsort(useful_s)
-    place = np.minimum(run.intended_s / run.duration_s, math.nextafter(1, 0))
-    return _Side(useful_s[order], place[order], (useful_s[order] > slo_s).astype(np.float64))
+    slo_latency_s = run.slo_latency_s
+    order = np.argsort(slo_latency_s)
+    position = np.minimum(run.intended_s / run.duration_s, math.nextafter(1, 0))
+    return _Side(slo_latency_s[order], position[order], (slo_latency_s[order] > slo_s).astype(np.float64))
 
 
 def _comparable(old: _Side, new: _Side) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Percentiles with enough requests beyond them, all of those good; and why the others are left out."""
+    """Return the percentiles that can be compared, and the reasons why the others cannot.
+
+    Enough requests must lie beyond a percentile, and the percentile itself must be finite.
+    """
     shares, left_out = [], []
     for share in PERCENTILES:
         beyond = min(side.latency_s.size * (1 - share) for side in (old, new))
         if beyond < LEAST_BEYOND - 1e-6:
             left_out.append(f"p{100 * share:g}: fewer than {LEAST_BEYOND} requests beyond it")
         elif any(math.isinf(quantile(side.latency_s, share)) for side in (old, new)):
-            left_out.append(f"p{100 * share:g}: more than {100 * (1 - share):g} % got no good answer")
+            left_out.append(f"p{100 * share:g}: more than {100 * (1 - share):g} % of the requests were not successful")
         else:
             shares.append(share)
     return tuple(shares), tuple(left_out)
 
 
 def _half_width(old: _Side, new: _Side, draw: _Draw, alpha: float) -> Floats:
-    """Of the interval around each difference; infinite where some resamples had no end."""
-    from scipy.special import stdtrit  # noqa: PLC0415  half a second that a run without a comparison need not wait
+    """Return half the width of each confidence interval; infinite if a resample was infinite."""
+    from scipy.special import stdtrit  # noqa: PLC0415  half a second, which only a comparison needs
 
-    apart = np.array([_difference(old, new, draw) for _ in range(RESAMPLES)])
-    finite = np.isfinite(apart).all(axis=0)
-    error = np.where(finite, np.where(finite, apart, 0.0).std(axis=0, ddof=1), math.inf)
-    few = math.sqrt(draw.blocks / (draw.blocks - 1))
-    return np.asarray(stdtrit(draw.blocks - 1, 1 - alpha / 2) * few * error)
+    changes = np.array([_resampled_difference(old, new, draw) for _ in range(RESAMPLES)])
+    finite = np.isfinite(changes).all(axis=0)
+    error = np.where(finite, np.where(finite, changes, 0.0).std(axis=0, ddof=1), math.inf)
+    few_blocks = math.sqrt(draw.blocks / (draw.blocks - 1))
+    return np.asarray(stdtrit(draw.blocks - 1, 1 - alpha / 2) * few_blocks * error)
 
 
-def _difference(old: _Side, new: _Side, draw: _Draw) -> Floats:
-    """One resample of both: as many blocks as there are, with replacement."""
+def _resampled_difference(old: _Side, new: _Side, draw: _Draw) -> Floats:
+    """Resample both runs, drawing as many blocks as there are with replacement; return the change of each figure."""
     drawn, again = draw.rng.multinomial(draw.blocks, [1 / draw.blocks] * draw.blocks, size=2)
-    return _apart(_figures(old, drawn, draw.shares), _figures(new, drawn if draw.paired else again, draw.shares))
+    return _difference(_figures(old, drawn, draw.shares), _figures(new, drawn if draw.paired else again, draw.shares))
 
 
-def _apart(before: Floats, after: Floats) -> Floats:
-    """No difference where both have no end."""
-    both_lost = np.isinf(before) & np.isinf(after)
-    return np.where(both_lost, 0.0, after) - np.where(both_lost, 0.0, before)
+def _difference(before: Floats, after: Floats) -> Floats:
+    """Return after - before, and 0 where both are infinite."""
+    both_infinite = np.isinf(before) & np.isinf(after)
+    return np.where(both_infinite, 0.0, after) - np.where(both_infinite, 0.0, before)
 
 
 def _figures(side: _Side, drawn: NDArray[np.int64], shares: Sequence[float]) -> Floats:
-    """Mean of good answers, percentiles, late, errors: each request counts as often as its block was drawn."""
-    weights = drawn[(side.place * drawn.size).astype(np.int64)]
-    up_to = np.cumsum(weights)
-    total = int(up_to[-1])
+    """Return mean of successful requests, percentiles, late and errors, with each request weighted by its block."""
+    weights = drawn[(side.position * drawn.size).astype(np.int64)]
+    cumulative = np.cumsum(weights)
+    total = int(cumulative[-1])
     if not total:
-        return np.zeros(len(shares) + 3)  # blocks without a request
+        return np.zeros(len(shares) + 3)  # only blocks without requests were drawn
     good = np.isfinite(side.latency_s)
-    goods = int(weights[good].sum())
-    mean_s = float(weights[good] @ side.latency_s[good]) / goods if goods else math.inf
-    places = np.searchsorted(up_to, [share * (total - 1) for share in shares], side="right")
-    return np.array([mean_s, *side.latency_s[places], float(weights @ side.late) / total, 1 - goods / total])
+    successful = int(weights[good].sum())
+    mean_s = float(weights[good] @ side.latency_s[good]) / successful if successful else math.inf
+    indices = np.searchsorted(cumulative, [share * (total - 1) for share in shares], side="right")
+    return np.array([mean_s, *side.latency_s[indices], float(weights @ side.late) / total, 1 - successful / total])
 
 
-def _points(side: _Side, shares: Sequence[float]) -> Floats:
-    """The run's own figures, percentiles as its report has them."""
+def _run_figures(side: _Side, shares: Sequence[float]) -> Floats:
+    """Return the figures of the run itself, with percentiles computed as in its report."""
     figures = _figures(side, np.ones(1, dtype=np.int64), ())
     return np.array([figures[0], *(quantile(side.latency_s, share) for share in shares), *figures[1:]])

@@ -1,4 +1,4 @@
-"""Stress scenarios as data: what is sent, what it looks for, and the checks that make its verdict."""
+"""Stress scenarios as data: the load, the weakness that each looks for, and the checks that decide its verdict."""
 
 from dataclasses import dataclass, field
 
@@ -8,8 +8,8 @@ from loadgen.analysis.findings import (
     Check,
     Span,
     breaks_well,
-    first_answer,
-    in_order,
+    first_response,
+    healthy,
     no_drift,
     none_lost,
     recovers,
@@ -22,9 +22,9 @@ from loadgen.workload.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many seconds at factor times the scenario's rate; mode as for workloads.
+    """A number of seconds at a factor of the scenario's rate; mode: as for workloads.
 
-    slow_clients: so many besides, begun over the first half of the phase, each taking its time to send one body.
+    slow_clients: number of additional clients that start in the first half of the phase and send one body slowly.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Phases without a pause between them; until_broken: ends with the first that is late beyond hope."""
+    """Phases without a pause between them; until_broken: ends early once a phase is certain to fail."""
 
     phases: tuple[Phase, ...]
     until_broken: bool = False
@@ -44,9 +44,9 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Acts, each begun when all of the one before was answered.
+    """A sequence of acts; each starts when the previous one has all its responses.
 
-    max_lag_ms: of a burst at one moment the last is sent late of necessity; None for the usual bound.
+    max_lag_ms: a higher limit for bursts, whose last request is necessarily sent late; None for the usual limit.
     """
 
     about: str
@@ -58,7 +58,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class ActPlan:
-    """When each request of an act is due, seconds from the act's start; the same of its slow clients."""
+    """The times at which the requests of an act and its slow clients are due, in seconds since its start."""
 
     times_s: Times
     spans: tuple[Span, ...]
@@ -70,43 +70,46 @@ STEPS = tuple(Phase(f"{factor}x", 10, factor) for factor in (1, 2, 4, 8, 16, 32)
 
 SCENARIOS: dict[str, Scenario] = {
     "spike": Scenario(
-        "steady traffic, ten times as much for five seconds, steady again",
-        "requests lost in the spike, and trouble that outlasts it",
+        "steady traffic, ten times as much for five seconds, then steady traffic",
+        "requests lost in the spike, and late requests long after it",
         (Act((Phase("before", 15, 1), Phase("spike", 5, 10), Phase("after", 30, 1))),),
-        (in_order("before"), none_lost("spike"), recovers("after", within_s=10)),
+        (healthy("before"), none_lost("spike"), recovers("after", within_s=10)),
     ),
     "soak": Scenario(
         "steady traffic for ten minutes",
-        "leaks: answers that become slower or fail after a while",
+        "leaks: responses that become slower or fail over time",
         (Act((Phase("soak", 600, 1),)),),
-        (none_lost("soak", most_ratio=0.001), in_order("soak"), no_drift("soak")),
+        (none_lost("soak", most_ratio=0.001), healthy("soak"), no_drift("soak")),
     ),
     "ramp": Scenario(
-        "twice as much every ten seconds until more than 5 % are late, then steady traffic",
-        "where it breaks, whether it then drops connections, and whether it comes back",
+        "a rate that doubles every ten seconds until more than 5 % are late, then steady traffic",
+        "the rate at which the server breaks, dropped connections, and failure to recover",
         (Act(STEPS, until_broken=True), Act((Phase("after", 20, 1),))),
         (breaks_well([step.name for step in STEPS]), recovers("after", within_s=10)),
     ),
     "herd": Scenario(
-        "nothing for a minute, then twenty seconds' worth of requests at one moment, then steady traffic",
-        "the cold start out of idleness, and requests lost in it",
+        "no requests for a minute, then those of twenty seconds all at once, then steady traffic",
+        "a slow cold start, and requests lost during it",
         (Act((Phase("idle", 60, 0), Phase("herd", 1, 20, mode="burst"), Phase("after", 20, 1))),),
-        (first_answer("herd", within_s=5), none_lost("herd"), recovers("after", within_s=15)),
+        (first_response("herd", within_s=5), none_lost("herd"), recovers("after", within_s=15)),
         max_lag_ms=250.0,
     ),
     "slow-clients": Scenario(
-        "steady traffic, and in its second half fifty clients that take ten seconds to send a photograph",
-        "whether a few clients on thin lines make the others wait, and whether they are served themselves",
+        "steady traffic, and in its second half fifty clients that take ten seconds to send an image",
+        "a few slow clients that delay the others or are not served themselves",
         (Act((Phase("before", 20, 1), Phase("slow", 20, 1, slow_clients=50))),),
-        (in_order("before"), in_order("slow"), unharmed("before", by="slow"), slow_served()),
+        (healthy("before"), healthy("slow"), unharmed("before", by="slow"), slow_served()),
     ),
 }
-# How long a slow client takes over one body.
+# Time in which a slow client sends one body.
 SLOW_SEND_S = 10.0
 
 
 def plan_acts(scenario: Scenario, rate_rps: float, stretch: float, seed: int) -> list[ActPlan]:
-    """rate_rps: what factor 1 stands for; stretch: factor on the seconds of all phases, each at least 1 s."""
+    """Plan the acts of a scenario.
+
+    rate_rps: rate of factor 1. stretch: factor on the length of all phases; each lasts at least 1 s.
+    """
     return [_plan(act, rate_rps, stretch, seed + 1000 * number) for number, act in enumerate(scenario.acts)]
 
 

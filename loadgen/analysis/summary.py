@@ -1,4 +1,4 @@
-"""From records to figures."""
+"""The figures of a run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from loadgen.records import Failure, Record
 
-# Share of the plan that must have been sent for a run to count.
+# Share of the plan that must be sent for a run to be valid.
 LEAST_SENT = 0.995
 PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Seconds; nan when there was nothing to measure."""
+    """Statistics of durations, in seconds; nan if there was nothing to measure."""
 
     least_s: float
     mean_s: float
@@ -29,10 +29,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of one run.
+    """The figures of one run.
 
-    latency: answers with any status, from the intended send; from_sent: the same from the actual send.
-    late: planned requests not answered well within the SLO. invalid: why the run's figures do not count.
+    latency: from the intended send, over responses with any status; from_sent: the same from the actual send.
+    late: planned requests without a successful response within the SLO. invalid: reasons why the run is invalid.
     """
 
     planned: int
@@ -53,7 +53,7 @@ class Summary:
 
 
 def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Summary:
-    """Every planned request counts; one that was never sent, refused or failed is late."""
+    """Summarise a run; requests that were never sent, rejected or failed count as late."""
     sent = [record for record in records if record.sent_s is not None]
     done = [record for record in sent if record.done_s is not None]
     good = [record for record in done if record.good]
@@ -81,19 +81,19 @@ def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Sum
 
 
 def _invalid(records: Sequence[Record], sent: int, lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
-    """Why the run says more about this machine than about the server."""
+    """Return the reasons why the run measures this machine rather than the server."""
     reasons, planned = [], len(records)
     if sent < LEAST_SENT * planned:
-        local = next((f"; this machine failed with {one.error}" for one in records if one.failure is Failure.LOCAL), "")
-        share = f"{100 * LEAST_SENT:g} % are needed"
-        reasons.append(f"only {sent} of {planned} planned requests were sent, {share}{local}")
+        local = next((f"; error on this machine: {one.error}" for one in records if one.failure is Failure.LOCAL), "")
+        rule = f"at least {100 * LEAST_SENT:g} % of the planned requests must be sent"
+        reasons.append(f"{rule}, got {sent} of {planned}{local}")
     if sent and 1000 * lag_p99_s > max_lag_ms:
-        reasons.append(f"p99 send lag {1000 * lag_p99_s:.1f} ms is over --max-lag-ms {max_lag_ms:g}")
+        reasons.append(f"p99 send lag must be at most {max_lag_ms:g} ms (--max-lag-ms), got {1000 * lag_p99_s:.1f} ms")
     return tuple(reasons)
 
 
 def spread(values_s: Sequence[float]) -> Spread:
-    """Of any number of values."""
+    """Return the statistics of any number of durations."""
     if not values_s:
         return Spread(*([float("nan")] * 7))
     array: NDArray[np.float64] = np.array(values_s)

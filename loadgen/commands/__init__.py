@@ -1,1 +1,1 @@
-"""One module a command: its flags, and what it does with them."""
+"""The commands, one module each: its flags and what it does with them."""

@@ -1,25 +1,35 @@
-"""Replay a workload over HTTP, open loop."""
+"""Replay a workload over HTTP in an open loop."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from loadgen.analysis.runs import Asked, Run
-from loadgen.commands.flags import add_arrivals, add_target, count, load_bodies, positive, senders, target, whole
-from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, tell
+from loadgen.analysis.runs import Run, RunSettings
+from loadgen.commands.flags import (
+    add_arrivals,
+    add_target,
+    load_bodies,
+    non_negative_int,
+    positive_int,
+    positive_number,
+    sender_processes,
+    target,
+)
+from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, write_outputs
 from loadgen.errors import INTERRUPTED, OK, exit_code
 from loadgen.records import Record
 from loadgen.reports.progress import Progress
 from loadgen.reports.text import verbose_lines
 from loadgen.sending.preflight import check_reachable
-from loadgen.sending.replay import Replay, SendPlan, Silent, Watcher, run_replay
+from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_replay
 from loadgen.workload.arrivals import planned_times
 from loadgen.workload.families import FAMILIES
 from loadgen.workload.workload import read_workload
 
 WORKLOAD_HELP = (
-    "requests per second; or a CSV of timestamps, of Azure's traces among them (csv:FILE,column=NAME,unit=ms); or a "
-    f"family, such as mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)})"
+    "file of requests per second; or a CSV file of timestamps, such as one of Azure's traces "
+    "(csv:FILE,column=NAME,unit=ms); or a family of synthetic workloads, such as "
+    f"mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)})"
 )
 
 
@@ -28,52 +38,65 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add = parser.add_argument
     add("--workload", type=Path, default=Path("workload.txt"), metavar="FILE", help=WORKLOAD_HELP)
-    add("--scale", type=positive, default=1.0, metavar="FACTOR", help="factor on the rates")
-    add("--from-s", type=whole, default=0, metavar="SECOND", help="begin at this second of the workload")
-    add("--seconds", type=count, metavar="N", help="replay only so many")
-    add("--repeat", type=count, default=1, metavar="N", help="replay it so often")
+    add("--scale", type=positive_number, default=1.0, metavar="FACTOR", help="factor applied to all rates")
+    add("--from-s", type=non_negative_int, default=0, metavar="SECOND", help="second of the workload to start at")
+    add("--seconds", type=positive_int, metavar="N", help="seconds of the workload to replay; default: all")
+    add("--repeat", type=positive_int, default=1, metavar="N", help="number of times to replay the workload")
     add_arrivals(parser)
     add_gates(parser)
     add_outputs(parser)
-    add("--verbose", action="store_true", help="a line for each answer")
-    add("--quiet", action="store_true", help="no progress")
+    add("--verbose", action="store_true", help="print the result of each request")
+    add("--quiet", action="store_true", help="do not print progress")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns the exit code; an interrupted run writes what there is. Raises InputError or UnreachableError."""
+    """Replay, report and return the exit code; an interrupted run reports what it has.
+
+    Raises OSError, InputError or UnreachableError.
+    """
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale).repeated(args.repeat)
     bodies = load_bodies(args)
     check_outputs(args)
     times_s = planned_times(workload, args.mode, args.seed, args.from_s)
     check_reachable(target(args))
-    plan = SendPlan(times_s, bodies, senders(args, max(workload.counts)))
+    plan = SendPlan(times_s, bodies, sender_processes(args, max(workload.counts)))
     replayed = run_replay(target(args), plan, _watcher(args, float(workload.duration_s)))
     judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
-    tell(args, judged)
+    write_outputs(args, judged)
     return exit_code([INTERRUPTED if replayed.interrupted else OK, judged.exit_code])
 
 
 class _Verbose:
-    """Prints each answer, and leaves the rest to another watcher."""
+    """A watcher that prints each result and passes everything on to another watcher."""
 
     def __init__(self, inner: Watcher) -> None:
         self._inner = inner
-        self.every_s, self.say, self.end = inner.every_s, inner.say, inner.end
+        self.every_s, self.report, self.end = inner.every_s, inner.report, inner.end
 
     def done(self, record: Record) -> None:
-        """Two lines for a good one."""
+        """Print two lines for a successful request and one for any other."""
         self._inner.done(record)
         print("\n".join(verbose_lines(record)))
 
 
 def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
-    watcher: Watcher = Silent() if args.quiet else Progress(sys.stderr, duration_s)
+    watcher: Watcher = SilentWatcher() if args.quiet else Progress(sys.stderr, duration_s)
     return _Verbose(watcher) if args.verbose else watcher
 
 
 def _run(args: argparse.Namespace, replayed: Replay, duration_s: float) -> Run:
-    about = {"workload": str(args.workload), "scale": args.scale, "protocol": args.protocol, "method": args.method}
-    plan = {"from_s": args.from_s, "mode": args.mode, "seed": args.seed}
-    asked = Asked(args.url, duration_s, args.slo_s, args.max_lag_ms, about, plan)
-    return Run(args.workload.name, asked, replayed.records, replayed.started_unix_s)
+    settings = RunSettings(
+        url=args.url,
+        duration_s=duration_s,
+        slo_s=args.slo_s,
+        max_lag_ms=args.max_lag_ms,
+        about={
+            "workload": str(args.workload),
+            "scale": args.scale,
+            "protocol": args.protocol,
+            "method": args.method,
+        },
+        plan={"from_s": args.from_s, "mode": args.mode, "seed": args.seed},
+    )
+    return Run(args.workload.name, settings, replayed.records, replayed.started_unix_s)

@@ -1,4 +1,4 @@
-"""Run a scenario that looks for one weakness, and say whether it was found."""
+"""Run a stress scenario that looks for one weakness, and report whether the server has it."""
 
 import argparse
 import sys
@@ -8,18 +8,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.analysis.findings import LATE_RATIO, Seen, Span
+from loadgen.analysis.findings import LATE_RATIO, Span, StressRun
 from loadgen.analysis.gates import EarlyVerdict, parse_gate
-from loadgen.analysis.runs import Asked, Run
+from loadgen.analysis.runs import Run, RunSettings
 from loadgen.analysis.stress_scenarios import SCENARIOS, SLOW_SEND_S, ActPlan, Scenario, plan_acts
-from loadgen.commands.flags import add_target, count, load_bodies, positive, target, whole
-from loadgen.commands.outputs import add_outputs, check_outputs, judge, tell
+from loadgen.commands.flags import (
+    add_judgement,
+    add_target,
+    load_bodies,
+    non_negative_int,
+    positive_int,
+    positive_number,
+    target,
+)
+from loadgen.commands.outputs import add_outputs, check_outputs, judge, write_outputs
 from loadgen.errors import INTERRUPTED, InputError
 from loadgen.records import Failure, Record
 from loadgen.reports.progress import Progress
 from loadgen.sending.preflight import check_reachable
 from loadgen.sending.protocols import Body
-from loadgen.sending.replay import Replay, SendPlan, Silent, Watcher, run_together
+from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_together
 from loadgen.workload.arrivals import Times
 
 
@@ -28,100 +36,106 @@ def configure(parser: argparse.ArgumentParser) -> None:
     about = (f"  {name:14}{one.about}\n{'':16}looks for {one.looks_for}" for name, one in SCENARIOS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(("scenarios:", *about, "", parser.epilog or ""))
-    parser.add_argument("name", metavar="NAME", choices=tuple(SCENARIOS), help=f"one of {', '.join(SCENARIOS)}")
+    parser.add_argument(
+        "name", metavar="NAME", choices=tuple(SCENARIOS), help=f"scenario to run: {', '.join(SCENARIOS)}"
+    )
     add_target(parser)
     add = parser.add_argument
-    add("--rate", type=positive, default=10.0, metavar="RATE", help="what counts as steady traffic, requests a second")
-    add("--stretch", type=positive, default=1.0, metavar="FACTOR", help="factor on the seconds of all phases")
-    add("--most-requests", type=count, default=100_000, metavar="N", help="refuse to send more")
-    add("--slo-s", type=positive, default=0.5, metavar="S", help="an answer later than this is late")
-    add("--max-lag-ms", type=positive, default=5.0, metavar="MS", help="bound on the p99 of the send lag")
-    add("--seed", type=whole, default=0, help="of the arrival times")
-    add("--quiet", action="store_true", help="no progress")
+    add("--rate", type=positive_number, default=10.0, metavar="RATE", help="rate of steady traffic, in requests/s")
+    add("--stretch", type=positive_number, default=1.0, metavar="FACTOR", help="factor on the length of all phases")
+    add("--most-requests", type=positive_int, default=100_000, metavar="N", help="refuse to send more requests")
+    add_judgement(parser)
+    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times")
+    add("--quiet", action="store_true", help="do not print progress")
     add_outputs(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0; 1 if the weakness was found; 3 for a run that does not count. Raises InputError or UnreachableError."""
+    """Run the scenario and report; return 0, 1 if the weakness was found, 3 if the run is invalid.
+
+    Raises InputError or UnreachableError.
+    """
     scenario = SCENARIOS[args.name]
     acts = plan_acts(scenario, args.rate, args.stretch, args.seed)
     requests = sum(act.times_s.size + act.slow_times_s.size for act in acts)
     if requests > args.most_requests:
         raise InputError(
-            f"{args.name} at {args.rate:g}/s has {requests} requests, --most-requests allows {args.most_requests}"
+            f"{args.name} at {args.rate:g}/s must have at most {args.most_requests} requests (--most-requests), "
+            f"got {requests}"
         )
     check_outputs(args)
     bodies = load_bodies(args)
     check_reachable(target(args))
-    print(f"{args.name}: {scenario.about}; it looks for {scenario.looks_for}")
+    print(f"{args.name}: {scenario.about}; looks for {scenario.looks_for}")
     print(f"at most {requests} requests in {sum(act.spans[-1].end_s for act in acts):g} s", flush=True)
     performed = _perform(args, acts, bodies)
-    findings = () if performed.interrupted else tuple(check(performed.seen) for check in scenario.checks)
+    findings = () if performed.interrupted else tuple(check(performed.run) for check in scenario.checks)
     judged = replace(judge(_as_run(args, scenario, performed), ()), findings=findings)
-    tell(args, judged)
+    write_outputs(args, judged)
     if performed.interrupted:
         return INTERRUPTED
     held = sum(finding.held for finding in findings)
     passed = "passed" if held == len(findings) else "FAILED"
-    words = "does not count" if judged.summary.invalid else passed
-    print(f"Verdict: {args.name} {words}, {held} of {len(findings)} checks held")
+    verdict = "is invalid" if judged.summary.invalid else passed
+    print(f"Verdict: {args.name} {verdict}, {held} of {len(findings)} checks passed")
     return judged.exit_code
 
 
 @dataclass(frozen=True, slots=True)
-class Performed:
-    """All acts on one time line."""
+class PerformedScenario:
+    """The records of all acts on one time line."""
 
-    seen: Seen
+    run: StressRun
     started_unix_s: float
     interrupted: bool
 
 
-class Breaking:
-    """A watcher that ends an act once one of its phases is late beyond hope."""
+class BreakDetector:
+    """A watcher that ends an act once too many requests of one of its phases are certain to be late."""
 
     def __init__(self, inner: Watcher, act: ActPlan, slo_s: float) -> None:
         self._inner = inner
-        self.every_s, self.say, self.end = inner.every_s, inner.say, inner.end
+        self.every_s, self.report, self.end = inner.every_s, inner.report, inner.end
         self._ends_s = np.array([span.end_s for span in act.spans])
         gate = parse_gate(f"late<={LATE_RATIO}")
         planned = np.bincount(self._phases(act.times_s), minlength=len(act.spans)).tolist()
-        self._hopes = [EarlyVerdict([gate], count, slo_s) for count in planned]
+        self._verdicts = [EarlyVerdict([gate], count, slo_s) for count in planned]
 
     def done(self, record: Record) -> None:
-        """Counts against the phase that it was due in."""
+        """Count a request in the phase in which it was due."""
         self._inner.done(record)
-        self._hopes[int(self._phases(np.array([record.intended_s]))[0])].done(record.useful_s)
+        self._verdicts[int(self._phases(np.array([record.intended_s]))[0])].done(record.slo_latency_s)
 
-    def enough(self) -> bool:
-        """Whether a phase is lost."""
-        return any(hope.lost for hope in self._hopes)
+    def broken(self) -> bool:
+        """Return whether a phase has failed."""
+        return any(verdict.missed for verdict in self._verdicts)
 
     def _phases(self, times_s: Times) -> NDArray[np.intp]:
         return np.searchsorted(self._ends_s, times_s, side="right")
 
 
-def _perform(args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence[Body]) -> Performed:
+def _perform(args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence[Body]) -> PerformedScenario:
     records: list[Record] = []
     spans: list[Span] = []
     slow: list[Record] = []
     began_unix_s, interrupted = 0.0, False
     for act in acts:
-        watcher: Watcher = Silent() if args.quiet else Progress(sys.stderr, act.spans[-1].end_s)
-        breaking = Breaking(watcher, act, args.slo_s) if act.until_broken else None
-        replays = _play(args, act, bodies, breaking or watcher, breaking.enough if breaking else None)
+        watcher: Watcher = SilentWatcher() if args.quiet else Progress(sys.stderr, act.spans[-1].end_s)
+        detector = BreakDetector(watcher, act, args.slo_s) if act.until_broken else None
+        replays = _play(args, act, bodies, detector or watcher, detector.broken if detector else None)
         began_unix_s = began_unix_s or replays[0].started_unix_s
         offset_s = replays[0].started_unix_s - began_unix_s
-        kept = _carried_out(replays[0], breaking is not None and breaking.enough())
-        records += [_later(record, offset_s) for record in kept]
+        kept = _carried_out(replays[0], cut=detector is not None and detector.broken())
+        records += [_shifted(record, offset_s) for record in kept]
         reached_s = max((record.intended_s for record in kept), default=0.0)
-        spans += [_moved(span, offset_s) for span in act.spans if span.start_s <= reached_s or breaking is None]
+        spans += [_shifted_span(span, offset_s) for span in act.spans if span.start_s <= reached_s or detector is None]
         slow += [record for replay in replays[1:] for record in replay.records]
         interrupted = replays[0].interrupted
         if interrupted:
             break
-    return Performed(Seen(tuple(records), tuple(spans), args.slo_s, tuple(slow)), began_unix_s, interrupted)
+    run = StressRun(tuple(records), tuple(spans), args.slo_s, tuple(slow))
+    return PerformedScenario(run, began_unix_s, interrupted)
 
 
 def _play(
@@ -139,7 +153,7 @@ def _play(
 
 
 def _carried_out(replayed: Replay, cut: bool) -> list[Record]:
-    """Of an act that ended itself, what it never came to and what it broke off were not failures."""
+    """Return the records of an act; if it was cut short, without unsent and aborted requests, which did not fail."""
     if not cut:
         return list(replayed.records)
     return [
@@ -147,21 +161,31 @@ def _carried_out(replayed: Replay, cut: bool) -> list[Record]:
     ]
 
 
-def _later(record: Record, by_s: float) -> Record:
-    moved = replace(record)
+def _shifted(record: Record, by_s: float) -> Record:
+    shifted = replace(record)
     for name in ("intended_s", "sent_s", "first_byte_s", "done_s", "ended_s"):
         if (time_s := getattr(record, name)) is not None:
-            setattr(moved, name, time_s + by_s)
-    return moved
+            setattr(shifted, name, time_s + by_s)
+    return shifted
 
 
-def _moved(span: Span, by_s: float) -> Span:
+def _shifted_span(span: Span, by_s: float) -> Span:
     return replace(span, start_s=span.start_s + by_s, end_s=span.end_s + by_s)
 
 
-def _as_run(args: argparse.Namespace, scenario: Scenario, performed: Performed) -> Run:
-    max_lag_ms = max(args.max_lag_ms, scenario.max_lag_ms or 0.0)
-    duration_s = max((span.end_s for span in performed.seen.spans), default=0.0)
-    about = {"scenario": args.name, "rate": args.rate, "stretch": args.stretch, "protocol": args.protocol}
-    asked = Asked(args.url, duration_s, args.slo_s, max_lag_ms, {**about, "method": args.method}, {"seed": args.seed})
-    return Run(f"stress {args.name}", asked, performed.seen.records, performed.started_unix_s)
+def _as_run(args: argparse.Namespace, scenario: Scenario, performed: PerformedScenario) -> Run:
+    settings = RunSettings(
+        url=args.url,
+        duration_s=max((span.end_s for span in performed.run.spans), default=0.0),
+        slo_s=args.slo_s,
+        max_lag_ms=max(args.max_lag_ms, scenario.max_lag_ms or 0.0),
+        about={
+            "scenario": args.name,
+            "rate": args.rate,
+            "stretch": args.stretch,
+            "protocol": args.protocol,
+            "method": args.method,
+        },
+        plan={"seed": args.seed},
+    )
+    return Run(f"stress {args.name}", settings, performed.run.records, performed.started_unix_s)

@@ -1,11 +1,10 @@
-"""Flags that several commands share, and what they mean to the rest of the program."""
+"""Flags that several commands share, and the objects built from them."""
 
 import argparse
 import math
 import os
 import re
 import sys
-from math import ceil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,130 +14,179 @@ from loadgen.sending.protocols import PROTOCOLS, Body
 from loadgen.sending.transport import Target
 from loadgen.workload.arrivals import MODES, RECORDED
 
-# What one process sends on one core with room to spare; see tests/benchmarks.
-RPS_A_PROCESS = 2500
-# RFC 9110: what a header's name is made of.
+# Requests per second that one process can send on one core with a safe margin; see tests/benchmarks.
+RPS_PER_PROCESS = 2500
+# The characters of a header name, from RFC 9110.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def positive(word: str) -> float:
-    """A finite number above 0."""
-    value = float(word)
+def positive_number(word: str) -> float:
+    """Parse a finite number above 0."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0 and finite, was {word}")
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {word!r}")
     return value
 
 
-def whole(word: str) -> int:
-    """A whole number, 0 or more."""
+def non_negative_int(word: str) -> int:
+    """Parse an integer of at least 0."""
     if not (word.isascii() and word.isdecimal()):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, was {word!r}")
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, got {word!r}")
     return int(word)
 
 
-def count(word: str) -> int:
-    """A whole number, 1 or more."""
-    if whole(word) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, was {word!r}")
+def positive_int(word: str) -> int:
+    """Parse an integer above 0."""
+    if not (word.isascii() and word.isdecimal() and int(word) > 0):
+        raise argparse.ArgumentTypeError(f"must be an integer above 0, got {word!r}")
     return int(word)
 
 
 def header(word: str) -> tuple[str, str]:
-    """`Name: value`."""
+    """Parse `Name: value`."""
     name, colon, value = word.partition(":")
     if not colon or not TOKEN.fullmatch(name.strip()) or not value.isprintable():
-        raise argparse.ArgumentTypeError(f"must be 'Name: value', was {word!r}")
+        raise argparse.ArgumentTypeError(f"must be 'Name: value', got {word!r}")
     return name.strip(), value.strip()
 
 
 def method(word: str) -> str:
-    """Such as POST."""
+    """Parse an HTTP method such as POST."""
     if not (word.isascii() and word.isalpha()):
-        raise argparse.ArgumentTypeError(f"must be a word such as POST, was {word!r}")
+        raise argparse.ArgumentTypeError(f"must be a word such as POST, got {word!r}")
     return word.upper()
 
 
 def processes(word: str) -> int:
-    """How many, or 0 for `auto`."""
-    return 0 if word == "auto" else count(word)
+    """Parse a number of processes; return 0 for `auto`."""
+    return 0 if word == "auto" else positive_int(word)
 
 
 def endpoint(word: str) -> str:
-    """A full URL."""
+    """Check that a word is a full URL, and return it."""
     try:
         parts = urlsplit(word)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8001/predict, was {word!r}")
+        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8001/predict, got {word!r}")
     return word
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """What is sent, and where."""
+    """Add the flags that set what is sent and where."""
     add = parser.add_argument
-    add("url", type=endpoint, metavar="URL", help="where to POST each photograph, the full endpoint")
-    add("--images", type=Path, default=Path("samples"), metavar="DIR", help="PNG, JPG and JPEG to send in turn")
-    add("--protocol", choices=tuple(PROTOCOLS), default="multipart", help="how a photograph is put into a request")
-    add("--timeout-s", type=positive, default=30.0, metavar="S", help="an answer later than this is an error")
+    add("url", type=endpoint, metavar="URL", help="endpoint to which each image is sent, as a full URL")
+    add(
+        "--images",
+        type=Path,
+        default=Path("samples"),
+        metavar="DIR",
+        help="folder of PNG, JPG and JPEG files to send in turn",
+    )
+    add("--protocol", choices=tuple(PROTOCOLS), default="multipart", help="how an image is encoded in a request")
+    add(
+        "--timeout-s",
+        type=positive_number,
+        default=30.0,
+        metavar="S",
+        help="longest time to wait for a response, in seconds",
+    )
     add("--method", type=method, default="POST", metavar="VERB", help="HTTP method")
-    add("--poll-s", type=positive, default=0.1, metavar="S", help="with --protocol async: time between two questions")
-    add("--cacert", type=Path, metavar="FILE", help="trust only these certificates (PEM)")
-    add("--insecure", action="store_true", help="trust any certificate")
-    add("--key", metavar="KEY", default=os.environ.get("LOADGEN_KEY"), help="sent as bearer token; or LOADGEN_KEY")
-    add("--host", metavar="NAME", help="Host header, for a Knative route reached by address")
-    add("--header", type=header, action="append", default=[], metavar="'K: V'", help="another header; repeatable")
+    add(
+        "--poll-s",
+        type=positive_number,
+        default=0.1,
+        metavar="S",
+        help="time between two polls for a result with --protocol async, in seconds",
+    )
+    add("--cacert", type=Path, metavar="FILE", help="trust only the certificates in this PEM file")
+    add("--insecure", action="store_true", help="accept any certificate")
+    add(
+        "--key",
+        metavar="KEY",
+        default=os.environ.get("LOADGEN_KEY"),
+        help="API key to send as a bearer token; default: the environment variable LOADGEN_KEY",
+    )
+    add("--host", metavar="NAME", help="value of the Host header, for a Knative route reached by IP address")
+    add("--header", type=header, action="append", default=[], metavar="'K: V'", help="extra header; repeatable")
 
 
 def add_arrivals(parser: argparse.ArgumentParser) -> None:
-    """How requests fall within a second, and when a run counts."""
+    """Add the flags that set when requests are sent and which runs are valid."""
     add = parser.add_argument
     add(
         "--mode",
         choices=(*MODES, RECORDED),
-        help="how requests fall within a second: count (exact numbers at random moments), poisson (the numbers are "
-        "means), even, burst (all at once), recorded (a trace's own times; the default for one)",
+        help="how requests are spread over each second: count (the exact number, at random times), poisson (a random "
+        "number with that mean), even (equal gaps), burst (all at once), recorded (the times of a trace); default: "
+        "recorded for a trace that has times, otherwise count",
     )
     add(
-        "--processes", type=processes, default=0, metavar="N", help="senders; auto: one for each 2500 requests a second"
+        "--processes",
+        type=processes,
+        default=0,
+        metavar="N",
+        help="number of sender processes, or auto: one for each 2500 requests per second",
     )
-    add("--seed", type=whole, default=0, help="of the arrival times")
-    add("--slo-s", type=positive, default=0.5, metavar="S", help="an answer later than this is late")
+    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times")
+    add_judgement(parser)
+
+
+def add_judgement(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that set which requests are late and which runs are invalid."""
+    add = parser.add_argument
+    add(
+        "--slo-s",
+        type=positive_number,
+        default=0.5,
+        metavar="S",
+        help="latency above which a response is late, in seconds",
+    )
     add(
         "--max-lag-ms",
-        type=positive,
+        type=positive_number,
         default=5.0,
         metavar="MS",
-        help="a run whose p99 send lag is over this is invalid",
+        help="highest p99 send lag of a valid run, in milliseconds",
     )
 
 
 def target(args: argparse.Namespace) -> Target:
-    """Where add_target's flags point. Raises InputError if they name two accounts."""
+    """Return the target that the flags of add_target describe.
+
+    Raises InputError if they contain two sets of credentials.
+    """
     headers = {"Authorization": f"Bearer {args.key}"} if args.key else {}
     headers |= dict(args.header) | ({"Host": args.host} if args.host else {})
     if urlsplit(args.url).username and any(name.lower() == "authorization" for name in headers):
-        raise InputError("a user in the URL and --key or an Authorization header: only one can be sent")
+        raise InputError("only one set of credentials can be sent, got a user in the URL and --key or Authorization")
     return Target(
-        args.url,
-        headers,
-        args.timeout_s,
-        args.protocol,
-        args.method,
-        args.cacert,
-        args.insecure,
-        args.poll_s,
+        url=args.url,
+        headers=headers,
+        timeout_s=args.timeout_s,
+        protocol=args.protocol,
+        method=args.method,
+        cacert=args.cacert,
+        insecure=args.insecure,
+        poll_s=args.poll_s,
     )
 
 
-def senders(args: argparse.Namespace, peak_rps: float) -> int:
-    """How many processes: --processes, or as many as the busiest second needs and this machine has cores."""
+def sender_processes(args: argparse.Namespace, peak_rps: float) -> int:
+    """Return --processes, or as many as the busiest second needs, up to the number of cores."""
     cores = len(os.sched_getaffinity(0))
-    return int(args.processes or max(1, min(cores, ceil(peak_rps / RPS_A_PROCESS))))
+    return int(args.processes or max(1, min(cores, math.ceil(peak_rps / RPS_PER_PROCESS))))
 
 
 def load_bodies(args: argparse.Namespace) -> tuple[Body, ...]:
-    """Every photograph of --images, encoded for --protocol; broken ones are named on stderr. Raises InputError."""
-    photographs = load_images(args.images, lambda line: print(f"loadgen: {line}", file=sys.stderr))
-    return tuple(PROTOCOLS[args.protocol].encode(photograph) for photograph in photographs)
+    """Return every image of --images, encoded for --protocol; report unreadable files on stderr.
+
+    Raises InputError if no image can be read.
+    """
+    images = load_images(args.images, lambda line: print(f"loadgen: {line}", file=sys.stderr))
+    return tuple(PROTOCOLS[args.protocol].encode(image) for image in images)

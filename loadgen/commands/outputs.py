@@ -1,4 +1,4 @@
-"""What a run is judged by and written to: flags that several commands share, and what they do."""
+"""Judges a run and writes its reports; flags that several commands share."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from loadgen.reports.text import document, text
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A run and what is said of it; findings: of a stress scenario."""
+    """A run with its summary and its verdicts; findings: results of the checks of a stress scenario."""
 
     run: Run
     summary: Summary
@@ -28,13 +28,13 @@ class Judged:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 for a missed SLO or a weakness found, 3 for a run that does not count."""
+        """Return 3 for an invalid run, otherwise 1 if an SLO or a check was missed, otherwise 0."""
         missed = not (all(one.held for one in self.verdicts) and all(one.held for one in self.findings))
         return exit_code([SLO_MISSED if missed else OK, INVALID if self.summary.invalid else OK])
 
 
 def gate(word: str) -> Gate:
-    """For argparse."""
+    """Parse an SLO for argparse."""
     try:
         return parse_gate(word)
     except GateError as error:
@@ -42,7 +42,7 @@ def gate(word: str) -> Gate:
 
 
 def add_gates(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """--slo."""
+    """Add --slo."""
     parser.add_argument(
         "--slo",
         type=gate,
@@ -50,40 +50,41 @@ def add_gates(parser: argparse.ArgumentParser, required: bool = False) -> None:
         default=[],
         required=required,
         metavar="SLO",
-        help="'p95<0.5s', 'errors<0.1%%', 'late<1%%', 'throughput>100/s' and so on, repeatable; missed: exit 1",
+        help="objective such as 'p95<0.5s', 'errors<0.1%%', 'late<1%%' or 'throughput>100/s'; repeatable; exit code 1 "
+        "if one is missed",
     )
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """A flag for each shape."""
-    for name, shape in SHAPES.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {shape.about}")
+    """Add a flag for each output format."""
+    for name, output in OUTPUT_FORMATS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {output.about} to this file")
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Before the run rather than after it: raises InputError for a file that cannot be written."""
-    for name in SHAPES:
+    """Raise InputError if an output file cannot be written, so that the error comes before the run, not after it."""
+    for name in OUTPUT_FORMATS:
         check_file(f"--{name}", _path(args, name))
 
 
 def check_file(flag: str, path: Path | None) -> None:
-    """Raises InputError if nothing can be written there."""
+    """Raise InputError if the path cannot be a file."""
     if path and (not path.parent.is_dir() or path.is_dir()):
-        raise InputError(f"{flag} must be a file in a folder that exists, was {path}")
+        raise InputError(f"{flag} must be a file in an existing folder, got {path}")
 
 
 def judge(run: Run, gates: Sequence[Gate]) -> Judged:
-    """Summary and verdicts."""
-    summary = summarise(run.records, run.asked.slo_s, run.asked.max_lag_ms)
-    return Judged(run, summary, check(gates, columns(run.records), run.asked))
+    """Summarise a run and check its SLOs."""
+    summary = summarise(run.records, run.settings.slo_s, run.settings.max_lag_ms)
+    return Judged(run, summary, check(gates, columns(run.records), run.settings))
 
 
-def tell(args: argparse.Namespace, judged: Judged) -> None:
-    """Print the text report and what was found, and write every file that was asked for."""
+def write_outputs(args: argparse.Namespace, judged: Judged) -> None:
+    """Print the text report and the findings, and write the requested files."""
     print("\n".join((text(judged.run, judged.summary, judged.verdicts), *(one.line for one in judged.findings))))
-    for name, shape in SHAPES.items():
+    for name, output in OUTPUT_FORMATS.items():
         if path := _path(args, name):
-            path.write_text(shape.make(judged), encoding="utf-8")
+            path.write_text(output.render(judged), encoding="utf-8")
 
 
 def _path(args: argparse.Namespace, name: str) -> Path | None:
@@ -92,11 +93,11 @@ def _path(args: argparse.Namespace, name: str) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A kind of file that a run can be written to."""
+class OutputFormat:
+    """A file format for runs; about: ends a sentence that starts with "write"."""
 
     about: str
-    make: Callable[[Judged], str]
+    render: Callable[[Judged], str]
 
 
 def _json(judged: Judged) -> str:
@@ -104,28 +105,28 @@ def _json(judged: Judged) -> str:
 
 
 def _html(judged: Judged) -> str:
-    from loadgen.reports.run_page import Line, page  # noqa: PLC0415  matplotlib takes half a second, and few runs want a page
+    from loadgen.reports.run_page import Condition, page  # noqa: PLC0415  matplotlib takes half a second to import
 
-    lines = [Line(one.held, one.line) for one in judged.verdicts]
-    lines += [Line(one.held, one.words) for one in judged.findings]
-    return page(judged.run, judged.summary, lines)
-
-
-def _k6(shape: Callable[[Run, Sequence[Verdict], Sequence[str]], Mapping[str, object]]) -> Callable[[Judged], str]:
-    return lambda judged: json.dumps(shape(judged.run, judged.verdicts, judged.summary.invalid), indent=1)
+    conditions = [Condition(one.held, one.line) for one in judged.verdicts]
+    conditions += [Condition(one.held, one.text) for one in judged.findings]
+    return page(judged.run, judged.summary, conditions)
 
 
-SHAPES = {
-    "json": Shape("every request and the summary, for `report` and `diff`", _json),
-    "html": Shape("one page with plots", _html),
-    "csv": Shape("every request as a row", lambda judged: as_csv(judged.run)),
-    "vegeta-results": Shape(
-        "every request as vegeta encodes it, for `vegeta report` and `vegeta plot`",
+def _k6(render: Callable[[Run, Sequence[Verdict], Sequence[str]], Mapping[str, object]]) -> Callable[[Judged], str]:
+    return lambda judged: json.dumps(render(judged.run, judged.verdicts, judged.summary.invalid), indent=1)
+
+
+OUTPUT_FORMATS = {
+    "json": OutputFormat("every request and the summary, as `report` and `diff` read them,", _json),
+    "html": OutputFormat("a page with plots", _html),
+    "csv": OutputFormat("every request as a row", lambda judged: as_csv(judged.run)),
+    "vegeta-results": OutputFormat(
+        "every request in vegeta's encoding, for `vegeta report` and `vegeta plot`,",
         lambda judged: "".join(f"{line}\n" for line in vegeta.results(judged.run)),
     ),
-    "vegeta-json": Shape(
-        "what `vegeta report -type=json` would print", lambda judged: json.dumps(vegeta.report(judged.run))
+    "vegeta-json": OutputFormat(
+        "the output of `vegeta report -type=json`", lambda judged: json.dumps(vegeta.report(judged.run))
     ),
-    "k6-summary": Shape("what k6 hands to handleSummary()", _k6(k6.summary_data)),
-    "k6-summary-export": Shape("what k6's --summary-export would write", _k6(k6.summary_export)),
+    "k6-summary": OutputFormat("the data that k6 passes to handleSummary()", _k6(k6.summary_data)),
+    "k6-summary-export": OutputFormat("the output of k6's --summary-export", _k6(k6.summary_export)),
 }

@@ -1,1 +1,1 @@
-"""A run in the shapes that people and other tools read: one module a shape, each a function of the run."""
+"""Reports of a run for people and for other tools; each module is one format and computes it from the run."""

@@ -10,7 +10,7 @@ HEADINGS = (*COLUMNS, "good", "latency_s", "from_sent_s", "lag_s")
 
 
 def as_csv(run: Run) -> str:
-    """One row a planned request, in the order of the plan; what never happened is empty."""
+    """Return a row for each planned request, in the order of the plan; unknown times are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
@@ -22,18 +22,18 @@ def as_csv(run: Run) -> str:
 def _derived(record: Record) -> tuple[object, ...]:
     return (
         int(record.good),
-        _since(record.intended_s, record.done_s),
-        _since(record.sent_s, record.done_s),
-        _since(record.intended_s, record.sent_s),
+        _between(record.intended_s, record.done_s),
+        _between(record.sent_s, record.done_s),
+        _between(record.intended_s, record.sent_s),
     )
 
 
-def _since(began_s: float | None, ended_s: float | None) -> float | None:
+def _between(began_s: float | None, ended_s: float | None) -> float | None:
     return None if began_s is None or ended_s is None else ended_s - began_s
 
 
 def _cell(value: object) -> object:
-    """Microseconds are finer than any clock here."""
+    """Format a value; times are rounded to microseconds, which is finer than any clock used here."""
     if value is None:
         return ""
     return f"{value:.6f}" if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Plots of a run as inline SVG that takes the page's own text colour."""
+"""Plots of a run as inline SVG in the text colour of the page."""
 
 import io
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from loadgen.analysis.columns import Columns, Floats
 from loadgen.records import Record
 
-# Okabe and Ito's colours: told apart by every kind of eye, on white and on black.
+# Okabe and Ito's colours, which colour-blind readers can distinguish on white and on black.
 ORANGE, BLUE, GREEN, PINK, YELLOW, SKY = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 STATUS_COLOURS = {"2": GREEN, "3": SKY, "4": YELLOW, "5": ORANGE, "n": PINK}
-# Stands in the SVG for the page's own text colour, so that the plots follow a dark page.
+# Placeholder in the SVG for the text colour of the page, so that the plots are readable on a dark page.
 INK = "#123456"
 FEWEST_BINS, MOST_BINS = 15, 150
-# From p50 on, as lines of equal height: 0.9 is as far from 0.99 as 0.99 from 0.999.
+# Percentiles of the distribution plot, on a scale on which 0.9 is as far from 0.99 as 0.99 is from 0.999.
 SHARES = np.concatenate((np.linspace(0, 0.9, 91), 1 - np.logspace(-1, -4, 91)))
 
 
 def latency_over_time(run: Columns, duration_s: float, slo_s: float) -> str:
-    """Median, p99 and slowest of the answers due in each part of the run; a cross where no good answer came."""
+    """Plot median, p99 and slowest response of each part of the run, and a cross for each unsuccessful request."""
     figure, axes = _axes("latency, ms", "seconds from the start")
     at_s, bins = _bins(run.intended_s, duration_s)
     answered = np.isfinite(run.latency_s)
@@ -35,36 +35,36 @@ def latency_over_time(run: Columns, duration_s: float, slo_s: float) -> str:
     bad_s = run.intended_s[~run.good]
     if bad_s.size:
         height = 1000 * float(np.nanmax(run.latency_s, initial=slo_s))
-        shown_s = bad_s[:: max(1, bad_s.size // 500)]
-        axes.plot(shown_s, np.full(shown_s.size, height), "x", color=PINK, markersize=4, label="no good answer")
+        sampled_s = bad_s[:: max(1, bad_s.size // 500)]
+        axes.plot(sampled_s, np.full(sampled_s.size, height), "x", color=PINK, markersize=4, label="not successful")
     axes.axhline(1000 * slo_s, color=INK, linestyle="--", linewidth=0.8, label=f"SLO {slo_s:g} s")
     _logarithmic(axes)
     return _svg(figure, axes)
 
 
 def rate_over_time(run: Columns, duration_s: float) -> str:
-    """Asked, sent and answered well, per second."""
+    """Plot planned, sent and successful requests per second."""
     figure, axes = _axes("requests/s", "seconds from the start")
     at_s, _ = _bins(run.intended_s, duration_s)
     width_s = 2 * at_s[0]
     edges_s = np.append(at_s - width_s / 2, at_s[-1] + width_s / 2)
-    sides = (
-        (run.intended_s, "asked", INK, 3.0),
+    curves = (
+        (run.intended_s, "planned", INK, 3.0),
         (run.sent_s, "sent", BLUE, 1.4),
-        (run.done_s[run.good], "answered well", GREEN, 1.4),
+        (run.done_s[run.good], "successful", GREEN, 1.4),
     )
-    for moments_s, label, colour, thickness in sides:
+    for moments_s, label, colour, thickness in curves:
         counts, _ = np.histogram(moments_s[np.isfinite(moments_s)], edges_s)
-        strength = 0.35 if colour == INK else 1.0
-        axes.stairs(counts / width_s, edges_s, color=colour, linewidth=thickness, alpha=strength, label=label)
+        alpha = 0.35 if colour == INK else 1.0
+        axes.stairs(counts / width_s, edges_s, color=colour, linewidth=thickness, alpha=alpha, label=label)
     axes.set_ylim(bottom=0)
     return _svg(figure, axes)
 
 
 def latency_distribution(run: Columns, slo_s: float) -> str:
-    """Latency against the share of answers that were as fast, the slowest percent drawn out; from both moments."""
-    figure, axes = _axes("latency, ms", "share of the answers that were as fast, %")
-    at = -np.log10(1 - SHARES)
+    """Plot latency percentiles from the intended and from the actual send, with the tail stretched."""
+    figure, axes = _axes("latency, ms", "percentile of the responses")
+    x = -np.log10(1 - SHARES)
     for values_s, label, colour in (
         (run.latency_s, "from the intended send", ORANGE),
         (run.from_sent_s, "from the actual send", BLUE),
@@ -72,7 +72,7 @@ def latency_distribution(run: Columns, slo_s: float) -> str:
         answered_s = values_s[np.isfinite(values_s)]
         if answered_s.size:
             known = (1 - SHARES) * answered_s.size >= 1
-            axes.plot(at[known], 1000 * np.quantile(answered_s, SHARES[known]), color=colour, label=label)
+            axes.plot(x[known], 1000 * np.quantile(answered_s, SHARES[known]), color=colour, label=label)
     axes.axhline(1000 * slo_s, color=INK, linestyle="--", linewidth=0.8, label=f"SLO {slo_s:g} s")
     ticks = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
     axes.set_xticks(-np.log10(1 - np.array(ticks)), [f"{100 * tick:g}" for tick in ticks])
@@ -82,7 +82,7 @@ def latency_distribution(run: Columns, slo_s: float) -> str:
 
 
 def statuses_over_time(records: Sequence[Record], duration_s: float) -> str:
-    """Requests due in each part of the run by the status of their answer."""
+    """Plot the requests due in each part of the run by response status."""
     figure, axes = _axes("requests", "seconds from the start")
     intended_s = np.array([record.intended_s for record in records])
     names = np.array([str(record.status) if record.status else "none" for record in records])
@@ -97,19 +97,19 @@ def statuses_over_time(records: Sequence[Record], duration_s: float) -> str:
 
 
 def lag_over_time(run: Columns, duration_s: float, max_lag_ms: float) -> str:
-    """How late the generator itself sent: median and slowest of each part of the run."""
+    """Plot median and largest send lag of each part of the run."""
     figure, axes = _axes("send lag, ms", "seconds from the start")
     at_s, bins = _bins(run.intended_s, duration_s)
     sent = np.isfinite(run.lag_s)
-    for share, label, colour in ((1.0, "slowest", SKY), (0.5, "median", BLUE)):
+    for share, label, colour in ((1.0, "largest", SKY), (0.5, "median", BLUE)):
         axes.plot(at_s, 1000 * _binned(run.lag_s, bins, sent, at_s.size, share), ".-", color=colour, label=label)
-    axes.axhline(max_lag_ms, color=INK, linestyle="--", linewidth=0.8, label=f"limit of p99, {max_lag_ms:g} ms")
+    axes.axhline(max_lag_ms, color=INK, linestyle="--", linewidth=0.8, label=f"limit for p99, {max_lag_ms:g} ms")
     axes.set_ylim(bottom=0)
     return _svg(figure, axes)
 
 
 def _bins(intended_s: Floats, duration_s: float) -> tuple[Floats, NDArray[np.int64]]:
-    """Middles of equal parts of the run, whole seconds where it is long, and each request's part."""
+    """Divide a run into equal parts, of whole seconds if it is long; return their middles and each request's part."""
     last_s = max(duration_s, float(intended_s.max(initial=0.0)), 0.1)
     width_s = float(np.ceil(last_s / MOST_BINS)) if last_s >= FEWEST_BINS else last_s / FEWEST_BINS
     count = int(np.ceil(last_s / width_s))
@@ -118,18 +118,19 @@ def _bins(intended_s: Floats, duration_s: float) -> tuple[Floats, NDArray[np.int
 
 
 def _binned(values: Floats, bins: NDArray[np.int64], use: NDArray[np.bool_], count: int, share: float) -> Floats:
-    """A quantile of each part; nan, which is a gap in the line, where there is nothing."""
-    found = np.full(count, np.nan)
+    """Return a quantile of each part; nan, which leaves a gap in the line, for a part without values."""
+    quantiles = np.full(count, np.nan)
     order = np.argsort(bins[use], kind="stable")
     parts, starts = np.unique(bins[use][order], return_index=True)
     for part, group in zip(parts, np.split(values[use][order], starts[1:]), strict=bool(parts.size)):
-        found[part] = np.quantile(group, share)
-    return found
+        quantiles[part] = np.quantile(group, share)
+    return quantiles
 
 
 def _axes(y_label: str, x_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 2.9))
-    figure.subplots_adjust(left=0.075, right=0.98, bottom=0.18, top=0.86)  # measuring all text takes as long as drawing
+    # Fixed margins: a layout that measures all text takes as long as drawing.
+    figure.subplots_adjust(left=0.075, right=0.98, bottom=0.18, top=0.86)
     axes = figure.subplots()
     axes.set_ylabel(y_label, color=INK)
     axes.set_xlabel(x_label, color=INK)
@@ -155,7 +156,7 @@ def _svg(figure: Figure, axes: Axes) -> str:
     if handles:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, labelcolor=INK, ncols=6, borderaxespad=0)
     buffer = io.StringIO()
-    # Text stays text: it can be searched, and a page is a third of the size.
+    # Keep text as text: it can be searched, and the page is a third of the size.
     with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "loadgen"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The summary as text, in the shape that users of vegeta know, and a run as a JSON document."""
+"""The summary as text in vegeta's layout, and a run as a JSON document."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,25 +10,23 @@ from loadgen.analysis.runs import Run, columns_of
 from loadgen.analysis.summary import Spread, Summary
 from loadgen.records import Record
 
-# Rounding of durations, as vegeta has it: from so much on (seconds), to so much.
+# How vegeta rounds durations: from this many seconds on, to a multiple of this many seconds.
 ROUNDING = ((60.0, 1.0), (1.0, 1e-3), (1e-3, 1e-6), (1e-6, 1e-9))
 
 
 def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
-    """vegeta's lines and ours between them; then what was missed, and what makes the run invalid."""
-    attack_s, wait_s, slo_s = summary.attack_s, summary.wait_s, run.asked.slo_s
+    """Return vegeta's lines with ours among them, then a line for each SLO and each reason why the run is invalid."""
+    attack_s, wait_s, slo_s = summary.attack_s, summary.wait_s, run.settings.slo_s
     mean_in, mean_out = _per(summary.bytes_in, summary.sent), _per(summary.bytes_out, summary.sent)
     rate, throughput = _per(summary.sent, attack_s), _per(summary.good, attack_s + wait_s)
-    asked, achieved = (
-        _per(summary.planned, run.asked.duration_s),
-        columns(run.records).achieved_rps(run.asked.duration_s),
-    )
+    planned_rps = _per(summary.planned, run.settings.duration_s)
+    achieved_rps = columns(run.records).achieved_rps(run.settings.duration_s)
     share = _per(summary.good, summary.planned)
     codes = "  ".join(f"{status}:{count}" for status, count in summary.statuses.items())
     late = f"{summary.late} of {summary.planned} ({100 * summary.late / max(1, summary.planned):.2f}%)"
     lines = [
         f"Requests      [total, rate, throughput]         {summary.sent}, {rate:.2f}, {throughput:.2f}",
-        f"Rate          [asked, achieved]                 {asked:.2f}, {achieved:.2f}",
+        f"Rate          [asked, achieved]                 {planned_rps:.2f}, {achieved_rps:.2f}",
         f"Duration      [total, attack, wait]             {_durations(attack_s + wait_s, attack_s, wait_s)}",
         f"Latencies     [min, mean, 50, 90, 95, 99, max]  {_spread(summary.latency)}",
         f"  from the actual send                          {_spread(summary.from_sent)}",
@@ -49,9 +47,9 @@ def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
 
 
 def verbose_lines(record: Record) -> list[str]:
-    """What --verbose prints of one answered request."""
+    """Return the lines that --verbose prints for a finished request."""
     if not record.good:
-        return [f"Image {record.image}: {record.error or 'no answer'}"]
+        return [f"Image {record.image}: {record.error or 'no response'}"]
     percent = f"{100 * record.confidence:.1f}%"
     return [
         f"Worker {record.worker} delivered result to request {record.request_id}",
@@ -60,11 +58,11 @@ def verbose_lines(record: Record) -> list[str]:
 
 
 def document(run: Run, summary: Summary) -> dict[str, object]:
-    """Everything, requests as columns of equal length; read_run() takes it back."""
-    asked = run.asked
+    """Return the whole run, with the requests as columns of equal length; read_run() parses it."""
+    settings = run.settings
     return {
-        "about": {"url": asked.url, "slo_s": asked.slo_s, "max_lag_ms": asked.max_lag_ms, **asked.about},
-        "plan": {"requests": summary.planned, "duration_s": asked.duration_s, **asked.plan},
+        "about": {"url": settings.url, "slo_s": settings.slo_s, "max_lag_ms": settings.max_lag_ms, **settings.about},
+        "plan": {"requests": summary.planned, "duration_s": settings.duration_s, **settings.plan},
         "started_unix_s": run.started_unix_s,
         "summary": _without_nan(asdict(summary)),
         "requests": columns_of(run.records),
@@ -72,7 +70,7 @@ def document(run: Run, summary: Summary) -> dict[str, object]:
 
 
 def duration(seconds: float) -> str:
-    """As Go writes it, rounded as vegeta rounds: 1m30s, 1.234s, 12.345ms, 890.123µs; - for nan."""
+    """Format a duration as Go does, rounded as vegeta does: 1m30s, 1.234s, 12.345ms, 890.123µs; nan becomes a dash."""
     if math.isnan(seconds):
         return "-"
     if seconds < 0:
@@ -91,7 +89,7 @@ def duration(seconds: float) -> str:
 
 
 def _without_nan(value: object) -> object:
-    """JSON has no nan: None stands for what could not be measured."""
+    """Replace nan, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {str(key): _without_nan(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -109,10 +107,10 @@ def _durations(*seconds: float) -> str:
     return ", ".join(map(duration, seconds))
 
 
-def _per(amount: float, whole: float) -> float:
-    return amount / whole if whole else 0.0
+def _per(amount: float, total: float) -> float:
+    return amount / total if total else 0.0
 
 
 def _top(classes: Mapping[str, int]) -> str:
-    shown = "  ".join(f"{name}:{count}" for name, count in list(classes.items())[:10])
-    return shown + (f"  and {len(classes) - 10} more" if len(classes) > 10 else "")
+    most_frequent = "  ".join(f"{name}:{count}" for name, count in list(classes.items())[:10])
+    return most_frequent + (f"  and {len(classes) - 10} more" if len(classes) > 10 else "")

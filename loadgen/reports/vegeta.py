@@ -1,7 +1,8 @@
-"""vegeta's two JSON shapes: a line for each request, which its commands read, and its report.
+"""vegeta's two JSON formats: its encoded results, a line for each request, and its report.
 
-A request's timestamp is its intended send and its latency counts from there, so that what vegeta prints of our runs is
-free of coordinated omission. Without an answer, latency lasts until that was known (a time-out, a reset).
+The timestamp of a request is its intended send and its latency is measured from there, so that what vegeta prints of
+our runs is free of coordinated omission. Without a response, the latency ends when the failure was known (a timeout, a
+reset).
 Source: vegeta 12, lib/results.go and lib/metrics.go, and "report -type=json" in its README.
 """
 
@@ -16,13 +17,13 @@ from loadgen.analysis.runs import Run
 from loadgen.records import Record
 
 NS = 1_000_000_000
-# Lower bounds of the report's buckets, seconds.
+# Lower bounds of the report's buckets, in seconds.
 BUCKETS_S = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PERCENTILES = {"50th": 0.5, "90th": 0.9, "95th": 0.95, "99th": 0.99}
 
 
 def results(run: Run) -> Iterator[str]:
-    """A JSON object a line for every request that was sent, as `vegeta encode` writes them."""
+    """Yield a line of JSON for every request that was sent, as `vegeta encode` does."""
     started_ns = _ns(run.started_unix_s)
     for number, record in enumerate(run.records):
         if record.sent_s is None:
@@ -38,15 +39,15 @@ def results(run: Run) -> Iterator[str]:
                 "bytes_in": record.bytes_in,
                 "error": record.error,
                 "body": None,
-                "method": str(run.asked.about.get("method", "POST")),
-                "url": run.asked.url,
+                "method": str(run.settings.about.get("method", "POST")),
+                "url": run.settings.url,
                 "headers": {"X-Request-Id": [record.request_id]} if record.request_id else None,
             }
         )
 
 
 def report(run: Run) -> dict[str, object]:
-    """What `vegeta report -type=json -buckets=...` prints; all durations in nanoseconds."""
+    """Return what `vegeta report -type=json -buckets=...` prints; all durations are in nanoseconds."""
     sent = [record for record in run.records if record.sent_s is not None]
     intended_ns = [round(record.intended_s * NS) for record in sent]
     latency_ns = np.array([_latency_ns(record) for record in sent], dtype=np.float64)
@@ -77,7 +78,7 @@ def report(run: Run) -> dict[str, object]:
 
 
 def _ns(unix_s: float) -> int:
-    """In parts: as one product, a time of this century would be rounded to 256 ns."""
+    """Convert whole seconds and the rest separately: a single product would round today's times to 256 ns."""
     return int(unix_s) * NS + round(unix_s % 1 * NS)
 
 

@@ -1,1 +1,1 @@
-"""Sends the planned requests and records what became of each."""
+"""Sends the planned requests and records the outcome of each."""

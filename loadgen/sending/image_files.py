@@ -1,4 +1,4 @@
-"""Photographs of a folder, read and looked at once, before the start."""
+"""Images of a folder, read and checked once before a run."""
 
 import io
 from collections.abc import Callable
@@ -13,12 +13,12 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
 class ImageFilesError(InputError):
-    """The folder holds nothing that can be sent."""
+    """A folder without images that can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One file, as it lies in the folder."""
+    """The unchanged content of an image file."""
 
     name: str
     content_type: str
@@ -26,24 +26,24 @@ class ImageFile:
 
 
 def load_images(folder: Path, report: Callable[[str], None]) -> tuple[ImageFile, ...]:
-    """Every PNG, JPG and JPEG of the folder; broken ones are reported and left out.
+    """Return every PNG, JPG and JPEG of the folder; report unreadable files and skip them.
 
-    Raises ImagesError if none is left.
+    Raises ImageFilesError if no image is left.
     """
     if not folder.is_dir():
-        raise ImageFilesError(f"--images must be a folder, {folder} is none")
-    photographs = []
+        raise ImageFilesError(f"--images must be a folder, got {folder}")
+    images = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in TYPES or not path.is_file():
             continue
         content = path.read_bytes()
         if fault := _fault(content):
-            report(f"{path}: left out: {fault}")
+            report(f"{path}: skipped: {fault}")
         else:
-            photographs.append(ImageFile(path.name, TYPES[path.suffix.lower()], content))
-    if not photographs:
-        raise ImageFilesError(f"no PNG, JPG or JPEG that can be read in {folder}")
-    return tuple(photographs)
+            images.append(ImageFile(path.name, TYPES[path.suffix.lower()], content))
+    if not images:
+        raise ImageFilesError(f"--images must contain a readable PNG, JPG or JPEG file, got {folder}")
+    return tuple(images)
 
 
 def _fault(content: bytes) -> str | None:

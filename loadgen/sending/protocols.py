@@ -1,4 +1,4 @@
-"""How a photograph becomes a request body, once before the start, and what an answer says."""
+"""Protocols: encode images as request bodies once before a run, and read predictions from responses."""
 
 import base64
 import json
@@ -13,10 +13,10 @@ from loadgen.sending.image_files import ImageFile
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A ready request body.
+    """An encoded request body.
 
-    content: bytes, or what else aiohttp can send if a hook of the user's own made it. headers: those that belong to
-    it, Content-Type among them. id_headers: get the request's own id, each time another.
+    content: bytes, or anything else that aiohttp can send if a user's own hook returned it. headers: those that
+    describe the content, such as Content-Type. id_headers: names of headers that contain the unique id of each request.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What an answer of any protocol says; confidence from 0 to 1, 0 if it says none."""
+    """A label and its confidence from 0 to 1; 0 if the response contains none."""
 
     label: str = ""
     confidence: float = 0.0
@@ -35,7 +35,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """encode: makes a body of a photograph; read: finds the prediction in an answer's JSON; polls: 202, then ask."""
+    """A way to send images and to read responses.
+
+    encode: encodes an image as a body. read: extracts the prediction from the JSON of a response.
+    polls: the response is 202, and the result must be polled.
+    """
 
     encode: Callable[[ImageFile], Body]
     read: Callable[[Mapping[str, object]], Prediction]
@@ -43,80 +47,80 @@ class Protocol:
     polls: bool = False
 
 
-def multipart(photograph: ImageFile) -> Body:
-    """The form that a browser or curl would send for one file, as field `file`.
+def multipart(image: ImageFile) -> Body:
+    """Encode the form that a browser or curl would send for one file, in the field `file`.
 
     Source: RFC 7578.
     """
     boundary = uuid.uuid4().hex
-    quoted = photograph.name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    quoted = image.name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
-        f"Content-Type: {photograph.content_type}\r\n\r\n"
+        f"Content-Type: {image.content_type}\r\n\r\n"
     )
-    form = head.encode(errors="surrogateescape") + photograph.content + f"\r\n--{boundary}--\r\n".encode()
-    return Body(photograph.name, form, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    form = head.encode(errors="surrogateescape") + image.content + f"\r\n--{boundary}--\r\n".encode()
+    return Body(image.name, form, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
-def raw(photograph: ImageFile) -> Body:
-    """The file itself."""
-    return Body(photograph.name, photograph.content, {"Content-Type": photograph.content_type})
+def raw(image: ImageFile) -> Body:
+    """Send the file itself as the body."""
+    return Body(image.name, image.content, {"Content-Type": image.content_type})
 
 
-def kserve_v1(photograph: ImageFile) -> Body:
-    """One instance with the file in base64.
+def kserve_v1(image: ImageFile) -> Body:
+    """Encode one instance that contains the file in base64.
 
     Source: KServe's V1 protocol, which writes binary values as TensorFlow Serving's REST API does.
     """
-    instance = {"b64": base64.b64encode(photograph.content).decode()}
-    return Body(photograph.name, json.dumps({"instances": [instance]}).encode(), {"Content-Type": "application/json"})
+    instance = {"b64": base64.b64encode(image.content).decode()}
+    return Body(image.name, json.dumps({"instances": [instance]}).encode(), {"Content-Type": "application/json"})
 
 
-def open_inference(photograph: ImageFile) -> Body:
-    """One input of type BYTES, shape (1,), the file behind the JSON.
+def open_inference(image: ImageFile) -> Body:
+    """Encode one input of type BYTES and shape (1,), with the file after the JSON.
 
     Source: Open Inference Protocol (V2) with its binary tensor data extension: 4 bytes of length, then the element.
     """
-    element = len(photograph.content).to_bytes(4, "little") + photograph.content
+    element = len(image.content).to_bytes(4, "little") + image.content
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(element)}}
     head = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-    return Body(photograph.name, head + element, headers)
+    return Body(image.name, head + element, headers)
 
 
-def cloud_event(photograph: ImageFile) -> Body:
-    """A CloudEvents 1.0 event in binary mode: attributes as headers, the file as data; each request another id."""
+def cloud_event(image: ImageFile) -> Body:
+    """Encode a CloudEvents 1.0 event in binary mode: attributes as headers, the file as data, an id per request."""
     headers = {
         "ce-specversion": "1.0",
         "ce-type": "image.photograph",
         "ce-source": "loadgen",
-        "Content-Type": photograph.content_type,
+        "Content-Type": image.content_type,
     }
-    return Body(photograph.name, photograph.content, headers, ("X-Request-Id", "ce-id"))
+    return Body(image.name, image.content, headers, ("X-Request-Id", "ce-id"))
 
 
-def read_own(answer: Mapping[str, object]) -> Prediction:
-    """From `label` and `confidence`, or from `prediction` alone (`cat: 89.2%`)."""
-    label, confidence = answer.get("label"), answer.get("confidence")
+def read_own(response: Mapping[str, object]) -> Prediction:
+    """Read `label` and `confidence`, or else `prediction` alone (`cat: 89.2%`)."""
+    label, confidence = response.get("label"), response.get("confidence")
     if isinstance(label, str) and isinstance(confidence, int | float):
         return Prediction(label, float(confidence))
-    name, _, percent = str(answer.get("prediction", "")).rpartition(": ")
+    name, _, percent = str(response.get("prediction", "")).rpartition(": ")
     try:
         return Prediction(name, float(percent.rstrip("%")) / 100)
     except ValueError:
-        return Prediction(str(answer.get("prediction", "")))
+        return Prediction(str(response.get("prediction", "")))
 
 
-def read_v1(answer: Mapping[str, object]) -> Prediction:
-    """The first of `predictions`, an object as above or a bare label."""
-    predictions = answer.get("predictions")
+def read_v1(response: Mapping[str, object]) -> Prediction:
+    """Read the first of `predictions`, which is an object with the fields of read_own, or a label."""
+    predictions = response.get("predictions")
     first = predictions[0] if isinstance(predictions, list) and predictions else None
     return read_own(first) if isinstance(first, dict) else Prediction("" if first is None else str(first))
 
 
-def read_v2(answer: Mapping[str, object]) -> Prediction:
-    """First elements of the outputs named like a label and like a confidence, score or probability."""
-    outputs = answer.get("outputs")
+def read_v2(response: Mapping[str, object]) -> Prediction:
+    """Read the first element of the outputs whose names contain "label" and "confidence", "score" or "probability"."""
+    outputs = response.get("outputs")
     first = {
         str(output.get("name", "")): output["data"][0]
         for output in (outputs if isinstance(outputs, list) else [])
@@ -124,22 +128,22 @@ def read_v2(answer: Mapping[str, object]) -> Prediction:
     }
     label = next((value for name, value in first.items() if "label" in name and isinstance(value, str)), "")
     words = ("confidence", "score", "probabilit")
-    sure = (value for name, value in first.items() if any(word in name for word in words))
-    confidence = next((float(value) for value in sure if isinstance(value, int | float)), 0.0)
+    confidences = (value for name, value in first.items() if any(word in name for word in words))
+    confidence = next((float(value) for value in confidences if isinstance(value, int | float)), 0.0)
     return Prediction(label, confidence)
 
 
-def read_answer(protocol: Protocol, content: bytes, record: Record) -> None:
-    """Fill a record whose status is known: the label of a good answer, the reason of a bad one."""
+def read_response(protocol: Protocol, content: bytes, record: Record) -> None:
+    """Add the label of a successful response, or the reason of a failed one, to a record that has its status."""
     try:
-        answer = json.loads(content)
+        response = json.loads(content)
     except ValueError:
-        answer = None
+        response = None
     if not 200 <= record.status < 300:
-        said = f": {' '.join(str(answer.get('error', '')).split())[:100]}" if isinstance(answer, dict) else ""
-        record.failure, record.error = Failure.STATUS, f"status {record.status}{said}"
-    elif isinstance(answer, dict):
-        prediction = protocol.read(answer)
+        reason = f": {' '.join(str(response.get('error', '')).split())[:100]}" if isinstance(response, dict) else ""
+        record.failure, record.error = Failure.STATUS, f"status {record.status}{reason}"
+    elif isinstance(response, dict):
+        prediction = protocol.read(response)
         record.label, record.confidence = prediction.label, prediction.confidence
 
 

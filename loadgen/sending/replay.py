@@ -1,4 +1,4 @@
-"""One run: a plan is sent to a target, by this process or by several, and its records come back."""
+"""One run: sends a plan to a target, from this process or from several, and returns the records."""
 
 import asyncio
 import signal
@@ -14,17 +14,17 @@ from loadgen.sending.sender import Job, SendPlan, send_jobs
 from loadgen.sending.sender_processes import SenderProcesses
 from loadgen.sending.transport import Target
 
-__all__ = ["Replay", "SendPlan", "Silent", "Target", "Watcher", "run_replay"]
+__all__ = ["Replay", "SendPlan", "SilentWatcher", "Target", "Watcher", "run_replay"]
 
-# Time between making the schedule's zero and it, for the loop and for other processes to be ready.
-LEAD_S, CREW_LEAD_S = 0.2, 1.0
-# How often a run is asked whether it has shown enough.
+# Time between choosing the start of the schedule and the start itself, in which the loop and other processes get ready.
+SINGLE_PROCESS_LEAD_S, MULTI_PROCESS_LEAD_S = 0.2, 1.0
+# How often a run is asked whether its outcome is already certain.
 ENOUGH_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was sent: one record for each planned request; started_unix_s only labels it."""
+    """The result of a run: a record for each planned request; started_unix_s only labels it."""
 
     records: tuple[Record, ...] = field(repr=False)
     started_unix_s: float
@@ -32,48 +32,49 @@ class Replay:
 
 
 class Watcher(Protocol):
-    """Hears how a run goes."""
+    """An observer of the progress of a run."""
 
     @property
     def every_s(self) -> float:
-        """Time between two calls of say."""
+        """Return the time between two calls of report."""
 
     def done(self, record: Record) -> None:
-        """One request came to its end, good or bad."""
+        """Handle a finished request, successful or not."""
 
-    def say(self, now_s: float) -> None:
-        """Called every_s, with the time since the run's zero."""
+    def report(self, now_s: float) -> None:
+        """Report the progress; called every every_s seconds with the time since the start of the schedule."""
 
     def end(self) -> None:
-        """The run is over."""
+        """Handle the end of the run."""
 
 
-class Silent:
-    """A watcher that says nothing."""
+class SilentWatcher:
+    """A watcher that reports nothing."""
 
     every_s = 60.0
 
     def done(self, record: Record) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    def say(self, now_s: float) -> None:
-        """Nothing."""
+    def report(self, now_s: float) -> None:
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def run_replay(
     target: Target, plan: SendPlan, watcher: Watcher | None = None, enough: Callable[[], bool] | None = None
 ) -> Replay:
-    """Send the plan to the target; ends when all are answered, or soon after SIGINT, SIGTERM or enough() is true.
+    """Send the plan to the target until every request is finished.
 
-    Every planned request has a record, also those that were kept from being sent.
+    SIGINT, SIGTERM or a true result of enough() ends the run early. Every planned request has a record, including those
+    that were not sent.
     """
-    watcher, enough = watcher or Silent(), enough or (lambda: False)
+    watcher, enough = watcher or SilentWatcher(), enough or (lambda: False)
     records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
     jobs = list(enumerate(records))
-    lead_s = LEAD_S if plan.processes == 1 else CREW_LEAD_S
+    lead_s = SINGLE_PROCESS_LEAD_S if plan.processes == 1 else MULTI_PROCESS_LEAD_S
     zero_s, started_unix_s = time.monotonic() + lead_s, time.time() + lead_s
 
     def done(job: Job) -> None:
@@ -85,25 +86,25 @@ def run_replay(
             _watched(lambda stop: send_jobs(target, plan, jobs, zero_s, stop, done), zero_s, watcher, enough)
         )
     else:
-        with SenderProcesses(target, plan, jobs, zero_s) as crew:
-            interrupted = uvloop.run(_watched(lambda stop: crew.collect(stop, done), zero_s, watcher, enough))
+        with SenderProcesses(target, plan, jobs, zero_s) as senders:
+            interrupted = uvloop.run(_watched(lambda stop: senders.collect(stop, done), zero_s, watcher, enough))
     return Replay(tuple(records), started_unix_s, interrupted)
 
 
 def run_together(
     parts: Sequence[tuple[Target, SendPlan]], watcher: Watcher | None = None, enough: Callable[[], bool] | None = None
 ) -> tuple[Replay, ...]:
-    """Several kinds of clients at once, on one clock and in this process; watcher hears of the first kind only."""
-    watcher, enough = watcher or Silent(), enough or (lambda: False)
+    """Send several plans at once on one clock, all from this process; the watcher observes only the first one."""
+    watcher, enough = watcher or SilentWatcher(), enough or (lambda: False)
     records = [[Record(intended_s) for intended_s in plan.times_s.tolist()] for _, plan in parts]
-    zero_s, started_unix_s = time.monotonic() + LEAD_S, time.time() + LEAD_S
+    zero_s, started_unix_s = time.monotonic() + SINGLE_PROCESS_LEAD_S, time.time() + SINGLE_PROCESS_LEAD_S
 
     async def work(stop: asyncio.Event) -> None:
-        hear: list[Callable[[Job], None]] = [lambda job: watcher.done(job[1]), *[lambda _: None] * (len(parts) - 1)]
+        on_done: list[Callable[[Job], None]] = [lambda job: watcher.done(job[1]), *[lambda _: None] * (len(parts) - 1)]
         await asyncio.gather(
             *(
                 send_jobs(target, plan, list(enumerate(own)), zero_s, stop, done)
-                for (target, plan), own, done in zip(parts, records, hear, strict=True)
+                for (target, plan), own, done in zip(parts, records, on_done, strict=True)
             )
         )
 
@@ -114,7 +115,7 @@ def run_together(
 async def _watched(
     work: Callable[[asyncio.Event], Awaitable[None]], zero_s: float, watcher: Watcher, enough: Callable[[], bool]
 ) -> bool:
-    """Do the work, which ends soon after its event is set; returns whether a signal set it."""
+    """Await the work, which must end soon after its event is set; return whether a signal set the event."""
     stop, signalled = asyncio.Event(), asyncio.Event()
 
     def interrupt() -> None:
@@ -123,20 +124,20 @@ async def _watched(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
-    beside = [asyncio.create_task(_tell(watcher, zero_s)), asyncio.create_task(_stop_when(enough, stop))]
+    background = [asyncio.create_task(_report(watcher, zero_s)), asyncio.create_task(_stop_when(enough, stop))]
     try:
         await work(stop)
     finally:
-        for task in beside:
+        for task in background:
             task.cancel()
         watcher.end()
     return signalled.is_set()
 
 
-async def _tell(watcher: Watcher, zero_s: float) -> None:
+async def _report(watcher: Watcher, zero_s: float) -> None:
     while True:
         await asyncio.sleep(watcher.every_s)
-        watcher.say(max(0.0, time.monotonic() - zero_s))
+        watcher.report(max(0.0, time.monotonic() - zero_s))
 
 
 async def _stop_when(enough: Callable[[], bool], stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Open loop: every request is sent at its time, whatever became of those before."""
+"""Sends in an open loop: every request is sent at its time, regardless of earlier responses."""
 
 import asyncio
 import gc
@@ -13,17 +13,19 @@ from loadgen.sending.protocols import Body
 from loadgen.sending.transport import Clock, Reader, Target, Transport
 from loadgen.workload.arrivals import Times
 
-# A burst must not keep the loop from answers: after so many sends it gets a turn.
-SENDS_A_TURN = 50
+# A burst must not keep the event loop from handling responses: after this many sends the loop gets a turn.
+SENDS_PER_TURN = 50
 
 Job = tuple[int, Record]
 
 
 @dataclass(frozen=True, slots=True)
 class SendPlan:
-    """What is sent when: bodies in turn at times_s (ascending, from the run's zero, shape (requests,)).
+    """What is sent and when.
 
-    processes: senders, each with every so-manyth request. read: takes answers in place of the protocol's own way.
+    times_s: when each request is due, ascending, in seconds since the start of the schedule, shape (requests,).
+    bodies: sent in turn. processes: number of sender processes, between which the requests alternate.
+    read: handles responses instead of the protocol.
     """
 
     times_s: Times
@@ -40,7 +42,7 @@ async def send_jobs(
     stop: asyncio.Event,
     on_done: Callable[[Job], None],
 ) -> None:
-    """Send some of a plan's jobs; zero_s: the run's zero on the monotonic clock, which all processes share."""
+    """Send some jobs of a plan; zero_s: start of the schedule on the monotonic clock, which all processes share."""
 
     def clock() -> float:
         return time.monotonic() - zero_s
@@ -51,48 +53,48 @@ async def send_jobs(
 
 
 class Sends(Protocol):
-    """What a Sender needs of a transport."""
+    """The part of a transport that a Sender uses."""
 
     async def send(self, body: Body, record: Record) -> None:
-        """Send it now; every failure goes into the record."""
+        """Send the body now; record every failure."""
 
 
 class Sender:
-    """Keeps the schedule, and knows what is under way."""
+    """Sends requests at their times and keeps track of those in flight."""
 
     def __init__(self, transport: Sends, bodies: Sequence[Body], clock: Clock, on_done: Callable[[Job], None]) -> None:
         self._transport, self._bodies, self._clock, self._on_done = transport, bodies, clock, on_done
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._broken: BaseException | None = None
-        self._breaks = asyncio.Event()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+        self._failed = asyncio.Event()
         self._something_ended = asyncio.Event()
 
     async def send(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
-        """Send each job, (its number in the plan, its record), when it is due; bodies take turns.
+        """Send each job (number in the plan, record) when it is due, until all are finished or stop is set.
 
-        jobs: ascending by intended_s. Returns when all are answered; when stop is set, cuts off what is under way.
-        Raises what the making of a body or on_done raises, and sends no more.
+        jobs: ascending by intended_s. Setting stop aborts the requests in flight. An exception from a body or from
+        on_done ends the run and is raised.
         """
         try:
-            await _unless((stop, self._breaks), self._send(jobs))
+            await _unless((stop, self._failed), self._send(jobs))
         finally:
-            for task in self._under_way:
+            for task in self._in_flight:
                 task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
-        if self._broken:
-            raise self._broken
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+        if self._error:
+            raise self._error
 
     async def _send(self, jobs: Sequence[Job]) -> None:
         for sent, job in enumerate(jobs, start=1):
-            if sent % SENDS_A_TURN == 0:
+            if sent % SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
-            # uvloop's timers have whole milliseconds and may come early: what is left is waited for turn by turn
+            # uvloop's timers have a resolution of 1 ms and may fire early, so wait again for the rest
             while (delay_s := job[1].intended_s - self._clock()) > 0:
                 await asyncio.sleep(delay_s)
             task = asyncio.create_task(self._one(job))
-            self._under_way.add(task)
+            self._in_flight.add(task)
             task.add_done_callback(self._ended)
-        while self._under_way:
+        while self._in_flight:
             self._something_ended.clear()
             await self._something_ended.wait()
 
@@ -106,15 +108,15 @@ class Sender:
             self._on_done(job)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._broken = error
-            self._breaks.set()
+            self._error = error
+            self._failed.set()
         self._something_ended.set()
 
 
 async def _unless(events: Sequence[asyncio.Event], work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; the first of the events cancels it. Raises what the work raises."""
+    """Await the work, or cancel it at the first of the events; raise what the work raises."""
     working = asyncio.create_task(work)
     waiting = [working, *(asyncio.create_task(event.wait()) for event in events)]
     try:
@@ -129,9 +131,9 @@ async def _unless(events: Sequence[asyncio.Event], work: Coroutine[Any, Any, Non
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """No garbage collection while requests are due: one over the records of a long run takes tens of milliseconds.
+    """Disable garbage collection while requests are due; a collection in a long run takes tens of milliseconds.
 
-    What is sent and answered leaves no cycles behind, so memory does not grow for want of it.
+    Requests and responses leave no reference cycles, so memory does not grow without it.
     """
     gc.collect()
     gc.freeze()

@@ -1,6 +1,7 @@
-"""Several processes that send one plan together, for rates at which one core is not enough.
+"""Several processes that send one plan together, for rates that exceed one core.
 
-They are forked, so that bodies are not copied; each sends every so-manyth request and streams its records back.
+They are forked, so that bodies are not copied. With n processes, each sends every n-th request and streams its records
+back.
 """
 
 import asyncio
@@ -16,18 +17,18 @@ import uvloop
 from loadgen.sending.sender import Job, SendPlan, send_jobs
 from loadgen.sending.transport import Target
 
-# Records go back in small parts: pickling hundreds at once would make the next sends late.
-JOBS_A_PART = 32
+# Records are returned in small parts: pickling hundreds at once would delay the next sends.
+JOBS_PER_PART = 32
 FLUSH_EVERY_S = 0.25
 LENGTH_BYTES = 4
 JOIN_TIMEOUT_S = 5.0
 
 
 class SenderProcesses:
-    """The sending processes, seen from the one that started them; `with` ends them."""
+    """Handles to the sender processes in their parent; leaving the `with` block ends them."""
 
     def __init__(self, target: Target, plan: SendPlan, jobs: Sequence[Job], zero_s: float) -> None:
-        """Fork; must be called before this process has an event loop."""
+        """Fork the processes; must be called before this process has an event loop."""
         fork = multiprocessing.get_context("fork")
         self._ends: list[socket.socket] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
@@ -45,30 +46,30 @@ class SenderProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End those that are still there."""
+        """Wait for the processes and kill those that remain."""
         for process in self._processes:
             process.join(JOIN_TIMEOUT_S)
             process.kill()
 
     async def collect(self, stop: asyncio.Event, on_done: Callable[[Job], None]) -> None:
-        """Hand over each finished job until all processes are through; a stop is passed on to them.
+        """Pass each finished job to on_done until all processes have ended; forward a stop to them.
 
-        Jobs of a process that died are never handed over.
+        Jobs that a process had not returned when it died are not passed on.
         """
-        stopping = asyncio.create_task(self._pass_on(stop))
+        stopping = asyncio.create_task(self._forward(stop))
         try:
             await asyncio.gather(*(_receive(end, on_done) for end in self._ends))
         finally:
             stopping.cancel()
 
-    async def _pass_on(self, stop: asyncio.Event) -> None:
+    async def _forward(self, stop: asyncio.Event) -> None:
         await stop.wait()
         for process in self._processes:
             process.terminate()
 
 
 async def _receive(end: socket.socket, on_done: Callable[[Job], None]) -> None:
-    """All parts that one process sends, until it closes its end."""
+    """Receive all parts from one process until it closes its end of the connection."""
     reader, writer = await asyncio.open_connection(sock=end)
     try:
         while True:
@@ -76,14 +77,14 @@ async def _receive(end: socket.socket, on_done: Callable[[Job], None]) -> None:
             for job in pickle.loads(await reader.readexactly(length)):
                 on_done(job)
     except (asyncio.IncompleteReadError, ConnectionError):
-        pass  # its end: what it did not send stays unsent in the records, and the run's check says so
+        pass  # the process ended: jobs that it did not return stay unsent in the records and make the run invalid
     finally:
         writer.close()
 
 
 def _work(end: socket.socket, target: Target, plan: SendPlan, jobs: Sequence[Job], zero_s: float) -> None:
-    """The life of one of the processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    """Run one of the processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C signals the whole group, but the parent decides when to stop
     uvloop.run(_send(end, target, plan, jobs, zero_s))
 
 
@@ -101,16 +102,16 @@ async def _send(end: socket.socket, target: Target, plan: SendPlan, jobs: Sequen
 
     def on_done(job: Job) -> None:
         done.append(job)
-        if len(done) >= JOBS_A_PART:
+        if len(done) >= JOBS_PER_PART:
             flush()
 
-    async def now_and_then(parent: int) -> None:
+    async def flush_regularly(parent: int) -> None:
         while os.getppid() == parent:
             flush()
             await asyncio.sleep(FLUSH_EVERY_S)
-        stop.set()  # nobody is left to hear of it
+        stop.set()  # the parent has died, so the results have no reader
 
-    flushing = asyncio.create_task(now_and_then(os.getppid()))
+    flushing = asyncio.create_task(flush_regularly(os.getppid()))
     await send_jobs(target, plan, jobs, zero_s, stop, on_done)
     flushing.cancel()
     flush()

@@ -1,4 +1,4 @@
-"""Sends one request and says what came back; every failure is an outcome."""
+"""Sends single requests and records their responses; every failure is recorded as an outcome."""
 
 import asyncio
 import errno
@@ -16,23 +16,23 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from loadgen.records import Failure, Record
-from loadgen.sending.protocols import PROTOCOLS, Body, Protocol, read_answer
+from loadgen.sending.protocols import PROTOCOLS, Body, Protocol, read_response
 
 Clock = Callable[[], float]
-# Fills a record from a whole answer, whatever its status; the record has the status.
+# Adds the content of a complete response with any status to a record, which already has the status.
 Reader = Callable[[Body, bytes, Record], None]
-# A body that is sent slowly goes out in so many pieces.
+# Number of pieces in which a body is sent slowly.
 SLOW_PIECES = 10
-# What this machine, not the server, is short of: files, ports, memory for sockets.
+# Errors that mean that this machine, not the server, ran out of files, ports or socket memory.
 OWN_ERRORS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go, and how.
+    """Where and how requests are sent.
 
-    timeout_s: from the send to the last byte. cacert: trust these certificates only; insecure: any. poll_s: time
-    between two questions for a result (protocol async). slow_send_s: each body is spread over so long.
+    timeout_s: from the send to the last byte. cacert: the only trusted certificates. insecure: accept any certificate.
+    poll_s: time between two polls for a result (protocol async). slow_send_s: time over which each body is sent.
     """
 
     url: str
@@ -47,7 +47,7 @@ class Target:
 
 
 def tls(target: Target) -> ssl.SSLContext:
-    """How its certificate is checked; raises OSError or ssl.SSLError if cacert cannot be used."""
+    """Return the TLS settings for a target; raise OSError or ssl.SSLError if cacert cannot be used."""
     context = ssl.create_default_context(cafile=target.cacert)
     if target.insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -55,10 +55,16 @@ def tls(target: Target) -> ssl.SSLContext:
 
 
 class Transport:
-    """Sends bodies to one target over kept connections, as many as are needed: an open loop never waits for one."""
+    """Sends bodies to one target over persistent connections.
+
+    Their number has no limit, because an open loop must not wait for a free connection.
+    """
 
     def __init__(self, target: Target, clock: Clock, read: Reader | None = None) -> None:
-        """clock: seconds from the run's zero; read: in place of the protocol's own way."""
+        """Prepare the transport.
+
+        clock: seconds since the start of the schedule. read: handles responses instead of the protocol.
+        """
         self._target, self._clock = target, clock
         self._protocol: Protocol = PROTOCOLS[target.protocol]
         self._read = read or self._read_prediction
@@ -67,7 +73,7 @@ class Transport:
         self._workers = 0
 
     async def __aenter__(self) -> "Transport":
-        """Make the connection pool."""
+        """Create the connection pool."""
         _allow_many_files()
         context = tls(self._target) if urlsplit(self._target.url).scheme == "https" else True
         self._session = aiohttp.ClientSession(
@@ -80,12 +86,12 @@ class Transport:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Drop the connections."""
+        """Close the connections."""
         if self._session:
             await self._session.close()
 
     async def send(self, body: Body, record: Record) -> None:
-        """Send it now and fill the record."""
+        """Send the body now and fill in the record."""
         record.worker, record.request_id = self._take_worker(), uuid.uuid4().hex[:8]
         try:
             content = await self._exchange(body, record)
@@ -101,37 +107,37 @@ class Transport:
             heapq.heappush(self._free_workers, record.worker)
 
     async def _exchange(self, body: Body, record: Record) -> bytes | None:
-        """The answer's content, of an asynchronous one the result's; None if the record already says why not."""
+        """Return the content of the response, or of the polled result; None if the record already has the failure."""
         ids = dict.fromkeys(body.id_headers, record.request_id)
         headers = {**self._protocol.headers, **body.headers, **ids, **self._target.headers}
         data = body.content
         if self._target.slow_send_s:
             headers["Content-Length"], data = str(len(body.content)), self._slowly(body.content)
-        answered, content = await self._request(self._target.method, self._target.url, headers, data, record)
+        response_headers, content = await self._request(self._target.method, self._target.url, headers, data, record)
         if self._protocol.polls and record.status == 202:
-            return await self._poll(answered.get("Location"), record)
+            return await self._poll(response_headers.get("Location"), record)
         record.done_s = self._clock()
         return content
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], data: object, record: Record
     ) -> tuple[Mapping[str, str], bytes]:
-        """One request and its whole answer: headers and content."""
+        """Send a request and return the headers and content of its complete response."""
         if self._session is None:
-            raise RuntimeError("a transport sends only inside `async with`")
+            raise RuntimeError("a transport must be used inside `async with`")
         context = _Sending(record, data is not None)
         sending = self._session.request(
             method, url, data=data, headers=headers, allow_redirects=False, trace_request_ctx=context
         )
-        async with sending as answer:
-            record.first_byte_s, record.status = self._clock(), answer.status
-            content = await answer.read()
+        async with sending as response:
+            record.first_byte_s, record.status = self._clock(), response.status
+            content = await response.read()
             record.bytes_in += len(content)
-            record.pod = answer.headers.get("X-Pod", record.pod)
-            return answer.headers, content
+            record.pod = response.headers.get("X-Pod", record.pod)
+            return response.headers, content
 
     async def _poll(self, location: str | None, record: Record) -> bytes | None:
-        """Ask until the result is there; only the path of Location counts, so that keys go nowhere else.
+        """Poll until the result is there; use only the path of Location, so that no other host receives the API key.
 
         Source: RFC 7240 (respond-async), RFC 9110 (202; 303 leads to the result).
         """
@@ -142,8 +148,8 @@ class Transport:
                     await asyncio.sleep(self._target.poll_s)
                 parts = urlsplit(urljoin(self._target.url, location))
                 url = urljoin(self._target.url, parts._replace(scheme="", netloc="", fragment="").geturl())
-                answered, content = await self._request("GET", url, headers, None, record)
-                location = answered.get("Location", location if record.status == 202 else None)
+                response_headers, content = await self._request("GET", url, headers, None, record)
+                location = response_headers.get("Location", location if record.status == 202 else None)
         if record.status in (202, 303):
             record.failure, record.error = Failure.PROTOCOL, f"status {record.status} without a Location"
             return None
@@ -151,25 +157,25 @@ class Transport:
         return content
 
     async def _slowly(self, content: bytes) -> AsyncIterator[bytes]:
-        """In pieces, with pauses."""
+        """Yield the content in pieces with pauses."""
         piece_bytes = max(1, -(-len(content) // SLOW_PIECES))
         for start in range(0, len(content), piece_bytes):
             yield content[start : start + piece_bytes]
             await asyncio.sleep(self._target.slow_send_s / SLOW_PIECES)
 
     def _read_prediction(self, _: Body, content: bytes, record: Record) -> None:
-        read_answer(self._protocol, content, record)
+        read_response(self._protocol, content, record)
 
     def _fail(self, record: Record, error: Exception) -> None:
-        """Name the kind of failure; there was no whole answer."""
+        """Record why there was no complete response."""
         record.status, record.failure, record.error = 0, _kind(error), _short(error)
         if record.failure is Failure.TIMEOUT:
-            record.error = f"no answer within {self._target.timeout_s:g} s"
+            record.error = f"no response within {self._target.timeout_s:g} s"
         if record.failure is Failure.LOCAL:
-            record.sent_s = None  # it never left this machine
+            record.sent_s = None  # the request never left this machine
 
     def _take_worker(self) -> int:
-        """The lowest free slot's number: the highest is as many as requests were ever under way at once."""
+        """Return the lowest free slot, so that the highest slot is the largest number of requests in flight."""
         if self._free_workers:
             return heapq.heappop(self._free_workers)
         self._workers += 1
@@ -177,31 +183,31 @@ class Transport:
 
 
 def _stamps(clock: Clock) -> aiohttp.TraceConfig:
-    """Notes the moment at which a request goes to the kernel: its own bytes, or the connection that it needs first.
+    """Return hooks that record when a request, or the connection that it needs first, is handed to the kernel.
 
-    aiohttp writes a body only in a later turn of the loop than the one it was asked in: a time taken there hides that.
+    aiohttp writes a body in a later turn of the event loop than the call; a time taken at the call would hide that.
     """
 
     async def connecting(_: object, context: SimpleNamespace, __: object) -> None:
         _stamp(context.trace_request_ctx.record, clock)
 
-    async def heading(_: object, context: SimpleNamespace, __: object) -> None:
+    async def headers_sent(_: object, context: SimpleNamespace, __: object) -> None:
         if not context.trace_request_ctx.has_body:
             _stamp(context.trace_request_ctx.record, clock)
 
-    async def writing(_: object, context: SimpleNamespace, sent: aiohttp.TraceRequestChunkSentParams) -> None:
+    async def chunk_sent(_: object, context: SimpleNamespace, sent: aiohttp.TraceRequestChunkSentParams) -> None:
         _stamp(context.trace_request_ctx.record, clock)
         context.trace_request_ctx.record.bytes_out += len(sent.chunk)
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_start.append(connecting)
-    config.on_request_headers_sent.append(heading)
-    config.on_request_chunk_sent.append(writing)
+    config.on_request_headers_sent.append(headers_sent)
+    config.on_request_chunk_sent.append(chunk_sent)
     return config
 
 
 class _Sending(NamedTuple):
-    """What the stamps need to know of a request."""
+    """The context that aiohttp passes to the hooks."""
 
     record: Record
     has_body: bool
@@ -213,7 +219,7 @@ def _stamp(record: Record, clock: Clock) -> None:
 
 
 def _kind(error: Exception) -> Failure:
-    """Which failure an exception of the client stands for."""
+    """Return the failure that an exception of the HTTP client means."""
     if isinstance(error, OSError) and error.errno in OWN_ERRORS:
         return Failure.LOCAL
     kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Failure], ...] = (
@@ -226,11 +232,11 @@ def _kind(error: Exception) -> Failure:
 
 
 def _short(error: Exception) -> str:
-    """The kind and the text in one line, so that equal errors count as one."""
+    """Return type and text in one line, so that equal errors are counted together."""
     return " ".join(f"{type(error).__name__}: {error}"[:160].split()) if str(error) else type(error).__name__
 
 
 def _allow_many_files() -> None:
-    """A stalled server costs a connection a request: take all the files that this process may have."""
+    """Raise the limit on open files to its maximum: while a server stalls, every request needs its own connection."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,1 +1,1 @@
-"""What is sent when: workloads, synthetic and recorded, and arrival times within each second."""
+"""Workloads, synthetic and recorded, and the arrival times within each second."""

@@ -1,4 +1,4 @@
-"""When each request is meant to be sent: pure functions of the rates, the mode and the seed."""
+"""Intended send times, as pure functions of the rates, the mode and the seed."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,42 +27,41 @@ def _burst(rng: np.random.Generator, count: int) -> Times:
     return np.zeros(count)
 
 
-# count: exactly as many as the workload says, at random moments (a Poisson process given its total).
-# poisson: the workload's numbers are means. even: equal gaps. burst: all at the second's start.
+# count: exactly the workload's number of requests, at random times (a Poisson process conditioned on its total).
+# poisson: the workload's numbers are means. even: equal gaps. burst: all at the start of the second.
 MODES: dict[str, Callable[[np.random.Generator, int], Times]] = {
     "count": _count,
     "poisson": _poisson,
     "even": _even,
     "burst": _burst,
 }
-
-
-RECORDED = "recorded"  # a trace's own times
+RECORDED = "recorded"  # the times of the trace itself
 
 
 def planned_times(workload: Workload, mode: str | None, seed: int, first_second: int = 0) -> Times:
-    """As arrival_times; a trace's own times in mode recorded, which is the default where there are any.
+    """Return the times of a trace in mode recorded, otherwise those of arrival_times.
 
-    Raises InputError if the workload has none, as after a scale.
+    The default mode is recorded if the workload has recorded times, otherwise count. Raises InputError if mode is
+    recorded and the workload has no such times, for example because it was scaled.
     """
     if mode is None:
         mode = RECORDED if workload.recorded_s else "count"
     if mode != RECORDED:
         return arrival_times(workload.counts, mode, seed, first_second)
     if sum(workload.counts) != len(workload.recorded_s):
-        raise InputError("--mode recorded needs a trace with a time for each request, at --scale 1")
+        raise InputError("--mode recorded needs a trace with a time for each request and --scale 1")
     return np.array(workload.recorded_s)
 
 
 def arrival_times(counts: Sequence[int], mode: str, seed: int, first_second: int = 0) -> Times:
-    """Seconds from the start, ascending, shape (requests,).
+    """Return the times in seconds from the start, ascending, shape (requests,).
 
-    Each second draws from a generator of its own, seeded by (seed, its number in the workload), so a part of a
-    workload, which begins at its first_second, has the same arrivals as in the whole.
+    Each second uses its own generator, seeded by (seed, number of the second), so that a part of a workload that starts
+    at first_second has the same arrivals as in the whole workload.
     Raises ValueError for an unknown mode.
     """
     if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, was {mode!r}")
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     within = [
         second + MODES[mode](np.random.default_rng((seed, first_second + second)), count)
         for second, count in enumerate(counts)

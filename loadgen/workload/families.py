@@ -1,8 +1,9 @@
-"""Synthetic workloads by name: `step`, `ramp`, `diurnal`, `mmpp`, `flash`, `on-off`; pure functions of their settings.
+"""Families of synthetic workloads: `step`, `ramp`, `diurnal`, `mmpp`, `flash` and `on-off`.
 
-`mmpp:seed=3,seconds=600,high=80` names one. Every family has `seconds`, `seed`, `low` and `high` (requests per second)
-and `noise`: `poisson` draws each second's count from a Poisson distribution, as in a log of real users, `none` gives
-the bare rate, rounded so that the running total is never off by more than a half.
+Each is a pure function of its settings, written as in `mmpp:seed=3,seconds=600,high=80`. Every family has `seconds`,
+`seed`, `low` and `high` (requests per second) and `noise`. With the noise `poisson`, the count of each second is drawn
+from a Poisson distribution, as in a log of real users. With `none`, it is the rate itself, rounded so that the running
+total is never off by more than a half.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,41 +23,44 @@ MOST_SECONDS = 31 * 86_400
 MOST_PER_SECOND = 1_000_000
 COMMON: Settings = MappingProxyType({"seconds": 600, "seed": 0, "low": 5, "high": 40})
 NOISES = ("poisson", "none")
-# What is drawn here must not share a stream with the arrivals within a second, whose seed is (seed, second).
+# These random numbers must not share a stream with the arrivals within a second, whose seed is (seed, second).
 RATES, COUNTS = 1, 2
 
 
 class Family(NamedTuple):
-    """rates: mean requests in each second; defaults: its own settings; nan: derived from the others."""
+    """A family: the function for its mean requests per second, and the defaults of its own settings.
+
+    A default of nan means that the value is derived from the other settings.
+    """
 
     rates: Callable[[Settings, np.random.Generator], Rates]
     defaults: Settings
 
 
 def _step(settings: Settings, _: np.random.Generator) -> Rates:
-    """Low, then high between at_s and until_s (thirds unless said), then low."""
+    """Return low, then high from at_s to until_s (by default the middle third), then low."""
     seconds = _seconds(settings)
     at_s, until_s = _or(settings["at_s"], seconds.size // 3), _or(settings["until_s"], 2 * seconds.size // 3)
     return np.where((seconds >= at_s) & (seconds < until_s), settings["high"], settings["low"])
 
 
 def _ramp(settings: Settings, _: np.random.Generator) -> Rates:
-    """From low in the first second to high in the last, in a straight line."""
+    """Return a straight line from low in the first second to high in the last."""
     return np.linspace(settings["low"], settings["high"], _seconds(settings).size)
 
 
 def _diurnal(settings: Settings, _: np.random.Generator) -> Rates:
-    """A day in period_s (the whole run unless said): low at its start, high in its middle, a cosine between."""
+    """Return a cosine with a period of period_s (by default the whole run): low at its start, high in its middle."""
     seconds = _seconds(settings)
     period_s = _or(settings["period_s"], seconds.size)
     return _between(settings, (1 - np.cos(2 * np.pi * (seconds + 0.5) / period_s)) / 2)
 
 
 def _mmpp(settings: Settings, rng: np.random.Generator) -> Rates:
-    """Markov-modulated Poisson process with two states, which begins in the low one.
+    """Return the rates of a Markov-modulated Poisson process with two states, which starts in the low one.
 
-    low_s, high_s: mean stay in each state, exponentially distributed. A second in which the state changes has the mean
-    of its parts.
+    low_s, high_s: mean time in each state; the times are exponentially distributed. A second in which the state
+    changes has the mean of its parts.
     Source: Fischer and Meier-Hellstern, The Markov-modulated Poisson process (MMPP) cookbook, 1993.
     """
     size = _seconds(settings).size
@@ -69,7 +73,10 @@ def _mmpp(settings: Settings, rng: np.random.Generator) -> Rates:
 
 
 def _flash(settings: Settings, _: np.random.Generator) -> Rates:
-    """A crowd from at_s on (a third unless said): up to high within rise_s, then back with time constant decay_s."""
+    """Return a flash crowd that rises to high within rise_s and then decays with the time constant decay_s.
+
+    at_s: when it starts, by default after a third of the run.
+    """
     seconds = _seconds(settings)
     since_s = seconds - _or(settings["at_s"], seconds.size // 3) + 1
     rise, decay = since_s / settings["rise_s"], np.exp(-(since_s - settings["rise_s"]) / settings["decay_s"])
@@ -77,7 +84,7 @@ def _flash(settings: Settings, _: np.random.Generator) -> Rates:
 
 
 def _on_off(settings: Settings, _: np.random.Generator) -> Rates:
-    """High for on_s, low for off_s, and again; low is 0 unless said, so that pods can go to zero."""
+    """Return high for on_s and low for off_s in turn; low is 0 by default, so that the service can scale to zero."""
     phase_s = _seconds(settings) % (settings["on_s"] + settings["off_s"])
     return np.where(phase_s < settings["on_s"], settings["high"], settings["low"])
 
@@ -96,34 +103,45 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 
 
 def is_family(spec: str) -> bool:
-    """Whether it begins with a family's name, alone or before a colon."""
+    """Return whether the text is the name of a family, alone or before a colon."""
     return spec.partition(":")[0] in FAMILIES
 
 
 def family_rates(spec: str) -> Rates:
-    """Mean requests in each second, shape (seconds,), of `NAME` or `NAME:key=value,...`; raises WorkloadError."""
-    return _rates(*_parsed(spec)[:2])
+    """Return the mean requests of each second, shape (seconds,), for `NAME` or `NAME:key=value,...`.
+
+    Raises WorkloadError if there is no such family or setting.
+    """
+    return _rates(_parsed(spec))
 
 
 def family_counts(spec: str) -> tuple[int, ...]:
-    """Requests in each second, each drawn from (seed, its number) unless noise is none; raises WorkloadError."""
-    name, settings, noise = _parsed(spec)
-    rates = _rates(name, settings)
-    if noise == "none":
+    """Return the requests of each second, drawn from (seed, second) unless noise is none. Raises WorkloadError."""
+    parsed = _parsed(spec)
+    rates = _rates(parsed)
+    if parsed.noise == "none":
         return tuple(np.diff(np.rint(np.cumsum(rates)), prepend=0).astype(int).tolist())
-    seed = int(settings["seed"])
+    seed = int(parsed.settings["seed"])
     return tuple(int(np.random.default_rng((seed, second, COUNTS)).poisson(rate)) for second, rate in enumerate(rates))
 
 
-def _rates(name: str, settings: Settings) -> Rates:
-    return FAMILIES[name].rates(settings, np.random.default_rng((int(settings["seed"]), 0, RATES)))
+class _Parsed(NamedTuple):
+    """The parts of a text such as `mmpp:seed=3,noise=none`."""
+
+    name: str
+    settings: Settings
+    noise: str
 
 
-def _parsed(spec: str) -> tuple[str, dict[str, float], str]:
-    """Name, settings and noise."""
+def _rates(parsed: _Parsed) -> Rates:
+    rng = np.random.default_rng((int(parsed.settings["seed"]), 0, RATES))
+    return FAMILIES[parsed.name].rates(parsed.settings, rng)
+
+
+def _parsed(spec: str) -> _Parsed:
     name, _, words = spec.partition(":")
     if name not in FAMILIES:
-        raise WorkloadError(f"{spec}: a family must be one of {', '.join(FAMILIES)}, was {name!r}")
+        raise WorkloadError(f"{spec}: family must be one of {', '.join(FAMILIES)}, got {name!r}")
     settings, noise = {**COMMON, **FAMILIES[name].defaults}, NOISES[0]
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
@@ -133,12 +151,12 @@ def _parsed(spec: str) -> tuple[str, dict[str, float], str]:
             settings[key] = _number(spec, key, value)
         else:
             known = ", ".join([*settings, f"noise ({' or '.join(NOISES)})"])
-            raise WorkloadError(f"{spec}: {name} has {known}; found {word!r}")
-    return name, settings, noise
+            raise WorkloadError(f"{spec}: settings of {name} must be {known}, got {word!r}")
+    return _Parsed(name, settings, noise)
 
 
 def _number(spec: str, key: str, word: str) -> float:
-    """A setting's value, within what it may be."""
+    """Parse the value of a setting and check its range."""
     try:
         value = float(word)
     except ValueError:
@@ -147,13 +165,13 @@ def _number(spec: str, key: str, word: str) -> float:
     least = {"seconds": 1, "seed": 0, "low": 0, "high": 0, "at_s": 0, "until_s": 0}.get(key, 1e-9)
     most = {"seconds": MOST_SECONDS, "low": MOST_PER_SECOND, "high": MOST_PER_SECOND}.get(key, inf)
     if not least <= value <= most or value == inf or (whole and value != int(value)):
-        kind = "a whole number" if whole else "a number"
-        raise WorkloadError(f"{spec}: {key} must be {kind} from {least:.7g} to {most:.7g}, was {word!r}")
+        kind = "an integer" if whole else "a number"
+        raise WorkloadError(f"{spec}: {key} must be {kind} from {least:.7g} to {most:.7g}, got {word!r}")
     return value
 
 
 def _between(settings: Settings, high_ratio: Rates) -> Rates:
-    """Low where it is 0, high where it is 1."""
+    """Interpolate between low (0) and high (1)."""
     rates: Rates = settings["low"] + (settings["high"] - settings["low"]) * high_ratio
     return rates
 

@@ -1,4 +1,4 @@
-"""A workload: requests per second, from a file, a family's name or a trace."""
+"""Workloads: requests per second, from a file, a family or a trace."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ __all__ = ["Workload", "WorkloadError", "read_workload"]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """counts[i]: requests meant to be sent in second [i, i + 1).
+    """Requests per second, and the times of a trace.
 
-    recorded_s: of a trace, each request's own time, ascending, as many as the counts' sum; otherwise empty.
+    counts[i]: requests to send in the second [i, i + 1).
+    recorded_s: time of each request of a trace, ascending; as many as the sum of counts. Empty for other workloads.
     """
 
     counts: tuple[int, ...]
@@ -24,28 +25,28 @@ class Workload:
 
     @property
     def duration_s(self) -> int:
-        """Seconds that it lasts."""
+        """Return the length of the workload in seconds."""
         return len(self.counts)
 
     def part(self, from_s: int, seconds: int | None) -> "Workload":
-        """Some seconds of it; raises WorkloadError if there is none."""
+        """Return some seconds of the workload; raise WorkloadError if there are none."""
         end_s = None if seconds is None else from_s + seconds
         counts = self.counts[from_s:end_s] if from_s >= 0 else ()
         if not counts:
-            raise WorkloadError(f"no second from {from_s} on: the workload has {self.duration_s}")
+            raise WorkloadError(f"the first second must be below the workload's length {self.duration_s}, got {from_s}")
         recorded_s = np.array(self.recorded_s)
         inside = recorded_s[(recorded_s >= from_s) & (recorded_s < from_s + len(counts))]
         return Workload(counts, tuple((inside - from_s).tolist()))
 
     def repeated(self, times: int) -> "Workload":
-        """The same again, so often."""
+        """Return the workload repeated a number of times."""
         starts_s = np.repeat(np.arange(times) * self.duration_s, len(self.recorded_s))
         return Workload(self.counts * times, tuple((np.tile(self.recorded_s, times) + starts_s).tolist()))
 
     def scaled(self, factor: float) -> "Workload":
-        """Rates times factor, rounded so that the running total is never off by more than a half.
+        """Return the workload with rates times factor, rounded so that the running total is off by at most a half.
 
-        Recorded times have no place in it, unless the factor is 1.
+        Recorded times are dropped unless the factor is 1.
         """
         if factor == 1:
             return self
@@ -59,11 +60,11 @@ class Workload:
 
 
 def read_workload(source: Path | str) -> Workload:
-    """A family such as `mmpp:seed=3`, a CSV trace such as `calls.csv`, or a file of requests per second.
+    """Read a family such as `mmpp:seed=3`, a CSV trace such as `calls.csv`, or a file of requests per second.
 
-    Such a file has whole numbers separated by white space, on one line or many; `#` begins a comment. A file of a
-    family's name goes before the family.
-    Raises OSError if there is no such file, WorkloadError if it holds anything else or no number.
+    A file of requests per second contains integers separated by white space, on one or more lines; `#` starts a
+    comment. A file takes precedence over a family of the same name.
+    Raises OSError if there is no such file, WorkloadError if it contains anything else or no integer.
     """
     if is_family(str(source)) and not Path(source).exists():
         return Workload(family_counts(str(source)))
@@ -79,14 +80,12 @@ def _read_counts(path: Path) -> Workload:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         for word in line.partition("#")[0].split():
             if not (word.isascii() and word.isdecimal()):
-                raise WorkloadError(
-                    f"{path}, line {number}: a whole number, 0 or more, must stand here, found {word[:40]!r}"
-                )
+                raise WorkloadError(f"{path}, line {number}: expected a non-negative integer, got {word[:40]!r}")
             if len(word) > 9 or int(word) > MOST_PER_SECOND:
                 raise WorkloadError(
-                    f"{path}, line {number}: at most {MOST_PER_SECOND} requests a second, found {word[:40]}"
+                    f"{path}, line {number}: expected at most {MOST_PER_SECOND} requests per second, got {word[:40]}"
                 )
             counts.append(int(word))
     if not counts:
-        raise WorkloadError(f"{path}, line 1: at least one whole number must stand here, found none")
+        raise WorkloadError(f"{path}, line 1: expected at least one non-negative integer, got none")
     return Workload(tuple(counts))

@@ -1,8 +1,9 @@
-"""How late requests are sent, and what a stall looks like: loadgen beside hey, wrk and vegeta, one server, one run.
+"""Compares loadgen with hey, wrk and vegeta against one server: how late requests arrive, and how a stall appears.
 
-The lag is seen by the server, so that no tool is believed: arrivals against the straight line of the rate that was
-asked for, drawn through the arrival that was earliest by it. BENCH_SECONDS: length of each run. BENCH_PREFIX: put before
-the server and every tool alike, such as `chrt -f 10` on a machine that others use too.
+The server measures the lag, so that no tool has to be trusted. The lag of an arrival is its distance from a straight
+line with the slope of the requested rate through the arrival that is earliest relative to it.
+BENCH_SECONDS: length of each run. BENCH_PREFIX: put in front of the server and every tool, such as `chrt -f 10` on a
+shared machine.
 """
 
 import json
@@ -37,8 +38,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 
 @dataclass(frozen=True, slots=True)
-class FigureDiff:
-    """lag: seen by the server; own_lag_p99_ms: what the tool says itself; nan: it cannot say."""
+class ToolFigures:
+    """The figures of a tool; lag: measured by the server; own_lag_p99_ms: reported by the tool, nan if it reports none."""
 
     tool: str
     asked_rps: float
@@ -55,11 +56,11 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def rows() -> Iterator[Callable[[str, FigureDiff], None]]:
-    """Keeps rows; prints the tables and writes bench-loadgen.json at the end."""
-    tables: dict[str, list[FigureDiff]] = {}
+def rows() -> Iterator[Callable[[str, ToolFigures], None]]:
+    """Return a function that keeps a row; print the tables and write bench-loadgen.json at the end."""
+    tables: dict[str, list[ToolFigures]] = {}
 
-    def keep(title: str, row: FigureDiff) -> None:
+    def keep(title: str, row: ToolFigures) -> None:
         tables.setdefault(title, []).append(row)
 
     yield keep
@@ -77,7 +78,7 @@ def rows() -> Iterator[Callable[[str, FigureDiff], None]]:
 
 @contextmanager
 def fast_server(log: Path, stall: tuple[float, float] = (0, 0)) -> Iterator[str]:
-    """Its URL; what arrived when is in log afterwards."""
+    """Start a server and yield its URL; afterwards, log contains the arrival times."""
     port = free_port()
     words = [str(port), str(stall[0]), str(stall[1]), str(log)]
     process = subprocess.Popen([*PREFIX, sys.executable, "-m", "tests.benchmarks.fast_server", *words], cwd=ROOT)
@@ -90,14 +91,14 @@ def fast_server(log: Path, stall: tuple[float, float] = (0, 0)) -> Iterator[str]
 
 
 def ran(*argv: str) -> str:
-    """What a tool prints."""
+    """Run a tool and return its output."""
     done = subprocess.run([*PREFIX, *argv], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode in (0, 3), done.stderr
     return done.stdout
 
 
 def loadgen(url: str, image: Path, rate: int, seconds: int) -> Figures:
-    """Even, from one process."""
+    """Run loadgen with even gaps from one process."""
     out = image.parent / "out.json"
     workload = f"step:seconds={seconds},low={rate},high={rate},noise=none"
     ran(sys.executable, "-m", "loadgen", url, "--workload", workload, "--images", str(image.parent), "--mode", "even",
@@ -108,21 +109,21 @@ def loadgen(url: str, image: Path, rate: int, seconds: int) -> Figures:
 
 
 def vegeta(url: str, image: Path, rate: int, seconds: int) -> Figures:
-    """Constant rate, open loop."""
+    """Run vegeta, an open loop with a constant rate."""
     attack = f"vegeta attack -rate {rate} -duration {seconds}s -body {image} | vegeta report -type json"
     latencies = json.loads(ran("bash", "-c", f"echo POST {url} | {attack}"))["latencies"]
     return {"p50": latencies["50th"] / 1e6, "p99": latencies["99th"] / 1e6}
 
 
 def hey(url: str, image: Path, rate: int, seconds: int, workers: int = 20) -> Figures:
-    """A closed loop with a limit for each worker."""
+    """Run hey, a closed loop with a rate limit for each worker."""
     each = str(rate / workers)
     out = ran("hey", "-z", f"{seconds}s", "-c", str(workers), "-q", each, "-m", "POST", "-D", str(image), url)
     return {f"p{share}": 1000 * float(_found(rf"{share}% in ([0-9.]+) secs", out)) for share in (50, 99)}
 
 
 def wrk(url: str, image: Path, _: int, seconds: int, workers: int = 2) -> Figures:
-    """A closed loop without a rate."""
+    """Run wrk, a closed loop without a rate."""
     script = image.with_suffix(".lua")
     script.write_text(f'wrk.method = "POST"\nlocal f = io.open("{image}", "rb")\nwrk.body = f:read("*a")\nf:close()\n')
     out = ran("wrk", "--latency", "-t1", f"-c{workers}", f"-d{seconds}s", "-s", str(script), url)
@@ -146,7 +147,7 @@ def _found(pattern: str, text: str) -> str:
 
 
 def photograph(folder: Path, size_bytes: int) -> Path:
-    """A PNG of about so many bytes, of noise, since that does not compress."""
+    """Write a PNG of about size_bytes bytes; it contains noise, which does not compress."""
     side = max(4, round((size_bytes / 3) ** 0.5))
     noise = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "noise.png")
@@ -155,7 +156,7 @@ def photograph(folder: Path, size_bytes: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a tool is asked for; stall: when the server stops, and for how long."""
+    """The load that a tool generates; stall: when the server stops, and for how long."""
 
     image: Path
     rate: int
@@ -163,8 +164,8 @@ class Case:
     stall: tuple[float, float] = (0, 0)
 
 
-def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Case) -> FigureDiff:
-    """One run of one tool against a server of its own."""
+def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Case) -> ToolFigures:
+    """Run a tool once against a server of its own and return its figures."""
     if tool in HOW_TO_GET and not shutil.which(tool):
         pytest.skip(f"needs {tool}: {HOW_TO_GET[tool]}")
     log = case.image.parent / "arrivals.json"
@@ -173,17 +174,17 @@ def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Cas
     arrived_s = np.array(json.loads(log.read_text()))
     lag_ms = 1000 * (arrived_s - np.arange(arrived_s.size) / case.rate)
     asked_rps, lag = float(case.rate), np.percentile(lag_ms - lag_ms.min(), (50, 99))
-    if tool == "wrk":  # it asks for no rate, so nothing can be late
+    if tool == "wrk":  # it has no requested rate, so nothing can be late
         asked_rps, lag = NAN, np.array([NAN, NAN])
     got_rps = (arrived_s.size - 1) / float(arrived_s[-1] - arrived_s[0])
     own = figures.get("own", NAN)
-    return FigureDiff(tool, asked_rps, got_rps, float(lag[0]), float(lag[1]), own, figures["p50"], figures["p99"])
+    return ToolFigures(tool, asked_rps, got_rps, float(lag[0]), float(lag[1]), own, figures["p50"], figures["p99"])
 
 
 @pytest.mark.parametrize(("rate", "size_bytes"), [(2000, 1000), (440, 100_000)], ids=["1 kB", "100 kB"])
 @pytest.mark.parametrize("tool", TOOLS)
 def test_how_late_requests_arrive(
-    rows: Callable[[str, FigureDiff], None], tmp_path: Path, tool: str, rate: int, size_bytes: int
+    rows: Callable[[str, ToolFigures], None], tmp_path: Path, tool: str, rate: int, size_bytes: int
 ) -> None:
     image = photograph(tmp_path, size_bytes)
     row = measured(tool, TOOLS[tool], Case(image, rate, SECONDS))
@@ -192,12 +193,10 @@ def test_how_late_requests_arrive(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_what_a_stall_of_one_second_looks_like(
-    rows: Callable[[str, FigureDiff], None], tmp_path: Path, tool: str
-) -> None:
-    """100/s for 10 s, and the server stops for 1 s: a tenth of all due requests wait, half a second on average."""
+def test_how_a_stall_of_one_second_appears(rows: Callable[[str, ToolFigures], None], tmp_path: Path, tool: str) -> None:
+    """At 100/s for 10 s with a stall of 1 s, a tenth of the requests wait, for half a second on average."""
     run = partial(hey, workers=2) if tool == "hey" else TOOLS[tool]
     row = measured(tool, run, Case(photograph(tmp_path, 1000), 100, 10, stall=(3, 1)))
-    rows("100/s for 10 s against a server that stops once for 1 s: p99 of what is due is 0.9 s", row)
+    rows("100/s for 10 s against a server that stops once for 1 s: the p99 of all requests due is 0.9 s", row)
     if tool == "loadgen":
         assert row.latency_p99_ms > 800

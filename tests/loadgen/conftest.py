@@ -1,4 +1,4 @@
-"""`python -m loadgen` as a process of its own."""
+"""Starts `python -m loadgen` as a process of its own."""
 
 import subprocess
 import sys

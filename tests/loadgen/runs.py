@@ -1,8 +1,8 @@
-"""Runs made up by hand for the tests of reports."""
+"""Hand-made runs for the tests of reports."""
 
 import numpy as np
 
-from loadgen.analysis.runs import Asked, Run
+from loadgen.analysis.runs import Run, RunSettings
 from loadgen.records import Failure, Record
 
 URL = "http://127.0.0.1:8001/predict"
@@ -10,7 +10,7 @@ STARTED_UNIX_S = 1_700_000_000.25
 
 
 def good(intended_s: float, latency_s: float, label: str = "cat", lag_s: float = 0.0) -> Record:
-    """An answer whose head came after half of its time."""
+    """Return a successful request whose first byte arrived halfway."""
     done_s = intended_s + latency_s
     sent_s = intended_s + lag_s
     return Record(
@@ -32,7 +32,7 @@ def good(intended_s: float, latency_s: float, label: str = "cat", lag_s: float =
 
 
 def refused(intended_s: float, latency_s: float = 0.001) -> Record:
-    """A 503."""
+    """Return a request rejected with 503."""
     done_s = intended_s + latency_s
     record = Record(intended_s, "cat.jpg", intended_s, done_s, done_s, done_s, 503, Failure.STATUS, "status 503: full")
     record.bytes_in, record.bytes_out = 4, 100
@@ -40,30 +40,30 @@ def refused(intended_s: float, latency_s: float = 0.001) -> Record:
 
 
 def lost(intended_s: float, after_s: float = 30.0) -> Record:
-    """A time-out."""
+    """Return a request that timed out."""
     return Record(
         intended_s,
         "cat.jpg",
         intended_s,
         ended_s=intended_s + after_s,
         failure=Failure.TIMEOUT,
-        error=f"no answer within {after_s:g} s",
+        error=f"no response within {after_s:g} s",
         bytes_out=100,
     )
 
 
 def unsent(intended_s: float) -> Record:
-    """What an interrupted run never came to."""
+    """Return a request that an interrupted run never sent."""
     return Record(intended_s, "cat.jpg")
 
 
 def run(*records: Record, name: str = "run.json", slo_s: float = 0.5) -> Run:
-    """As if read from a file."""
+    """Return a run as if it were read from a file."""
     duration_s = float(int(max((record.intended_s for record in records), default=0.0)) + 1)
-    return Run(name, Asked(URL, duration_s, slo_s, 5.0, {"workload": "w.txt"}), records, STARTED_UNIX_S)
+    return Run(name, RunSettings(URL, duration_s, slo_s, 5.0, {"workload": "w.txt"}), records, STARTED_UNIX_S)
 
 
-# Two good ones, a slow one, a refusal, a time-out, and one that was never sent.
+# Two fast successful requests, a slow one, a rejected one, a timeout, and one that was never sent.
 MIXED = run(
     good(0.0, 0.1, lag_s=0.001),
     good(1.0, 0.2, "dog"),
@@ -75,7 +75,7 @@ MIXED = run(
 
 
 def queue(seed: int, service_s: float, seconds: int = 120, rate_rps: float = 20.0) -> Run:
-    """A first come, first served server with one worker under Poisson arrivals: waits that hang together in time."""
+    """Simulate a first-come, first-served server with one worker under Poisson arrivals, so that waits are correlated."""
     rng = np.random.default_rng(seed)
     intended_s = np.sort(rng.random(int(seconds * rate_rps)) * seconds)
     free_s, records = 0.0, []

@@ -1,4 +1,4 @@
-"""Servers of the tests that behave and misbehave, each on a free port of this machine."""
+"""Test servers that behave well or badly, each on a free port of this machine."""
 
 import socket
 import ssl
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as `answer` does, POST and GET; counts connections; keeps the bodies it got and the headers with them."""
+    """Responds to POST and GET as `answer` does, counts connections and keeps the headers and bodies received."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
                 answer(self)
 
             def log_message(self, *args: Any) -> None:
-                """Silent."""
+                """Log nothing."""
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.scheme = "http"
@@ -49,17 +49,17 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Count it."""
+        """Count the connection."""
         request = super().get_request()
         self.connections += 1
         return request
 
     def handle_error(self, *_: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that disconnect."""
 
     @property
     def url(self) -> str:
-        """Its endpoint."""
+        """Return the endpoint."""
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/predict"
 
 
@@ -69,7 +69,7 @@ def say(
     body: bytes = b'{"prediction": "cat: 99.0%"}',
     headers: dict[str, str] | None = None,
 ) -> None:
-    """A whole answer."""
+    """Send a complete response."""
     handler.send_response(status)
     for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
         handler.send_header(name, value)
@@ -78,41 +78,41 @@ def say(
 
 
 def fail(handler: BaseHTTPRequestHandler) -> None:
-    """Status 500 and a reason."""
+    """Respond with status 500 and a reason."""
     say(handler, 500, b'{"error": "no\\nway"}')
 
 
 def lead_elsewhere(handler: BaseHTTPRequestHandler) -> None:
-    """A redirect."""
+    """Respond with a redirect."""
     say(handler, 302, b"", {"Location": "/other"})
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    """Close without a word."""
+    """Close the connection without a response."""
     handler.close_connection = True
 
 
 def hang_up_in_the_middle(handler: BaseHTTPRequestHandler) -> None:
-    """Promise 100 bytes, send one, close."""
+    """Announce 100 bytes, send one and close the connection."""
     say(handler, 200, b"{", {"Content-Length": "100"})
     handler.close_connection = True
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Half an answer, then a TCP reset."""
+    """Send half a response and reset the connection."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.close_connection = True
 
 
 def talk_nonsense(handler: BaseHTTPRequestHandler) -> None:
-    """No HTTP."""
+    """Send something that is not HTTP."""
     handler.wfile.write(b"\x15\x03\x01 hello\r\n\r\n")
     handler.close_connection = True
 
 
 def self_signed(folder: Path) -> Path:
-    """A certificate of 127.0.0.1 and its key, that nobody else trusts; needs openssl."""
+    """Write a self-signed certificate for 127.0.0.1 with its key; needs openssl."""
     path = folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(folder / "only.pem")]

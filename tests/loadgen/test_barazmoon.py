@@ -1,4 +1,4 @@
-"""Subclasses as BarAzmoon's README and its users write them, unchanged but for the import."""
+"""Subclasses as in BarAzmoon's README and by its users, unchanged except for the import."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Says back the JSON it got, or its own; the form's second request fails, if a form comes."""
+    """Start a server that returns the JSON it received, or its own JSON for any other body."""
 
     def echo(handler: BaseHTTPRequestHandler) -> None:
         body = made.got[-1][1] if made.got else b""
@@ -31,20 +31,20 @@ def server() -> Iterator[Server]:
 
 
 class MyLoadTester(BarAzmoon):
-    """As in the README of the newest version."""
+    """The example in the README of the newest version."""
 
     seen: list[tuple[str, Any]]
 
     def get_request_data(self) -> tuple[str, str]:
-        """An id and JSON."""
+        """Return an id and JSON."""
         return "sending_data_id", json.dumps({"KEY": "VALUE"})
 
     def process_response(self, sent_data_id: str, response: Any) -> None:
-        """Returns nothing."""
+        """Keep the response and return nothing."""
         self.seen.append((sent_data_id, response.get("KEY")))
 
 
-def test_the_readmes_subclass_runs_unchanged(server: Server) -> None:
+def test_the_subclass_of_the_readme_runs_unchanged(server: Server) -> None:
     tester = MyLoadTester(workload=[3, 0, 2], endpoint=server.url, http_method="post")
     tester.seen = []
     assert tester.start() == (5, 5)
@@ -52,8 +52,8 @@ def test_the_readmes_subclass_runs_unchanged(server: Server) -> None:
     assert server.got[0][0]["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_each_second_gets_its_requests_and_their_latencies_are_kept(server: Server) -> None:
-    """Without its faults: no request spills into another second, a second without requests is no error, ..."""
+def test_each_second_has_its_requests_and_latencies_are_recorded(server: Server) -> None:
+    """Two faults of BarAzmoon are absent: late requests in another second, and an error for a second without requests."""
     tester = MyLoadTester(workload=[4, 0, 3], endpoint=server.url, http_method="post")
     tester.seen = []
     tester.start()
@@ -63,44 +63,44 @@ def test_each_second_gets_its_requests_and_their_latencies_are_kept(server: Serv
     assert server.connections < 7
 
 
-def test_the_readmes_older_subclass_runs_too(server: Server) -> None:
+def test_the_older_subclass_of_the_readme_runs_too(server: Server) -> None:
     seen = []
 
     class Old(BarAzmoon):
-        """Names everything in the class."""
+        """Sets everything in the class."""
 
         endpoint = server.url
         http_method = "post"
         timeout = 2
 
         def get_workload(self) -> list[int]:
-            """Two seconds."""
+            """Return two seconds."""
             return [2, 1]
 
         @classmethod
         def get_request_data(cls) -> tuple[int, str]:
-            """An id that is no text."""
+            """Return an id that is not a string."""
             return 7, json.dumps({"KEY": "VALUE"})
 
         @classmethod
         def process_response(cls, sent_data_id: int, response: Any) -> None:
-            """Keep it."""
+            """Keep the response."""
             seen.append((sent_data_id, response["KEY"]))
 
     assert Old().start() == (3, 3)
     assert seen == [(7, "VALUE")] * 3
 
 
-def test_a_form_and_get_without_a_body_are_sent_as_aiohttp_would(server: Server) -> None:
+def test_forms_and_requests_without_a_body_are_sent_as_by_aiohttp(server: Server) -> None:
     class Form(BarAzmoon):
-        """As users send photographs; keeps arguments of its own."""
+        """Sends images in a form and has an argument of its own."""
 
         def __init__(self, *, image: bytes, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self.image = image
 
         def get_request_data(self) -> tuple[str, FormData]:
-            """A file's form."""
+            """Return a form with a file."""
             form = FormData()
             form.add_field("file", self.image, filename="a.jpg", content_type="image/jpeg")
             return "a.jpg", form
@@ -112,7 +112,7 @@ def test_a_form_and_get_without_a_body_are_sent_as_aiohttp_would(server: Server)
     assert BarAzmoon(workload=[2], endpoint=server.url).start() == (2, 2)
 
 
-def test_false_an_exception_a_bad_status_and_no_json_are_failures_that_are_told_apart() -> None:
+def test_false_exceptions_bad_statuses_and_invalid_json_are_different_failures() -> None:
     answers = iter([(200, b"{}"), (200, b"{}"), (503, b"{}"), (200, b"<html>"), (200, b"{}")])
     turn = threading.Lock()
 
@@ -121,12 +121,12 @@ def test_false_an_exception_a_bad_status_and_no_json_are_failures_that_are_told_
             say(handler, *next(answers))
 
     class Picky(BarAzmoon):
-        """Does not like the first, breaks at the second."""
+        """Rejects the first response and raises at the second."""
 
         heard = 0
 
         def process_response(self, sent_data_id: Any, response: Any) -> object:
-            """Once for each answer that is JSON."""
+            """Handle a response that is JSON."""
             self.heard += 1
             if self.heard == 2:
                 raise KeyError("label")
@@ -142,7 +142,7 @@ def test_false_an_exception_a_bad_status_and_no_json_are_failures_that_are_told_
     assert failures[4] == (Failure.NONE, "")
 
 
-def test_an_answer_that_does_not_come_is_a_timeout_and_not_awaited_for_ever() -> None:
+def test_a_missing_response_is_a_timeout() -> None:
     silent = threading.Event()
 
     def wait(handler: BaseHTTPRequestHandler) -> None:
@@ -151,32 +151,32 @@ def test_an_answer_that_does_not_come_is_a_timeout_and_not_awaited_for_ever() ->
     tester = BarAzmoon(workload=[2], endpoint=Server(wait).url, timeout=0.3)
     assert tester.start() == (2, 0)
     silent.set()
-    assert tester.summary.errors == {"no answer within 0.3 s": 2}
+    assert tester.summary.errors == {"no response within 0.3 s": 2}
 
 
-def test_a_hook_that_makes_no_data_ends_the_run_with_its_own_error(server: Server) -> None:
+def test_an_exception_in_get_request_data_ends_the_run_and_is_raised(server: Server) -> None:
     class Broken(BarAzmoon):
-        """Has nothing to send."""
+        """Cannot read its image."""
 
         def get_request_data(self) -> tuple[Any, Any]:
-            """Raises."""
-            raise FileNotFoundError("no photograph")
+            """Raise an error."""
+            raise FileNotFoundError("no image")
 
-    with pytest.raises(FileNotFoundError, match="no photograph"):
+    with pytest.raises(FileNotFoundError, match="no image"):
         Broken(workload=[1, 0, 0, 1], endpoint=server.url).start()
 
 
-def test_what_cannot_work_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match="workload must be numbers of requests, 0 or more, was \\[1, -1\\]"):
+def test_invalid_subclasses_and_workloads_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="workload must be a list of non-negative integers, got \\[1, -1\\]"):
         BarAzmoon(workload=[1, -1], endpoint="http://127.0.0.1/")
     with pytest.raises(InputError, match="workload is missing"):
         BarAzmoon(endpoint="http://127.0.0.1/")
 
     class Predicts(BarAzmoon):
-        """Replaces what is inside."""
+        """Overrides an internal method."""
 
         async def predict(self, delay: float, session: object) -> int:
-            """Would not be called."""
+            """Never called."""
             return 1
 
     with pytest.raises(TypeError, match=r"Predicts\.predict would not be called"):

@@ -1,4 +1,4 @@
-"""`python -m loadgen`: what its flags do, and runs that end otherwise than they were meant to."""
+"""`python -m loadgen`: the effect of its flags, and runs that do not end as planned."""
 
 import json
 import signal
@@ -14,7 +14,9 @@ from tests.loadgen.servers import Server, hang_up_in_the_middle, say, self_signe
 
 
 @pytest.mark.integration
-def test_tls_with_the_right_certificate_or_with_none_asked_for(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+def test_tls_works_with_the_right_certificate_or_without_verification(
+    loadgen: Callable[..., Any], tmp_path: Path
+) -> None:
     url = Server(say, self_signed(tmp_path)).url
     for flags in (["--cacert", str(tmp_path / "only.pem")], ["--insecure"]):
         process = loadgen(url, "3", *flags)
@@ -23,7 +25,7 @@ def test_tls_with_the_right_certificate_or_with_none_asked_for(loadgen: Callable
 
 
 @pytest.mark.integration
-def test_a_server_that_closes_in_mid_body_is_a_line_of_the_report(loadgen: Callable[..., Any]) -> None:
+def test_a_connection_closed_in_mid_body_is_a_line_of_the_error_set(loadgen: Callable[..., Any]) -> None:
     process = loadgen(Server(hang_up_in_the_middle).url, "4")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -33,21 +35,19 @@ def test_a_server_that_closes_in_mid_body_is_a_line_of_the_report(loadgen: Calla
 
 @pytest.mark.integration
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_run_that_fell_behind_says_why_and_ends_with_3(
+def test_a_run_that_fell_behind_reports_the_reason_and_exits_3(
     loadgen: Callable[..., Any], tmp_path: Path, processes: str
 ) -> None:
     process = loadgen(Server(say).url, "100", "--mode", "burst", "--max-lag-ms", "0.001", "--processes", processes)
     out, _ = process.communicate(timeout=60)
     (reason,) = json.loads((tmp_path / "out.json").read_text())["summary"]["invalid"]
     assert process.returncode == 3
-    assert reason.startswith("p99 send lag ")
+    assert reason.startswith("p99 send lag must be at most 0.001 ms")
     assert f"INVALID: {reason}" in out
 
 
 @pytest.mark.integration
-def test_a_machine_without_files_for_more_connections_makes_the_run_invalid(
-    loadgen: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_running_out_of_file_descriptors_makes_the_run_invalid(loadgen: Callable[..., Any], tmp_path: Path) -> None:
     held = threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
@@ -58,12 +58,13 @@ def test_a_machine_without_files_for_more_connections_makes_the_run_invalid(
     out, _ = process.communicate(timeout=60)
     held.set()
     assert process.returncode == 3
-    assert "of 90 planned requests were sent, 99.5 % are needed; this machine failed with" in out
+    assert "at least 99.5 % of the planned requests must be sent, got " in out
+    assert "of 90; error on this machine: " in out
     assert "Too many open files" in out
 
 
 @pytest.mark.integration
-def test_a_part_scaled_and_repeated_has_the_requests_it_should(loadgen: Callable[..., Any], tmp_path: Path) -> None:
+def test_part_scale_and_repeat_give_the_expected_requests(loadgen: Callable[..., Any], tmp_path: Path) -> None:
     flags = ["--from-s", "1", "--seconds", "2", "--scale", "2", "--repeat", "2", "--mode", "even"]
     loadgen(Server(say).url, "9 1 2 9", *flags).communicate(timeout=60)
     intended_s = json.loads((tmp_path / "out.json").read_text())["requests"]["intended_s"]
@@ -71,7 +72,7 @@ def test_a_part_scaled_and_repeated_has_the_requests_it_should(loadgen: Callable
 
 
 @pytest.mark.integration
-def test_key_host_and_headers_arrive(loadgen: Callable[..., Any]) -> None:
+def test_key_host_and_headers_are_sent(loadgen: Callable[..., Any]) -> None:
     server = Server(say)
     flags = ["--key", "k7", "--host", "a.example.com", "--header", "X-One: 1", "--header", "X-Two:2", "--method", "put"]
     loadgen(server.url, "1", *flags).communicate(timeout=60)
@@ -82,10 +83,8 @@ def test_key_host_and_headers_arrive(loadgen: Callable[..., Any]) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_second_signal_is_not_needed_by_several_processes_either(
-    loadgen: Callable[..., Any], tmp_path: Path, processes: str
-) -> None:
-    """Answers that are still out are cut off, and counted as interrupted."""
+def test_one_signal_ends_all_processes(loadgen: Callable[..., Any], tmp_path: Path, processes: str) -> None:
+    """Requests in flight are aborted and recorded as interrupted."""
     arrived, held = threading.Barrier(4), threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""Figures and lines of a run, against numbers worked out by hand."""
+"""Figures of a run, compared with numbers worked out by hand."""
 
 from math import isnan
 
@@ -20,19 +20,19 @@ RUN = [
     record(1.0, 0.5, label="cat"),
     record(2.0, 0.6, label="dog"),
     record(3.0, 0.2, status=503, error="status 503"),
-    record(4.0, None, status=0, error="no answer within 30 s"),
+    record(4.0, None, status=0, error="no response within 30 s"),
 ]
 
 
-def test_late_is_whatever_was_not_answered_well_in_time() -> None:
+def test_requests_without_a_successful_response_in_time_are_late() -> None:
     summary = summarise(RUN, slo_s=0.5, max_lag_ms=5)
     assert (summary.planned, summary.sent, summary.good, summary.late) == (5, 5, 3, 3)
     assert (summary.statuses, summary.classes) == ({0: 1, 200: 3, 503: 1}, {"cat": 2, "dog": 1})
-    assert summary.errors == {"status 503": 1, "no answer within 30 s": 1}
+    assert summary.errors == {"status 503": 1, "no response within 30 s": 1}
     assert summary.invalid == ()
 
 
-def test_latency_counts_from_the_intended_send_and_from_the_actual_one() -> None:
+def test_latency_is_measured_from_the_intended_and_from_the_actual_send() -> None:
     summary = summarise(RUN, slo_s=0.5, max_lag_ms=5)
     assert summary.latency.least_s == pytest.approx(0.1)
     assert summary.latency.most_s == pytest.approx(0.6)
@@ -41,7 +41,7 @@ def test_latency_counts_from_the_intended_send_and_from_the_actual_one() -> None
     assert summary.lag.p99_s == pytest.approx(0.001)
 
 
-def test_durations_run_from_the_first_send_to_the_last_answer() -> None:
+def test_durations_last_from_the_first_send_to_the_last_response() -> None:
     summary = summarise(RUN[:3], slo_s=0.5, max_lag_ms=5)
     assert summary.attack_s == pytest.approx(2.0)
     assert summary.wait_s == pytest.approx(0.599)
@@ -50,23 +50,23 @@ def test_durations_run_from_the_first_send_to_the_last_answer() -> None:
 def test_a_run_that_fell_behind_is_invalid() -> None:
     slow = [Record(float(i), "a", sent_s=i + 0.02, done_s=i + 0.1, status=200) for i in range(10)]
     (reason,) = summarise(slow, 0.5, max_lag_ms=5).invalid
-    assert reason == "p99 send lag 20.0 ms is over --max-lag-ms 5"
+    assert reason == "p99 send lag must be at most 5 ms (--max-lag-ms), got 20.0 ms"
 
 
 def test_a_run_that_was_cut_short_is_invalid() -> None:
     cut = [record(0.0, 0.1)] * 199 + [Record(1.0, "a")] * 2
     (reason,) = summarise(cut, 0.5, max_lag_ms=5).invalid
-    assert reason == "only 199 of 201 planned requests were sent, 99.5 % are needed"
+    assert reason == "at least 99.5 % of the planned requests must be sent, got 199 of 201"
     assert summarise([record(0.0, 0.1)] * 199 + [Record(1.0, "a")], 0.5, 5).invalid == ()
 
 
-def test_percentiles() -> None:
+def test_a_spread_contains_percentiles() -> None:
     found = spread([float(value) for value in range(101)])
     assert (found.p50_s, found.p90_s, found.p95_s, found.p99_s) == (50, 90, 95, 99)
     assert isnan(spread([]).p50_s)
 
 
-def test_verbose_says_who_got_what() -> None:
+def test_verbose_lines_name_worker_request_and_result() -> None:
     good = record(0.0, 0.1, label="golden retriever", confidence=0.892, request_id="12345678", worker=1)
     assert verbose_lines(good) == [
         "Worker 1 delivered result to request 12345678",

@@ -1,6 +1,8 @@
-"""Progress: a line that renews itself in a terminal, plain lines elsewhere."""
+"""Progress: one live line on a terminal, plain lines elsewhere."""
 
 import io
+
+import pytest
 
 from loadgen.reports.progress import LIVE_EVERY_S, PLAIN_EVERY_S, Progress
 from tests.loadgen.runs import good, lost, refused
@@ -11,47 +13,80 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_line_has_the_rate_the_latencies_the_errors_and_the_time_left() -> None:
+def test_a_line_contains_rate_latencies_errors_and_the_time_left() -> None:
     out = io.StringIO()
     progress = Progress(out, duration_s=60)
     for record in [*(good(index / 10, 0.1) for index in range(18)), refused(1.8), lost(1.9)]:
         progress.done(record)
-    progress.say(10.0)
+    progress.report(10.0)
     assert out.getvalue() == "   10 s     2.0/s  p50 100ms  p99 100ms  errors 2  50 s left\n"
 
 
-def test_each_line_is_about_the_time_since_the_last_but_errors_add_up() -> None:
+def test_a_line_covers_the_time_since_the_previous_one_but_errors_accumulate() -> None:
     out = io.StringIO()
     progress = Progress(out, duration_s=60)
     progress.done(refused(0.0))
-    progress.say(10.0)
+    progress.report(10.0)
     progress.done(good(10.0, 0.5))
-    progress.say(11.0)
+    progress.report(11.0)
     assert out.getvalue().splitlines()[1] == "   11 s     1.0/s  p50 500ms  p99 500ms  errors 1  49 s left"
 
 
-def test_a_silent_moment_has_no_latency() -> None:
+def test_an_interval_without_responses_has_no_latency() -> None:
     out = io.StringIO()
-    Progress(out, duration_s=60).say(10.0)
+    Progress(out, duration_s=60).report(10.0)
     assert "p50 -  p99 -" in out.getvalue()
 
 
-def test_after_the_plan_answers_are_waited_for() -> None:
+def test_after_the_last_send_the_line_reports_that_responses_are_awaited() -> None:
     out = io.StringIO()
-    Progress(out, duration_s=5).say(6.0)
-    assert out.getvalue().endswith("all sent, waiting for answers\n")
+    Progress(out, duration_s=5).report(6.0)
+    assert out.getvalue().endswith("all sent, waiting for responses\n")
 
 
-def test_a_terminal_has_one_line_that_is_wiped_at_the_end() -> None:
+def test_a_terminal_has_one_line_that_is_removed_at_the_end() -> None:
     out = Terminal()
     progress = Progress(out, duration_s=60)
-    progress.say(1.0)
-    progress.say(2.0)
-    progress.end()
+    progress.report(1.0)
+    progress.report(2.0)
     assert "\n" not in out.getvalue()
-    assert out.getvalue().count("\r\x1b[K") == 3
-    assert out.getvalue().endswith("\r\x1b[K")
+    assert out.getvalue().count("\r\x1b[2K") == 1  # the second line replaces the first
+    progress.end()
+    assert out.getvalue().endswith("\x1b[1A\x1b[2K")  # rich ends the line, returns to it and erases it
+    assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1  # the cursor is visible again
 
 
-def test_a_terminal_is_told_more_often() -> None:
+def test_a_run_that_ends_before_the_first_line_leaves_the_terminal_alone() -> None:
+    out = Terminal()
+    Progress(out, duration_s=60).end()
+    assert out.getvalue() == ""
+
+
+def test_a_line_is_cut_off_at_the_edge_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    out = Terminal()
+    Progress(out, duration_s=60).report(1.0)
+    assert out.getvalue().removeprefix("\x1b[?25l") == "    1 s     0.0/s  p50 -  p99…"
+
+
+def test_a_terminal_without_control_codes_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    progress = Progress(out, duration_s=60)
+    progress.report(10.0)
+    progress.end()
+    assert progress.every_s == PLAIN_EVERY_S
+    assert out.getvalue() == "   10 s     0.0/s  p50 -  p99 -  errors 0  50 s left\n"
+
+
+def test_a_log_file_gets_no_control_codes_even_if_colour_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    out = io.StringIO()
+    Progress(out, duration_s=60).report(10.0)
+    assert out.getvalue() == "   10 s     0.0/s  p50 -  p99 -  errors 0  50 s left\n"
+
+
+def test_a_terminal_is_refreshed_more_often_but_only_a_few_times_a_second() -> None:
     assert Progress(Terminal(), 1.0).every_s == LIVE_EVERY_S < PLAIN_EVERY_S == Progress(io.StringIO(), 1.0).every_s
+    assert LIVE_EVERY_S >= 0.25

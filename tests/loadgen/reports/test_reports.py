@@ -1,4 +1,4 @@
-"""Runs in the shapes that other tools read: every field that their documentation defines, and what stands in it."""
+"""Runs in the formats of other tools: every field that their documentation defines, and its value."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ NOTHING = run()
 
 
 def k6(seen: Run, *gates: str) -> Any:
-    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), seen.asked)
+    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), seen.settings)
     return json.loads(json.dumps(summary_data(seen, verdicts, ["p99 send lag"]), allow_nan=False))
 
 
@@ -95,17 +95,17 @@ def test_vegetas_report_counts_from_the_intended_send_in_nanoseconds() -> None:
     assert made["earliest"] == "2023-11-14T22:13:20.250000000Z"
     assert made["end"] == "2023-11-14T22:13:26.250000000Z"
     assert made["status_codes"] == {"0": 1, "200": 3, "503": 1}
-    assert made["errors"] == ["status 503: full", "no answer within 2 s"]
+    assert made["errors"] == ["status 503: full", "no response within 2 s"]
     assert made["bytes_in"] == {"total": 34, "mean": 6.8}
 
 
-def test_success_is_vegetas_own_from_200_to_399() -> None:
+def test_success_covers_200_to_399_as_in_vegeta() -> None:
     moved = refused(1.0)
     moved.status = 302
     assert report(run(good(0.0, 0.1), moved, refused(2.0), refused(3.0)))["success"] == 0.5
 
 
-def test_vegetas_buckets_hold_every_request_once_and_their_lower_bound_is_within() -> None:
+def test_vegetas_buckets_contain_each_request_once_and_include_their_lower_bound() -> None:
     buckets: Any = report(run(good(0.0, 0.25), good(1.0, 0.249), good(2.0, 99.0)))["buckets"]
     assert sum(buckets.values()) == 3
     assert (buckets["100000000"], buckets["250000000"], buckets["10000000000"]) == (1, 1, 1)
@@ -115,10 +115,10 @@ def test_each_request_that_was_sent_is_a_line_as_vegeta_encodes_it() -> None:
     lines = [json.loads(line) for line in results(MIXED)]
     assert all(set(line) == VEGETA_RESULT for line in lines)
     assert [line["code"] for line in lines] == [200, 200, 200, 503, 0]
-    assert lines[0]["timestamp"] == "2023-11-14T22:13:20.250000000Z"  # when it was due, 1 ms before it was sent
+    assert lines[0]["timestamp"] == "2023-11-14T22:13:20.250000000Z"  # the intended send, 1 ms before the actual one
     assert lines[1]["timestamp"] == "2023-11-14T22:13:21.250000000Z"
     assert lines[1]["latency"] == pytest.approx(0.2e9, abs=2)
-    assert (lines[4]["latency"], lines[4]["error"]) == (2_000_000_000, "no answer within 2 s")
+    assert (lines[4]["latency"], lines[4]["error"]) == (2_000_000_000, "no response within 2 s")
     assert (lines[0]["method"], lines[0]["url"], lines[0]["attack"], lines[4]["seq"]) == ("POST", URL, "run.json", 4)
 
 
@@ -131,7 +131,7 @@ def vegeta() -> str:
 
 
 @pytest.mark.integration
-def test_vegeta_itself_reads_our_requests_and_finds_what_we_report(vegeta: str, tmp_path: Path) -> None:
+def test_vegeta_reads_our_results_and_computes_the_same_report(vegeta: str, tmp_path: Path) -> None:
     seen = run(*queue(seed=1, service_s=0.04).records, *(record for record in MIXED.records if record.status != 200))
     (tmp_path / "results.json").write_text("".join(f"{line}\n" for line in results(seen)))
     command = [vegeta, "report", "-type=json", str(tmp_path / "results.json")]
@@ -174,7 +174,7 @@ def test_k6s_summary_has_every_documented_field(seen: Run) -> None:
     assert data["root_group"]["id"] == "d41d8cd98f00b204e9800998ecf8427e"  # as k6 itself writes it
 
 
-def test_k6s_figures_are_milliseconds_by_k6s_own_definitions() -> None:
+def test_k6s_figures_are_in_milliseconds_and_follow_k6s_definitions() -> None:
     metrics = k6(MIXED)["metrics"]
     assert metrics["iteration_duration"]["values"]["max"] == pytest.approx(2000)
     assert metrics["http_req_blocked"]["values"]["max"] == pytest.approx(1)
@@ -190,7 +190,7 @@ def mean_ms(metrics: Mapping[str, Any], name: str) -> float:
     return float(metrics[name]["values"]["avg"])
 
 
-def test_k6s_parts_add_up_to_the_whole() -> None:
+def test_k6s_durations_of_the_parts_add_up_to_the_total() -> None:
     metrics = k6(MIXED)["metrics"]
     parts = ("http_req_sending", "http_req_waiting", "http_req_receiving")
     assert sum(mean_ms(metrics, name) for name in parts) == pytest.approx(mean_ms(metrics, "http_req_duration"))
@@ -198,13 +198,13 @@ def test_k6s_parts_add_up_to_the_whole() -> None:
     assert whole == pytest.approx(mean_ms(metrics, "iteration_duration"))
 
 
-def test_k6s_vus_are_the_most_under_way_at_once() -> None:
+def test_k6s_vus_are_the_largest_number_of_requests_in_flight() -> None:
     metrics = k6(run(good(0.0, 1.0), good(0.5, 1.0), good(1.5, 1.0)))["metrics"]
     assert metrics["vus_max"]["values"] == {"value": 2, "min": 2, "max": 2}
     assert metrics["vus"]["values"] == {"value": 0, "min": 0, "max": 2}
 
 
-def test_gates_are_k6s_thresholds_under_the_metric_that_they_are_about() -> None:
+def test_gates_are_thresholds_of_their_k6_metric() -> None:
     metrics = k6(MIXED, "p95<0.5s", "errors<=50%", "late<1%", "throughput>0.1/s")["metrics"]
     found = {name: metric["thresholds"] for name, metric in metrics.items() if "thresholds" in metric}
     assert found == {
@@ -216,13 +216,13 @@ def test_gates_are_k6s_thresholds_under_the_metric_that_they_are_about() -> None
     }
 
 
-def test_k6s_summary_names_what_makes_the_run_invalid_also_as_a_threshold_that_was_crossed() -> None:
+def test_k6s_summary_contains_the_reason_for_an_invalid_run_also_as_a_crossed_threshold() -> None:
     assert k6(MIXED)["metrics"]["http_req_blocked"]["thresholds"] == {"INVALID: p99 send lag": {"ok": False}}
     assert k6(MIXED)["loadgen"] == {"url": URL, "invalid": ["p99 send lag"]}
 
 
-def test_the_older_export_has_values_at_once_and_true_for_a_crossed_threshold() -> None:
-    verdicts = check([parse_gate("p95<0.5s"), parse_gate("max<1s")], columns(MIXED.records), MIXED.asked)
+def test_the_older_export_has_values_directly_and_true_for_a_crossed_threshold() -> None:
+    verdicts = check([parse_gate("p95<0.5s"), parse_gate("max<1s")], columns(MIXED.records), MIXED.settings)
     made: Any = json.loads(json.dumps(summary_export(MIXED, verdicts), allow_nan=False))
     assert set(made) == {"metrics", "root_group"}
     assert set(made["metrics"]) == set(K6_METRICS)
@@ -237,11 +237,11 @@ def test_csv_has_a_row_for_every_planned_request() -> None:
     assert tuple(rows[0]) == HEADINGS
     assert [row["good"] for row in rows] == ["1", "1", "1", "0", "0", "0"]
     assert (rows[0]["latency_s"], rows[0]["from_sent_s"], rows[0]["lag_s"]) == ("0.100000", "0.099000", "0.001000")
-    assert (rows[4]["failure"], rows[4]["done_s"], rows[4]["error"]) == ("timeout", "", "no answer within 2 s")
+    assert (rows[4]["failure"], rows[4]["done_s"], rows[4]["error"]) == ("timeout", "", "no response within 2 s")
     assert rows[5]["sent_s"] == ""
 
 
-def test_csv_quotes_what_an_error_may_hold() -> None:
+def test_csv_quotes_special_characters_in_errors() -> None:
     record = good(0.0, 0.1)
     record.error = 'a, "b"\nc'
     assert next(csv.DictReader(io.StringIO(as_csv(run(record)))))["error"] == 'a, "b"\nc'
@@ -250,25 +250,25 @@ def test_csv_quotes_what_an_error_may_hold() -> None:
 def saved(seen: Run, **changes: object) -> dict[str, object]:
     return {
         "about": {"url": URL, "slo_s": 0.5, "max_lag_ms": 5.0, "workload": "w.txt"},
-        "plan": {"duration_s": seen.asked.duration_s},
+        "plan": {"duration_s": seen.settings.duration_s},
         "started_unix_s": seen.started_unix_s,
         "requests": columns_of(seen.records),
         **changes,
     }
 
 
-def test_a_saved_run_comes_back_whole(tmp_path: Path) -> None:
+def test_a_saved_run_is_read_back_completely(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps(saved(MIXED), allow_nan=False))
     again = read_run(path)
     assert again.records == MIXED.records
-    assert (again.asked.url, again.asked.duration_s, again.started_unix_s) == (URL, 6.0, MIXED.started_unix_s)
+    assert (again.settings.url, again.settings.duration_s, again.started_unix_s) == (URL, 6.0, MIXED.started_unix_s)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param("not json", "JSONDecodeError", id="no JSON"),
+        pytest.param("not json", "JSONDecodeError", id="not JSON"),
         pytest.param("[]", "TypeError", id="another document"),
         pytest.param('{"about": {}}', "KeyError: 'plan'", id="half of it"),
         pytest.param(
@@ -276,12 +276,12 @@ def test_a_saved_run_comes_back_whole(tmp_path: Path) -> None:
         ),
         pytest.param(
             json.dumps(saved(MIXED, requests={"intended_s": [0], "image": ["a"], "done_s": ["soon"]})),
-            "done_s must be seconds, was 'soon'",
+            "done_s must be a number of seconds, got 'soon'",
             id="a word for a time",
         ),
     ],
 )
-def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path, content: str, words: str) -> None:
+def test_a_file_that_is_not_a_run_is_refused_in_one_line(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "run.json"
     path.write_text(content)
     with pytest.raises(InputError) as caught:
@@ -290,10 +290,10 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path, content: str, wor
     assert str(caught.value).startswith(f"{path}: must be a run that --json wrote: ")
 
 
-def test_nothing_measured_is_nan_in_columns_and_no_number_is_made_up() -> None:
+def test_columns_contain_nan_for_what_was_not_measured() -> None:
     seen = columns(MIXED.records)
     assert [math.isnan(value) for value in seen.latency_s] == [False] * 4 + [True] * 2
-    assert [math.isinf(value) for value in seen.useful_s] == [False] * 3 + [True] * 3
+    assert [math.isinf(value) for value in seen.slo_latency_s] == [False] * 3 + [True] * 3
     assert seen.attack_s == pytest.approx(3.999)
     assert seen.took_s == pytest.approx(3.999)
 
@@ -303,8 +303,8 @@ def _wait(release: threading.Event) -> None:
 
 
 @pytest.mark.integration
-def test_a_time_out_lasts_until_it_was_known() -> None:
-    """Without an answer there is no last byte; a latency of nothing would make the run look fast."""
+def test_the_latency_of_a_timeout_ends_when_the_timeout_was_known() -> None:
+    """Without a response there is no last byte, and a latency of 0 would make the run look fast."""
     release = threading.Event()
     server = Server(lambda _: _wait(release))
     replayed = run_replay(Target(server.url, timeout_s=0.5), SendPlan(np.array([0.0]), (Body("a.jpg", b"a"),)))

@@ -1,4 +1,4 @@
-"""The text report: vegeta's lines, ours between them, and what it says of a run that does not count."""
+"""The text report: vegeta's lines with ours among them, and the lines of an invalid run."""
 
 import json
 import math
@@ -14,18 +14,18 @@ from loadgen.reports.text import document, duration, text
 from tests.loadgen.runs import MIXED, good, run, unsent
 
 
-def said(seen: Run, *gates: str) -> list[str]:
-    asked = seen.asked
-    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), asked)
-    return text(seen, summarise(seen.records, asked.slo_s, asked.max_lag_ms), verdicts).splitlines()
+def report_lines(seen: Run, *gates: str) -> list[str]:
+    settings = seen.settings
+    verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), settings)
+    return text(seen, summarise(seen.records, settings.slo_s, settings.max_lag_ms), verdicts).splitlines()
 
 
 def line(lines: list[str], start: str) -> str:
     return next(line for line in lines if line.startswith(start))
 
 
-def test_vegetas_lines_stand_in_vegetas_order_with_its_labels() -> None:
-    labels = [line[:32].strip() for line in said(MIXED)]
+def test_vegetas_lines_have_vegetas_labels_in_vegetas_order() -> None:
+    labels = [line[:32].strip() for line in report_lines(MIXED)]
     vegeta = [
         "Requests      [total, rate, thro",
         "Duration      [total, attack, wa",
@@ -39,41 +39,41 @@ def test_vegetas_lines_stand_in_vegetas_order_with_its_labels() -> None:
     assert [label for label in labels if label in vegeta] == vegeta
 
 
-def test_both_latencies_and_the_send_lag_stand_below_each_other() -> None:
-    lines = said(run(good(0.0, 0.3, lag_s=0.1), good(1.0, 0.5, lag_s=0.25)))
+def test_both_latencies_and_the_send_lag_are_adjacent_lines() -> None:
+    lines = report_lines(run(good(0.0, 0.3, lag_s=0.1), good(1.0, 0.5, lag_s=0.25)))
     first = next(index for index, line in enumerate(lines) if line.startswith("Latencies"))
     figures = [line[48:].split(", ") for line in lines[first : first + 3]]
     assert [(row[0], row[-1]) for row in figures] == [("300ms", "500ms"), ("200ms", "250ms"), ("100ms", "250ms")]
 
 
-def test_the_rate_that_was_asked_stands_beside_the_one_achieved() -> None:
+def test_the_planned_rate_is_beside_the_achieved_rate() -> None:
     whole = run(*(good(index / 10, 0.01) for index in range(100)))
     half = run(*(good(index / 10, 0.01) for index in range(50)), *(unsent(5 + index / 10) for index in range(50)))
     behind = run(*(good(index / 10, 20.0, lag_s=index / 10) for index in range(100)))
-    assert line(said(whole), "Rate").split()[-2:] == ["10.00,", "10.00"]
-    assert line(said(half), "Rate").split()[-2:] == ["10.00,", "5.00"]
-    assert line(said(behind), "Rate").split()[-2:] == ["10.00,", "5.05"]
+    assert line(report_lines(whole), "Rate").split()[-2:] == ["10.00,", "10.00"]
+    assert line(report_lines(half), "Rate").split()[-2:] == ["10.00,", "5.00"]
+    assert line(report_lines(behind), "Rate").split()[-2:] == ["10.00,", "5.05"]
 
 
-def test_an_invalid_run_says_why_and_so_does_a_missed_slo() -> None:
-    lines = said(run(good(0.0, 0.2, lag_s=0.02)), "p95<0.1s", "errors<1%")
+def test_the_report_contains_missed_slos_and_the_reasons_for_an_invalid_run() -> None:
+    lines = report_lines(run(good(0.0, 0.2, lag_s=0.02)), "p95<0.1s", "errors<1%")
     assert lines[-4:] == [
         "SLO p95<0.1s: MISSED: 0.2 s",
         "SLO errors<1%: held: 0 %",
-        "INVALID: p99 send lag 20.0 ms is over --max-lag-ms 5",
+        "INVALID: p99 send lag must be at most 5 ms (--max-lag-ms), got 20.0 ms",
         "Test Results: 1/1 successful requests (100.0%)",
     ]
 
 
 def test_late_and_errors_are_counted() -> None:
-    lines = said(MIXED)
+    lines = report_lines(MIXED)
     assert line(lines, "Late  ").split("]")[1].strip() == "4 of 6 (66.67%)"
     assert line(lines, "Status Codes").split("]")[1].strip() == "0:1  200:3  503:1"
     assert "1x status 503: full" in lines
 
 
-def test_a_run_of_nothing_has_a_report_too() -> None:
-    assert said(run())[-1] == "Test Results: 0/0 successful requests (0.0%)"
+def test_a_run_without_requests_has_a_report() -> None:
+    assert report_lines(run())[-1] == "Test Results: 0/0 successful requests (0.0%)"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Synthetic families: their shapes, their noise, their seeds, and what is refused."""
+"""Synthetic families: shapes, noise, seeds, and refused settings."""
 
 from math import exp
 from pathlib import Path
@@ -15,16 +15,16 @@ def rates(spec: str) -> list[float]:
     return [float(rate) for rate in family_rates(spec)]
 
 
-def test_a_step_is_high_between_two_moments() -> None:
+def test_a_step_is_high_between_two_times() -> None:
     assert rates("step:seconds=6,low=1,high=9") == [1, 1, 9, 9, 1, 1]
     assert rates("step:seconds=5,low=1,high=9,at_s=1,until_s=4") == [1, 9, 9, 9, 1]
 
 
-def test_a_ramp_ends_at_its_high() -> None:
+def test_a_ramp_ends_at_high() -> None:
     assert rates("ramp:seconds=5,low=2,high=10") == [2, 4, 6, 8, 10]
 
 
-def test_a_day_is_low_at_its_ends_high_in_its_middle_and_the_same_tomorrow() -> None:
+def test_a_day_is_low_at_its_ends_high_in_its_middle_and_repeats() -> None:
     day = rates("diurnal:seconds=48,period_s=24,low=0,high=10")
     assert day[:24] == pytest.approx(day[24:])
     assert day[:24] == pytest.approx(day[23::-1])
@@ -32,35 +32,35 @@ def test_a_day_is_low_at_its_ends_high_in_its_middle_and_the_same_tomorrow() -> 
     assert sum(day[:24]) == pytest.approx(24 * 5)
 
 
-def test_a_flash_crowd_rises_in_a_line_and_decays_with_its_time_constant() -> None:
+def test_a_flash_crowd_rises_linearly_and_decays_exponentially() -> None:
     crowd = rates("flash:seconds=60,low=0,high=10,at_s=5,rise_s=5,decay_s=10")
     assert crowd[:11] == pytest.approx([0, 0, 0, 0, 0, 2, 4, 6, 8, 10, 10 * exp(-0.1)])
     assert crowd[19] == pytest.approx(10 * exp(-1))
 
 
-def test_on_off_is_silent_between() -> None:
+def test_on_off_is_idle_between_bursts() -> None:
     assert rates("on-off:seconds=7,high=3,on_s=2,off_s=3") == [3, 3, 0, 0, 0, 3, 3]
 
 
-def test_mmpp_stays_in_its_states_as_long_as_it_was_told() -> None:
+def test_mmpp_stays_in_its_states_for_the_given_mean_times() -> None:
     seen = family_rates("mmpp:seconds=400000,low=0,high=1,low_s=60,high_s=20,seed=1")
     assert seen[0] == 0
     assert seen.mean() == pytest.approx(20 / 80, rel=0.05)
-    # an on-off source forgets with rate 1/low_s + 1/high_s
+    # the autocorrelation of an on-off source decays with rate 1/low_s + 1/high_s
     lag_s = 10
     correlation = np.corrcoef(seen[:-lag_s], seen[lag_s:])[0, 1]
     assert correlation == pytest.approx(exp(-lag_s * (1 / 60 + 1 / 20)), abs=0.04)
 
 
-def test_mmpp_counts_are_far_more_bursty_than_poisson() -> None:
-    """Index of dispersion: 1 for Poisson; here 1 + variance of the rate / mean of the rate."""
+def test_mmpp_counts_are_much_burstier_than_poisson() -> None:
+    """The index of dispersion is 1 for Poisson; here it is 1 + variance of the rate / mean of the rate."""
     counts = np.array(family_counts("mmpp:seconds=100000,low=5,high=45,low_s=60,high_s=20,seed=2"))
     share = 20 / 80
     expected = 1 + 40**2 * share * (1 - share) / (5 + 40 * share)
     assert counts.var() / counts.mean() == pytest.approx(expected, rel=0.1)
 
 
-def test_noise_is_poisson_unless_it_is_switched_off() -> None:
+def test_noise_is_poisson_by_default() -> None:
     counts = np.array(family_counts("step:seconds=20000,low=20,high=20"))
     assert counts.mean() == pytest.approx(20, rel=0.01)
     assert counts.var() / counts.mean() == pytest.approx(1, abs=0.05)
@@ -69,7 +69,7 @@ def test_noise_is_poisson_unless_it_is_switched_off() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_seed_decides_and_a_longer_run_begins_alike(name: str) -> None:
+def test_the_seed_determines_the_counts_and_a_longer_run_starts_with_the_same(name: str) -> None:
     kept = "at_s=30,until_s=60" if name == "step" else "at_s=30" if name == "flash" else ""
     kept = "period_s=90" if name == "diurnal" else kept
     counts = family_counts(f"{name}:seed=1,seconds=90,{kept}")
@@ -79,8 +79,8 @@ def test_the_seed_decides_and_a_longer_run_begins_alike(name: str) -> None:
         assert family_counts(f"{name}:seed=1,seconds=200,{kept}")[:90] == counts
 
 
-def test_counts_are_drawn_apart_from_the_moments_within_their_second() -> None:
-    """If both came from one stream, a busy second would have its requests at other moments than a quiet one."""
+def test_counts_are_independent_of_the_arrival_times_within_their_second() -> None:
+    """With a shared stream, the arrival times of a busy second would differ from those of a quiet one."""
     counts = family_counts("step:seconds=4000,low=1,high=1,seed=7")
     times_s = arrival_times(counts, "count", seed=7)
     first_s = np.array(
@@ -89,7 +89,9 @@ def test_counts_are_drawn_apart_from_the_moments_within_their_second() -> None:
     assert first_s.mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_family_is_a_workload_by_name_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_workload_accepts_a_family_unless_a_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_workload("ramp").duration_s == COMMON["seconds"]
     assert read_workload(Path("ramp:seconds=3")).counts == family_counts("ramp:seconds=3")
@@ -100,21 +102,23 @@ def test_a_family_is_a_workload_by_name_for_everybody(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        pytest.param("step:seconds=0", "seconds must be a whole number from 1 to 2678400, was '0'", id="no second"),
-        pytest.param("step:seconds=1.5", "was '1.5'", id="half a second"),
-        pytest.param("step:low=-1", "low must be a number from 0 to 1000000, was '-1'", id="negative"),
-        pytest.param("step:high=nan", "was 'nan'", id="nan"),
-        pytest.param("step:high=many", "was 'many'", id="a word"),
-        pytest.param("step:high=1e7", "was '1e7'", id="too many"),
-        pytest.param("mmpp:low_s=0", "low_s must be a number from 1e-09 to inf, was '0'", id="no stay"),
-        pytest.param("mmpp:low_s=inf", "was 'inf'", id="endless"),
+        pytest.param("step:seconds=0", "seconds must be an integer from 1 to 2678400, got '0'", id="no second"),
+        pytest.param("step:seconds=1.5", "got '1.5'", id="half a second"),
+        pytest.param("step:low=-1", "low must be a number from 0 to 1000000, got '-1'", id="negative"),
+        pytest.param("step:high=nan", "got 'nan'", id="nan"),
+        pytest.param("step:high=many", "got 'many'", id="a word"),
+        pytest.param("step:high=1e7", "got '1e7'", id="too many"),
+        pytest.param("mmpp:low_s=0", "low_s must be a number from 1e-09 to inf, got '0'", id="no stay"),
+        pytest.param("mmpp:low_s=inf", "got 'inf'", id="endless"),
         pytest.param(
-            "ramp:at_s=3", "ramp has seconds, seed, low, high, noise (poisson or none); found 'at_s=3'", id="of another"
+            "ramp:at_s=3",
+            "settings of ramp must be seconds, seed, low, high, noise (poisson or none), got 'at_s=3'",
+            id="a setting of another family",
         ),
-        pytest.param("ramp:noise=pink", "found 'noise=pink'", id="another noise"),
+        pytest.param("ramp:noise=pink", "got 'noise=pink'", id="another noise"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(spec: str, words: str) -> None:
+def test_an_invalid_setting_is_refused(spec: str, words: str) -> None:
     with pytest.raises(WorkloadError) as caught:
         read_workload(spec)
     assert words in str(caught.value)
