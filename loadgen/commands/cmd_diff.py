@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="latency above which a response is late, in seconds; default: the value of BEFORE",
     )
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="random seed of the resampling")
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, help="random seed of the resampling; default: %(default)s"
+    )
     parser.set_defaults(run=run)
 
 

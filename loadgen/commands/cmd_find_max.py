@@ -39,20 +39,62 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_arrivals(parser)
     add_gates(parser, required=True)
     add = parser.add_argument
-    add("--from-rps", type=positive_number, default=10.0, metavar="RATE", help="first rate to try, in requests/s")
-    add("--least-rps", type=positive_number, default=1.0, metavar="RATE", help="lowest rate to try, in requests/s")
-    add("--most-rps", type=positive_number, default=5000.0, metavar="RATE", help="highest rate to try, in requests/s")
-    add("--seconds", type=positive_int, default=10, metavar="N", help="length of a trial, in seconds")
-    add("--settle-s", type=positive_number, default=2.0, metavar="S", help="pause between two trials, in seconds")
+    add(
+        "--from-rps",
+        type=positive_number,
+        default=10.0,
+        metavar="RATE",
+        help="first rate to try, in requests/s; default: %(default)s",
+    )
+    add(
+        "--least-rps",
+        type=positive_number,
+        default=1.0,
+        metavar="RATE",
+        help="lowest rate to try, in requests/s; default: %(default)s",
+    )
+    add(
+        "--most-rps",
+        type=positive_number,
+        default=5000.0,
+        metavar="RATE",
+        help="highest rate to try, in requests/s; default: %(default)s",
+    )
+    add(
+        "--seconds",
+        type=positive_int,
+        default=10,
+        metavar="N",
+        help="length of a trial, in seconds; default: %(default)s",
+    )
+    add(
+        "--settle-s",
+        type=positive_number,
+        default=2.0,
+        metavar="S",
+        help="pause between two trials, in seconds; default: %(default)s",
+    )
     add(
         "--tolerance",
         type=positive_number,
         default=0.05,
         metavar="SHARE",
-        help="stop when the missed rate is at most this share above the held rate",
+        help="stop when the missed rate is at most this share above the held rate; default: %(default)s",
     )
-    add("--agree", type=positive_int, default=2, metavar="N", help="equal outcomes needed to decide a rate")
-    add("--most-trials", type=positive_int, default=40, metavar="N", help="limit on the trials of all rates together")
+    add(
+        "--agree",
+        type=positive_int,
+        default=2,
+        metavar="N",
+        help="equal outcomes needed to decide a rate; default: %(default)s",
+    )
+    add(
+        "--most-trials",
+        type=positive_int,
+        default=40,
+        metavar="N",
+        help="limit on the trials of all rates together; default: %(default)s",
+    )
     add("--json", type=Path, metavar="OUT", help="write every trial and the result to this file")
     parser.set_defaults(run=run)
 

@@ -29,7 +29,7 @@ from loadgen.workload.workload import read_workload
 WORKLOAD_HELP = (
     "file of requests per second; or a CSV file of timestamps, such as one of Azure's traces "
     "(csv:FILE,column=NAME,unit=ms); or a family of synthetic workloads, such as "
-    f"mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)})"
+    f"mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)}); default: %(default)s"
 )
 
 
@@ -38,10 +38,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add = parser.add_argument
     add("--workload", type=Path, default=Path("workload.txt"), metavar="FILE", help=WORKLOAD_HELP)
-    add("--scale", type=positive_number, default=1.0, metavar="FACTOR", help="factor applied to all rates")
-    add("--from-s", type=non_negative_int, default=0, metavar="SECOND", help="second of the workload to start at")
+    add(
+        "--scale",
+        type=positive_number,
+        default=1.0,
+        metavar="FACTOR",
+        help="factor applied to all rates; default: %(default)s",
+    )
+    add(
+        "--from-s",
+        type=non_negative_int,
+        default=0,
+        metavar="SECOND",
+        help="second of the workload to start at; default: %(default)s",
+    )
     add("--seconds", type=positive_int, metavar="N", help="seconds of the workload to replay; default: all")
-    add("--repeat", type=positive_int, default=1, metavar="N", help="number of times to replay the workload")
+    add(
+        "--repeat",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="number of times to replay the workload; default: %(default)s",
+    )
     add_arrivals(parser)
     add_gates(parser)
     add_outputs(parser)

@@ -41,11 +41,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_target(parser)
     add = parser.add_argument
-    add("--rate", type=positive_number, default=10.0, metavar="RATE", help="rate of steady traffic, in requests/s")
-    add("--stretch", type=positive_number, default=1.0, metavar="FACTOR", help="factor on the length of all phases")
-    add("--most-requests", type=positive_int, default=100_000, metavar="N", help="refuse to send more requests")
+    add(
+        "--rate",
+        type=positive_number,
+        default=10.0,
+        metavar="RATE",
+        help="rate of steady traffic, in requests/s; default: %(default)s",
+    )
+    add(
+        "--stretch",
+        type=positive_number,
+        default=1.0,
+        metavar="FACTOR",
+        help="factor on the length of all phases; default: %(default)s",
+    )
+    add(
+        "--most-requests",
+        type=positive_int,
+        default=100_000,
+        metavar="N",
+        help="refuse to send more requests than this; default: %(default)s",
+    )
     add_judgement(parser)
-    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times")
+    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times; default: %(default)s")
     add("--quiet", action="store_true", help="do not print progress")
     add_outputs(parser)
     parser.set_defaults(run=run)

@@ -86,23 +86,28 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("samples"),
         metavar="DIR",
-        help="folder of PNG, JPG and JPEG files to send in turn",
+        help="folder of PNG, JPG and JPEG files to send in turn; default: %(default)s",
     )
-    add("--protocol", choices=tuple(PROTOCOLS), default="multipart", help="how an image is encoded in a request")
+    add(
+        "--protocol",
+        choices=tuple(PROTOCOLS),
+        default="multipart",
+        help="how an image is encoded in a request; default: %(default)s",
+    )
     add(
         "--timeout-s",
         type=positive_number,
         default=30.0,
         metavar="S",
-        help="longest time to wait for a response, in seconds",
+        help="longest time to wait for a response, in seconds; default: %(default)s",
     )
-    add("--method", type=method, default="POST", metavar="VERB", help="HTTP method")
+    add("--method", type=method, default="POST", metavar="VERB", help="HTTP method; default: %(default)s")
     add(
         "--poll-s",
         type=positive_number,
         default=0.1,
         metavar="S",
-        help="time between two polls for a result with --protocol async, in seconds",
+        help="time between two polls for a result with --protocol async, in seconds; default: %(default)s",
     )
     add("--cacert", type=Path, metavar="FILE", help="trust only the certificates in this PEM file")
     add("--insecure", action="store_true", help="accept any certificate")
@@ -131,9 +136,10 @@ def add_arrivals(parser: argparse.ArgumentParser) -> None:
         type=processes,
         default=0,
         metavar="N",
-        help="number of sender processes, or auto: one for each 2500 requests per second",
+        help="number of sender processes, or auto: one for each 2500 requests per second, up to the number of cores; "
+        "default: auto",
     )
-    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times")
+    add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times; default: %(default)s")
     add_judgement(parser)
 
 
@@ -145,14 +151,14 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=0.5,
         metavar="S",
-        help="latency above which a response is late, in seconds",
+        help="latency above which a response is late, in seconds; default: %(default)s",
     )
     add(
         "--max-lag-ms",
         type=positive_number,
         default=5.0,
         metavar="MS",
-        help="highest p99 send lag of a valid run, in milliseconds",
+        help="highest p99 send lag of a valid run, in milliseconds; default: %(default)s",
     )
 
 

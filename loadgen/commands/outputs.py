@@ -58,7 +58,7 @@ def add_gates(parser: argparse.ArgumentParser, required: bool = False) -> None:
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each output format."""
     for name, output in OUTPUT_FORMATS.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write {output.about} to this file")
+        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=output.about)
 
 
 def check_outputs(args: argparse.Namespace) -> None:
@@ -94,7 +94,7 @@ def _path(args: argparse.Namespace, name: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """A file format for runs; about: ends a sentence that starts with "write"."""
+    """A file format for runs; about: help text of its flag."""
 
     about: str
     render: Callable[[Judged], str]
@@ -117,16 +117,17 @@ def _k6(render: Callable[[Run, Sequence[Verdict], Sequence[str]], Mapping[str, o
 
 
 OUTPUT_FORMATS = {
-    "json": OutputFormat("every request and the summary, as `report` and `diff` read them,", _json),
-    "html": OutputFormat("a page with plots", _html),
-    "csv": OutputFormat("every request as a row", lambda judged: as_csv(judged.run)),
+    "json": OutputFormat("write every request and the summary to this file, the input of `report` and `diff`", _json),
+    "html": OutputFormat("write a page with plots to this file", _html),
+    "csv": OutputFormat("write every request as a row to this file", lambda judged: as_csv(judged.run)),
     "vegeta-results": OutputFormat(
-        "every request in vegeta's encoding, for `vegeta report` and `vegeta plot`,",
+        "write every request in vegeta's encoding to this file, the input of `vegeta report` and `vegeta plot`",
         lambda judged: "".join(f"{line}\n" for line in vegeta.results(judged.run)),
     ),
     "vegeta-json": OutputFormat(
-        "the output of `vegeta report -type=json`", lambda judged: json.dumps(vegeta.report(judged.run))
+        "write the output of `vegeta report -type=json` to this file",
+        lambda judged: json.dumps(vegeta.report(judged.run)),
     ),
-    "k6-summary": OutputFormat("the data that k6 passes to handleSummary()", _k6(k6.summary_data)),
-    "k6-summary-export": OutputFormat("the output of k6's --summary-export", _k6(k6.summary_export)),
+    "k6-summary": OutputFormat("write the data that k6 passes to handleSummary() to this file", _k6(k6.summary_data)),
+    "k6-summary-export": OutputFormat("write the output of k6's --summary-export to this file", _k6(k6.summary_export)),
 }
