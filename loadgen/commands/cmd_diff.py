@@ -81,7 +81,7 @@ def _invalid(run: Run) -> tuple[str, ...]:
 
 def _table(diff: RunDiff) -> Table:
     table = plain_table("", "before", "after", "change")
-    table.add_column("confidence interval of the change")
+    table.add_column("confidence interval")
     table.add_column("result")
     for row in diff.rows:
         interval = f"{_signed(row, row.low)} to {_signed(row, row.high)}"

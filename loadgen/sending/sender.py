@@ -48,7 +48,7 @@ async def send_jobs(
         return time.monotonic() - zero_s
 
     async with Transport(target, clock, plan.read) as transport:
-        with _no_collections():
+        with _garbage_collection_disabled():
             await Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
 
 
@@ -130,7 +130,7 @@ async def _unless(events: Sequence[asyncio.Event], work: Coroutine[Any, Any, Non
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def _garbage_collection_disabled() -> Iterator[None]:
     """Disable garbage collection while requests are due; a collection in a long run takes tens of milliseconds.
 
     Requests and responses leave no reference cycles, so memory does not grow without it.

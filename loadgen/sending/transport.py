@@ -81,7 +81,7 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=self._target.timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept-Encoding",),
-            trace_configs=[_stamps(self._clock)],
+            trace_configs=[_send_time_hooks(self._clock)],
         )
         return self
 
@@ -182,21 +182,21 @@ class Transport:
         return self._workers
 
 
-def _stamps(clock: Clock) -> aiohttp.TraceConfig:
+def _send_time_hooks(clock: Clock) -> aiohttp.TraceConfig:
     """Return hooks that record when a request, or the connection that it needs first, is handed to the kernel.
 
     aiohttp writes a body in a later turn of the event loop than the call; a time taken at the call would hide that.
     """
 
     async def connecting(_: object, context: SimpleNamespace, __: object) -> None:
-        _stamp(context.trace_request_ctx.record, clock)
+        _record_send(context.trace_request_ctx.record, clock)
 
     async def headers_sent(_: object, context: SimpleNamespace, __: object) -> None:
         if not context.trace_request_ctx.has_body:
-            _stamp(context.trace_request_ctx.record, clock)
+            _record_send(context.trace_request_ctx.record, clock)
 
     async def chunk_sent(_: object, context: SimpleNamespace, sent: aiohttp.TraceRequestChunkSentParams) -> None:
-        _stamp(context.trace_request_ctx.record, clock)
+        _record_send(context.trace_request_ctx.record, clock)
         context.trace_request_ctx.record.bytes_out += len(sent.chunk)
 
     config = aiohttp.TraceConfig()
@@ -213,7 +213,7 @@ class _Sending(NamedTuple):
     has_body: bool
 
 
-def _stamp(record: Record, clock: Clock) -> None:
+def _record_send(record: Record, clock: Clock) -> None:
     if record.sent_s is None:
         record.sent_s = clock()
 

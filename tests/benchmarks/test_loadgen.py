@@ -146,7 +146,7 @@ def _found(pattern: str, text: str) -> str:
     return match[1]
 
 
-def photograph(folder: Path, size_bytes: int) -> Path:
+def noise_image(folder: Path, size_bytes: int) -> Path:
     """Write a PNG of about size_bytes bytes; it contains noise, which does not compress."""
     side = max(4, round((size_bytes / 3) ** 0.5))
     noise = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
@@ -186,7 +186,7 @@ def measured(tool: str, run: Callable[[str, Path, int, int], Figures], case: Cas
 def test_how_late_requests_arrive(
     rows: Callable[[str, ToolFigures], None], tmp_path: Path, tool: str, rate: int, size_bytes: int
 ) -> None:
-    image = photograph(tmp_path, size_bytes)
+    image = noise_image(tmp_path, size_bytes)
     row = measured(tool, TOOLS[tool], Case(image, rate, SECONDS))
     rows(f"{rate}/s of {size_bytes // 1000} kB, evenly", row)
     assert row.got_rps > 0
@@ -196,7 +196,7 @@ def test_how_late_requests_arrive(
 def test_how_a_stall_of_one_second_appears(rows: Callable[[str, ToolFigures], None], tmp_path: Path, tool: str) -> None:
     """At 100/s for 10 s with a stall of 1 s, a tenth of the requests wait, for half a second on average."""
     run = partial(hey, workers=2) if tool == "hey" else TOOLS[tool]
-    row = measured(tool, run, Case(photograph(tmp_path, 1000), 100, 10, stall=(3, 1)))
+    row = measured(tool, run, Case(noise_image(tmp_path, 1000), 100, 10, stall=(3, 1)))
     rows("100/s for 10 s against a server that stops once for 1 s: the p99 of all requests due is 0.9 s", row)
     if tool == "loadgen":
         assert row.latency_p99_ms > 800

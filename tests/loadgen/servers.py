@@ -12,12 +12,12 @@ from typing import Any
 
 
 class Server(ThreadingHTTPServer):
-    """Responds to POST and GET as `answer` does, counts connections and keeps the headers and bodies received."""
+    """Responds to POST and GET as `respond` does, counts connections and keeps the headers and bodies received."""
 
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> None:
+    def __init__(self, respond: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> None:
         self.connections = 0
         self.got: list[tuple[dict[str, str], bytes]] = []
         got = self.got
@@ -28,13 +28,13 @@ class Server(ThreadingHTTPServer):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 got.append((dict(self.headers), body))
-                answer(self)
+                respond(self)
 
             def do_PUT(self) -> None:
                 self.do_POST()
 
             def do_GET(self) -> None:
-                answer(self)
+                respond(self)
 
             def log_message(self, *args: Any) -> None:
                 """Log nothing."""

@@ -113,12 +113,12 @@ def test_forms_and_requests_without_a_body_are_sent_as_by_aiohttp(server: Server
 
 
 def test_false_exceptions_bad_statuses_and_invalid_json_are_different_failures() -> None:
-    answers = iter([(200, b"{}"), (200, b"{}"), (503, b"{}"), (200, b"<html>"), (200, b"{}")])
+    responses = iter([(200, b"{}"), (200, b"{}"), (503, b"{}"), (200, b"<html>"), (200, b"{}")])
     turn = threading.Lock()
 
     def in_turn(handler: BaseHTTPRequestHandler) -> None:
         with turn:
-            say(handler, *next(answers))
+            say(handler, *next(responses))
 
     class Picky(BarAzmoon):
         """Rejects the first response and raises at the second."""

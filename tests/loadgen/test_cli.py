@@ -226,11 +226,11 @@ def test_an_interrupted_run_writes_its_results_so_far(
 ) -> None:
     arrived = threading.Event()
 
-    def answers(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         arrived.set()
         say(handler)
 
-    process = loadgen(Server(answers).url, "5 " * 60)
+    process = loadgen(Server(respond).url, "5 " * 60)
     assert arrived.wait(60)
     process.send_signal(number)
     out, _ = process.communicate(timeout=30)

@@ -172,12 +172,12 @@ def one_at_a_time(service_s: float) -> Callable[[BaseHTTPRequestHandler], None]:
     """Return the handler of a server with one worker."""
     worker = threading.Lock()
 
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         with worker:
             time.sleep(service_s)
         say(handler)
 
-    return answer
+    return respond
 
 
 FEW = ("--protocol", "raw", "--max-lag-ms", "2000")
@@ -241,8 +241,8 @@ def test_find_max_exits_3_if_the_generator_was_the_limit(samples_dir: Path, caps
     assert "the generator on this machine cannot send faster" in capsys.readouterr().out
 
 
-def stressed(name: str, answer: Callable[[BaseHTTPRequestHandler], None], samples: Path, *flags: str) -> int:
-    words = ["stress", name, Server(answer).url, "--images", str(samples), *FEW, "--quiet", *flags]
+def stressed(name: str, respond: Callable[[BaseHTTPRequestHandler], None], samples: Path, *flags: str) -> int:
+    words = ["stress", name, Server(respond).url, "--images", str(samples), *FEW, "--quiet", *flags]
     return main(words)
 
 

@@ -5,12 +5,8 @@ import io
 import pytest
 
 from loadgen.reports.progress import LIVE_EVERY_S, PLAIN_EVERY_S, Progress
+from tests.loadgen.reports.fake_terminal import Terminal
 from tests.loadgen.runs import good, lost, refused
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_line_contains_rate_latencies_errors_and_the_time_left() -> None:

@@ -13,11 +13,11 @@ from loadgen.records import Failure, Record
 from loadgen.sending.image_files import ImageFile
 from loadgen.sending.protocols import PROTOCOLS, Body, Prediction, read_response
 
-PHOTOGRAPH = ImageFile("a cat.png", "image/png", b"\x89PNG\r\n--\x00")
+IMAGE = ImageFile("a cat.png", "image/png", b"\x89PNG\r\n--\x00")
 
 
 def encoded(protocol: str) -> Body:
-    return PROTOCOLS[protocol].encode(PHOTOGRAPH)
+    return PROTOCOLS[protocol].encode(IMAGE)
 
 
 @pytest.mark.parametrize("protocol", ["multipart", "async"])
@@ -28,7 +28,7 @@ def test_multipart_is_a_form_with_one_file(protocol: str) -> None:
     (part,) = list(message.iter_parts())
     assert (part.get_param("name", header="Content-Disposition"), part.get_filename()) == ("file", "a cat.png")
     assert part.get_content_type() == "image/png"
-    assert part.get_content() == PHOTOGRAPH.content
+    assert part.get_content() == IMAGE.content
 
 
 def test_a_file_name_cannot_add_a_header() -> None:
@@ -42,13 +42,13 @@ def test_async_requests_a_later_response() -> None:
 
 
 def test_raw_sends_the_file_itself() -> None:
-    assert encoded("raw") == Body("a cat.png", PHOTOGRAPH.content, {"Content-Type": "image/png"})
+    assert encoded("raw") == Body("a cat.png", IMAGE.content, {"Content-Type": "image/png"})
 
 
 def test_v1_sends_one_instance_in_base64() -> None:
     body = encoded("v1")
     (instance,) = json.loads(body.content)["instances"]
-    assert base64.b64decode(instance["b64"]) == PHOTOGRAPH.content
+    assert base64.b64decode(instance["b64"]) == IMAGE.content
     assert body.headers == {"Content-Type": "application/json"}
 
 
@@ -59,7 +59,7 @@ def test_v2_sends_the_file_after_the_json_with_its_length_in_front() -> None:
     binary = body.content[length:]
     assert (tensor["datatype"], tensor["shape"]) == ("BYTES", [1])
     assert tensor["parameters"] == {"binary_data_size": len(binary)}
-    assert (int.from_bytes(binary[:4], "little"), binary[4:]) == (len(PHOTOGRAPH.content), PHOTOGRAPH.content)
+    assert (int.from_bytes(binary[:4], "little"), binary[4:]) == (len(IMAGE.content), IMAGE.content)
 
 
 def test_the_cloudevents_sdk_reads_our_events() -> None:
@@ -67,7 +67,7 @@ def test_the_cloudevents_sdk_reads_our_events() -> None:
     event = from_http_event(HTTPMessage(headers={**body.headers, "ce-id": "7"}, body=body.content))
     assert (event.get_specversion(), event.get_source(), event.get_id()) == ("1.0", "loadgen", "7")
     assert event.get_datacontenttype() == "image/png"
-    assert event.get_data() == PHOTOGRAPH.content
+    assert event.get_data() == IMAGE.content
     assert "ce-id" in body.id_headers
 
 

@@ -23,16 +23,16 @@ from tests.ports import free_port
 pytestmark = pytest.mark.integration
 
 BODIES = (Body("a.jpg", b"a" * 100, {"Content-Type": "image/jpeg"}), Body("b.jpg", b"b" * 200))
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Handler = Callable[[BaseHTTPRequestHandler], None]
 
 
 def sent(url: str, times_s: list[float], **target: Any) -> Replay:
     return run_replay(Target(url, **target), SendPlan(np.array(times_s), BODIES))
 
 
-def one(answer: Answer, **target: Any) -> Record:
+def one(handler: Handler, **target: Any) -> Record:
     """Send one request to a server with this handler and return its record."""
-    (record,) = sent(Server(answer).url, [0.0], **{"timeout_s": 20.0, **target}).records
+    (record,) = sent(Server(handler).url, [0.0], **{"timeout_s": 20.0, **target}).records
     return record
 
 
@@ -93,7 +93,7 @@ def test_headers_keys_and_ids_are_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "failure", "words"),
+    ("handler", "status", "failure", "words"),
     [
         pytest.param(servers.fail, 500, Failure.STATUS, "status 500: no way", id="a bad status"),
         pytest.param(servers.lead_elsewhere, 302, Failure.STATUS, "status 302", id="a redirect"),
@@ -103,8 +103,8 @@ def test_headers_keys_and_ids_are_sent() -> None:
         pytest.param(servers.talk_nonsense, 0, Failure.PROTOCOL, "", id="not HTTP"),
     ],
 )
-def test_every_failure_is_recorded_with_its_kind(answer: Answer, status: int, failure: Failure, words: str) -> None:
-    record = one(answer)
+def test_every_failure_is_recorded_with_its_kind(handler: Handler, status: int, failure: Failure, words: str) -> None:
+    record = one(handler)
     assert (record.status, record.failure, record.good) == (status, failure, False)
     assert words in record.error
     assert record.error.count("\n") == 0
@@ -159,7 +159,7 @@ def test_a_body_can_be_sent_slowly() -> None:
 class AsyncServer:
     """A server that accepts a request with 202 and has the result after some polls."""
 
-    def __init__(self, location: str, pending: int, result: Answer = say) -> None:
+    def __init__(self, location: str, pending: int, result: Handler = say) -> None:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self._location, self._pending, self._result = location, pending, result
