@@ -123,7 +123,7 @@ def unharmed(phase: str, by: str) -> Check:
     return check
 
 
-def slow_served() -> Check:
+def slow_clients_served() -> Check:
     """Check that every slow client gets a response, even if it is a rejection."""
 
     def check(run: StressRun) -> Finding:
@@ -139,8 +139,8 @@ def first_response(phase: str, within_s: float) -> Check:
     """Check that the first successful response after an idle time, which includes the cold start, comes soon."""
 
     def check(run: StressRun) -> Finding:
-        slo_latency_s = [record.slo_latency_s for record in run.due_in(run.span(phase))]
-        fastest_s, slowest_s = min(slo_latency_s, default=np.inf), max(slo_latency_s, default=np.inf)
+        latencies_s = [record.slo_latency_s for record in run.due_in(run.span(phase))]
+        fastest_s, slowest_s = min(latencies_s, default=np.inf), max(latencies_s, default=np.inf)
         text = (
             f"{phase}: first successful response after {fastest_s:.2f} s (limit {within_s:g} s), "
             f"last after {slowest_s:.2f} s"
@@ -150,7 +150,7 @@ def first_response(phase: str, within_s: float) -> Check:
     return check
 
 
-def breaks_well(steps: Sequence[str], most_broken_ratio: float = 0.01) -> Check:
+def degrades_gracefully(steps: Sequence[str], most_broken_ratio: float = 0.01) -> Check:
     """Check that an overloaded server does not drop connections; being slow or rejecting requests is allowed.
 
     The finding also contains the rate at which the server broke.
@@ -177,7 +177,7 @@ def late_ratio(due: Sequence[Record], slo_s: float) -> float:
 
 
 def _end_of_first_late_series(late_s: Floats, span: Span) -> float:
-    """Return the end of the series of late requests that starts with the span; gaps up to STEADY_S do not end it."""
+    """Return when the late requests end that start with the span; a gap of up to STEADY_S between them is allowed."""
     marks_s = np.concatenate(([span.start_s], np.sort(late_s)))
     gaps = np.flatnonzero(np.diff(marks_s) > STEADY_S)
     return float(marks_s[gaps[0] if gaps.size else -1])

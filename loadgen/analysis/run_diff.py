@@ -106,7 +106,7 @@ class _Side:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draw:
+class _Resampling:
     """The settings of the resampling."""
 
     shares: tuple[float, ...]
@@ -133,7 +133,7 @@ def compare(before: Columns, after: Columns, slo_s: float, rng: np.random.Genera
     shares, left_out = _comparable(old, new)
     names = ("mean", *(f"p{100 * share:g}" for share in shares), "late", "errors")
     alpha = (1 - CONFIDENCE) / len(names)
-    widths = [_half_width(old, new, _Draw(shares, paired, blocks, rng), alpha) for blocks in BLOCK_COUNTS]
+    widths = [_half_width(old, new, _Resampling(shares, paired, blocks, rng), alpha) for blocks in BLOCK_COUNTS]
     half = np.max(widths, axis=0)
     olds, news = _run_figures(old, shares), _run_figures(new, shares)
     change = _difference(olds, news)
@@ -174,21 +174,23 @@ def _comparable(old: _Side, new: _Side) -> tuple[tuple[float, ...], tuple[str, .
     return tuple(shares), tuple(left_out)
 
 
-def _half_width(old: _Side, new: _Side, draw: _Draw, alpha: float) -> Floats:
+def _half_width(old: _Side, new: _Side, resampling: _Resampling, alpha: float) -> Floats:
     """Return half the width of each confidence interval; infinite if a resample was infinite."""
     from scipy.special import stdtrit  # noqa: PLC0415  half a second, which only a comparison needs
 
-    changes = np.array([_resampled_difference(old, new, draw) for _ in range(RESAMPLES)])
+    changes = np.array([_resampled_difference(old, new, resampling) for _ in range(RESAMPLES)])
     finite = np.isfinite(changes).all(axis=0)
     error = np.where(finite, np.where(finite, changes, 0.0).std(axis=0, ddof=1), math.inf)
-    few_blocks = math.sqrt(draw.blocks / (draw.blocks - 1))
-    return np.asarray(stdtrit(draw.blocks - 1, 1 - alpha / 2) * few_blocks * error)
+    few_blocks = math.sqrt(resampling.blocks / (resampling.blocks - 1))
+    return np.asarray(stdtrit(resampling.blocks - 1, 1 - alpha / 2) * few_blocks * error)
 
 
-def _resampled_difference(old: _Side, new: _Side, draw: _Draw) -> Floats:
+def _resampled_difference(old: _Side, new: _Side, resampling: _Resampling) -> Floats:
     """Resample both runs, drawing as many blocks as there are with replacement; return the change of each figure."""
-    drawn, again = draw.rng.multinomial(draw.blocks, [1 / draw.blocks] * draw.blocks, size=2)
-    return _difference(_figures(old, drawn, draw.shares), _figures(new, drawn if draw.paired else again, draw.shares))
+    drawn, again = resampling.rng.multinomial(resampling.blocks, [1 / resampling.blocks] * resampling.blocks, size=2)
+    before = _figures(old, drawn, resampling.shares)
+    after = _figures(new, drawn if resampling.paired else again, resampling.shares)
+    return _difference(before, after)
 
 
 def _difference(before: Floats, after: Floats) -> Floats:

@@ -7,13 +7,13 @@ import numpy as np
 from loadgen.analysis.findings import (
     Check,
     Span,
-    breaks_well,
+    degrades_gracefully,
     first_response,
     healthy,
     no_drift,
     none_lost,
     recovers,
-    slow_served,
+    slow_clients_served,
     unharmed,
 )
 from loadgen.workload.arrivals import Times, arrival_times
@@ -85,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
         "a rate that doubles every ten seconds until more than 5 % are late, then steady traffic",
         "the rate at which the server breaks, dropped connections, and failure to recover",
         (Act(STEPS, until_broken=True), Act((Phase("after", 20, 1),))),
-        (breaks_well([step.name for step in STEPS]), recovers("after", within_s=10)),
+        (degrades_gracefully([step.name for step in STEPS]), recovers("after", within_s=10)),
     ),
     "herd": Scenario(
         "no requests for a minute, then those of twenty seconds all at once, then steady traffic",
@@ -98,7 +98,7 @@ SCENARIOS: dict[str, Scenario] = {
         "steady traffic, and in its second half fifty clients that take ten seconds to send an image",
         "a few slow clients that delay the others or are not served themselves",
         (Act((Phase("before", 20, 1), Phase("slow", 20, 1, slow_clients=50))),),
-        (healthy("before"), healthy("slow"), unharmed("before", by="slow"), slow_served()),
+        (healthy("before"), healthy("slow"), unharmed("before", by="slow"), slow_clients_served()),
     ),
 }
 # Time in which a slow client sends one body.

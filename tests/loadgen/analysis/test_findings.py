@@ -9,14 +9,14 @@ from loadgen.analysis.findings import (
     Check,
     Span,
     StressRun,
-    breaks_well,
+    degrades_gracefully,
     first_response,
     healthy,
     late_ratio,
     no_drift,
     none_lost,
     recovers,
-    slow_served,
+    slow_clients_served,
     unharmed,
 )
 from loadgen.analysis.stress_scenarios import SCENARIOS, Act, Phase, Scenario, plan_acts
@@ -113,12 +113,12 @@ def test_slow_clients_harm_the_others_if_those_become_slower() -> None:
 
 
 def test_slow_clients_may_be_rejected_but_must_get_a_response() -> None:
-    assert slow_served()(stressed(slow=[good(0.0, 11.0), refused(0.0)])).held
-    assert found(slow_served(), stressed(slow=[good(0.0, 11.0), lost(0.0)])) == (
+    assert slow_clients_served()(stressed(slow=[good(0.0, 11.0), refused(0.0)])).held
+    assert found(slow_clients_served(), stressed(slow=[good(0.0, 11.0), lost(0.0)])) == (
         False,
         "slow clients: 1 of 2 got a response (200, timeout)",
     )
-    assert not slow_served()(stressed()).held
+    assert not slow_clients_served()(stressed()).held
 
 
 def test_the_first_successful_response_ends_the_cold_start() -> None:
@@ -137,7 +137,7 @@ def dropped(intended_s: float) -> Record:
 
 def test_a_ramp_reports_the_rate_at_which_it_broke() -> None:
     run = stressed(("1x", steady(0, 10)), ("2x", steady(10, 20)), ("4x", steady(20, 30, latency_s=2.0)))
-    assert found(breaks_well(["1x", "2x", "4x", "8x"]), run) == (
+    assert found(degrades_gracefully(["1x", "2x", "4x", "8x"]), run) == (
         True,
         "ramp: healthy up to 20/s, broke at 30/s; 0 of 300 connections dropped",
     )
@@ -146,15 +146,15 @@ def test_a_ramp_reports_the_rate_at_which_it_broke() -> None:
 def test_a_ramp_reports_that_it_did_not_break() -> None:
     assert (
         "healthy up to 20/s, did not break"
-        in found(breaks_well(["1x", "2x"]), stressed(("1x", steady(0, 10)), ("2x", steady(10, 20))))[1]
+        in found(degrades_gracefully(["1x", "2x"]), stressed(("1x", steady(0, 10)), ("2x", steady(10, 20))))[1]
     )
 
 
 def test_an_overloaded_server_may_reject_requests_but_not_drop_connections() -> None:
     refusing = stressed(("1x", steady(0, 10)), ("2x", [refused(10 + index / 10) for index in range(100)]))
     dropping = stressed(("1x", steady(0, 10)), ("2x", [dropped(10 + index / 10) for index in range(100)]))
-    assert breaks_well(["1x", "2x"])(refusing).held
-    assert not breaks_well(["1x", "2x"])(dropping).held
+    assert degrades_gracefully(["1x", "2x"])(refusing).held
+    assert not degrades_gracefully(["1x", "2x"])(dropping).held
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
