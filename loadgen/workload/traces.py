@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,13 @@ PREFIX = "csv:"
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 TIME_COLUMNS = ("timestamp", "time", "ts", "datetime", "date", "start_time", "start", "arrival", "arrived_at")
 KEYS = ("column", "unit", "only")
-CsvRow = Sequence[str]
+
+
+class _Row(NamedTuple):
+    """A row of the file with its line number."""
+
+    number: int
+    cells: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +57,13 @@ def read_trace(source: str) -> Trace:
     """Read a trace; raise OSError if there is no such file, WorkloadError with the line number if it is not a trace."""
     path, options = _parsed(source)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = enumerate(csv.reader(file), start=1)
+        rows = (_Row(*line) for line in enumerate(csv.reader(file), start=1))
         try:
-            first = next(((number, row) for number, row in rows if row), None)
+            first = next((row for row in rows if row.cells), None)
             if first is None:
                 raise WorkloadError(f"{path}, line 1: expected a header or a time, got an empty file")
-            header = [name.strip() for name in first[1]]
-            selected = ((number, row) for number, row in rows if row and options.get("only", row[0]) in row)
+            header = [name.strip() for name in first.cells]
+            selected = (row for row in rows if row.cells and options.get("only", row.cells[0]) in row.cells)
             if "HashFunction" in header:
                 return _of_minutes(path, header, selected)
             times_s = _times(path, first, selected, options)
@@ -79,23 +86,21 @@ def _parsed(source: str) -> tuple[Path, Mapping[str, str]]:
     return Path(name), options
 
 
-def _times(
-    path: Path, first: tuple[int, CsvRow], rows: Iterator[tuple[int, CsvRow]], options: Mapping[str, str]
-) -> list[float]:
+def _times(path: Path, first: _Row, rows: Iterator[_Row], options: Mapping[str, str]) -> list[float]:
     """Return the time of each row in seconds, in the order and on the clock of the file."""
-    header = [name.strip() for name in first[1]]
+    header = [name.strip() for name in first.cells]
     factor = UNITS[options.get("unit", "s")]
     if {"end_timestamp", "duration"} <= set(header) and "column" not in options:
         end, length = header.index("end_timestamp"), header.index("duration")
-        return [_time(path, number, row, end, 1) - _time(path, number, row, length, 1) for number, row in rows]
+        return [_time(path, row, end, 1) - _time(path, row, length, 1) for row in rows]
     column = _time_column(path, header, options.get("column"))
-    times_s = [_time(path, number, row, column, factor) for number, row in rows]
+    times_s = [_time(path, row, column, factor) for row in rows]
     if _is_time(header[column]):  # the file has no header, so its first line is a request
-        times_s.insert(0, _time(path, first[0], first[1], column, factor))
+        times_s.insert(0, _time(path, first, column, factor))
     return times_s
 
 
-def _time_column(path: Path, header: CsvRow, wanted: str | None) -> int:
+def _time_column(path: Path, header: Sequence[str], wanted: str | None) -> int:
     """Return the index of the wanted column, or of the first column with a common name, or of the first column."""
     if wanted is None:
         names = [name.lower() for name in header]
@@ -105,10 +110,10 @@ def _time_column(path: Path, header: CsvRow, wanted: str | None) -> int:
     raise WorkloadError(f"{path}, line 1: column must be one of {', '.join(header)[:200]}, got {wanted!r}")
 
 
-def _time(path: Path, number: int, row: CsvRow, column: int, factor: float) -> float:
-    word = row[column].strip() if column < len(row) else ""
+def _time(path: Path, row: _Row, column: int, factor: float) -> float:
+    word = row.cells[column].strip() if column < len(row.cells) else ""
     if not _is_time(word):
-        raise WorkloadError(f"{path}, line {number}: expected a number or a date and time, got {word[:40]!r}")
+        raise WorkloadError(f"{path}, line {row.number}: expected a number or a date and time, got {word[:40]!r}")
     return _seconds_of(word, factor)
 
 
@@ -143,15 +148,15 @@ def _of_times(path: Path, clock_s: Sequence[float]) -> Trace:
     return Trace(tuple(counts.tolist()), tuple(times_s.tolist()))
 
 
-def _of_minutes(path: Path, header: CsvRow, rows: Iterator[tuple[int, CsvRow]]) -> Trace:
+def _of_minutes(path: Path, header: Sequence[str], rows: Iterator[_Row]) -> Trace:
     """Sum over all functions and spread the count of each minute over its seconds without losing a request."""
     minutes = [index for index, name in enumerate(header) if name.isdecimal()]
     totals = np.zeros(len(minutes))
-    for number, row in rows:
+    for row in rows:
         try:
-            totals += np.array([int(row[index]) for index in minutes])
+            totals += np.array([int(row.cells[index]) for index in minutes])
         except (ValueError, IndexError) as error:
-            raise WorkloadError(f"{path}, line {number}: expected {len(minutes)} integers: {error}") from error
+            raise WorkloadError(f"{path}, line {row.number}: expected {len(minutes)} integers: {error}") from error
     if not totals.sum() or totals.min() < 0:
         raise WorkloadError(f"{path}: a trace must contain at least one request, got {floor(totals.sum())}")
     running = np.rint(np.cumsum(np.repeat(totals / 60, 60)))
