@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from loadgen.analysis.runs import Run, RunSettings
@@ -86,21 +87,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Verbose:
-    """A watcher that prints each result and passes everything on to another watcher."""
+    """A watcher that prints each result and passes everything on to another watcher.
 
-    def __init__(self, inner: Watcher) -> None:
-        self._inner = inner
+    clear_line: erases the live line of the other watcher, if it has one.
+    """
+
+    def __init__(self, inner: Watcher, clear_line: Callable[[], None]) -> None:
+        self._inner, self._clear_line = inner, clear_line
         self.every_s, self.report, self.end = inner.every_s, inner.report, inner.end
 
     def done(self, record: Record) -> None:
         """Print two lines for a successful request and one for any other."""
         self._inner.done(record)
+        self._clear_line()
         print("\n".join(verbose_lines(record)))
 
 
 def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
-    watcher: Watcher = SilentWatcher() if args.quiet else Progress(sys.stderr, duration_s)
-    return _Verbose(watcher) if args.verbose else watcher
+    if args.quiet:
+        return _Verbose(SilentWatcher(), lambda: None) if args.verbose else SilentWatcher()
+    progress = Progress(sys.stderr, duration_s)
+    return _Verbose(progress, progress.clear) if args.verbose else progress
 
 
 def _run(args: argparse.Namespace, replayed: Replay, duration_s: float) -> Run:

@@ -59,6 +59,11 @@ class Progress:
             self._console.print(line)
         self._recent, self._reported_s = [], now_s
 
+    def clear(self) -> None:
+        """Erase the live line, so that other text can be printed in its place; the next report() draws it again."""
+        if self._live and self._live.is_started:
+            _erase_line(self._console)
+
     def end(self) -> None:
         """Remove the live line."""
         if self._live:
@@ -72,6 +77,13 @@ def _live_line(console: Console) -> Live | None:
     from rich.live import Live  # noqa: PLC0415  see loadgen.reports.terminal
 
     return Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def _erase_line(console: Console) -> None:
+    from rich.control import Control  # noqa: PLC0415  see loadgen.reports.terminal
+    from rich.segment import ControlType  # noqa: PLC0415
+
+    console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
 
 def _one_line(words: str) -> Text:

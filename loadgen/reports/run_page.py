@@ -54,7 +54,7 @@ class _Table:
     @property
     def most(self) -> int:
         """Return the largest count, which has the longest bar."""
-        return max(1, *(row.count for row in self.rows))
+        return max((row.count for row in self.rows), default=1)
 
 
 def page(run: Run, summary: Summary, conditions: Sequence[Condition]) -> str:

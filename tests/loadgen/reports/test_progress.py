@@ -52,6 +52,24 @@ def test_a_terminal_has_one_line_that_is_removed_at_the_end() -> None:
     assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1  # the cursor is visible again
 
 
+def test_the_live_line_can_be_erased_to_print_other_text() -> None:
+    out = Terminal()
+    progress = Progress(out, duration_s=60)
+    progress.clear()
+    assert out.getvalue() == ""
+    progress.report(1.0)
+    progress.clear()
+    assert out.getvalue().endswith(" s left\r\x1b[2K")
+
+
+def test_clearing_the_line_of_a_log_file_does_nothing() -> None:
+    out = io.StringIO()
+    progress = Progress(out, duration_s=60)
+    progress.report(10.0)
+    progress.clear()
+    assert out.getvalue().endswith(" s left\n")
+
+
 def test_a_run_that_ends_before_the_first_line_leaves_the_terminal_alone() -> None:
     out = Terminal()
     Progress(out, duration_s=60).end()
