@@ -7,11 +7,12 @@ from flask import Flask, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry, generate_latest
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from function.classifier import Classification, Classifier
+from function.classifier import Classifier
 from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import PodMetrics
 from function.protocols import ROUTES, ProtocolContext, ProtocolRequest, RefusedError, handler
+from function.types import Classification
 
 # The label value of the native protocol in metrics, kept for existing queries.
 METRIC_PROTOCOLS = {"native": "seed"}

@@ -3,7 +3,6 @@
 import json
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
@@ -14,54 +13,15 @@ from function.engines import Engine, Logits, import_engine_module, load_engine
 from function.images import Tensor, open_image
 from function.manifest import LABELS, Manifest, ModelError
 from function.plan import ModelPlan
-from function.variants import FLOAT32, Variant
+from function.types import TOP, Classification, ModelInfo, Ranked, Timing
+from function.variants import Variant
 
-__all__ = ["Classification", "Classifier", "ImageClassifier", "ModelError", "ModelInfo", "Ranked", "Timing"]
-
-TOP = 5
 CLASSES = 1000
 # Largest RMS error of the warm-up's logits, in standard deviations of torch's logits: float32 may differ by rounding,
 # and int8 by its usual error, but a wrong result must not pass.
 MAX_PROBE_ERROR = {"float32": 0.01, "bfloat16": 0.2, "int8": 0.6}
 # Larger images are decoded one at a time: decoding four of the largest at once would take 1.6 GB, beyond a pod's limit.
 LARGE_PIXELS = 4_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """The fields of the model that responses report."""
-
-    name: str
-    version: str
-    weights: str
-    engine: str
-    precision: str = FLOAT32
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """One label with its confidence, 0 to 1."""
-
-    label: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds of one classification, without waiting: decoding and resizing, inference (with padding), ranking."""
-
-    pre_s: float
-    infer_s: float
-    post_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """The labels of an image, likeliest first, the time that each stage took, and the image's width times height."""
-
-    top: tuple[Ranked, ...]
-    timing: Timing
-    pixels: int
 
 
 class Classifier(Protocol):

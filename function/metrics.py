@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from function.classifier import Classification, ModelInfo
+from function.types import Classification, ModelInfo
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 BUCKETS_BYTES = tuple(4.0**power * 1024 for power in range(8))  # 1 KiB to 16 MiB

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
-from function.classifier import Classification, ModelInfo, Ranked
+from function.types import Classification, ModelInfo, Ranked
 
 # Parsed lists and objects take up to 30 times the memory of their text, so they are counted before parsing.
 MAX_JSON_VALUES: Final = 10_000

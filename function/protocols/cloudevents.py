@@ -22,7 +22,6 @@ from cloudevents.core.bindings.http import (
 from cloudevents.core.exceptions import BaseCloudEventException
 from cloudevents.core.v1.event import CloudEvent
 
-from function.classifier import Classification
 from function.protocols import (
     ProtocolContext,
     ProtocolRequest,
@@ -34,6 +33,7 @@ from function.protocols import (
     shortened,
 )
 from function.protocols.native import labels
+from function.types import Classification
 
 CLASSIFIED: Final = "ml.elastic.image.classified"
 STRUCTURED: Final = "application/cloudevents+json"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from function.classifier import Classification
 from function.protocols import (
     ProtocolContext,
     ProtocolRequest,
@@ -13,6 +12,7 @@ from function.protocols import (
     json_response,
 )
 from function.protocols.form import FIELD, files
+from function.types import Classification
 
 
 def health(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:

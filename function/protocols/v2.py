@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from function.classifier import TOP, Classification, ModelInfo
 from function.protocols import (
     ProtocolContext,
     ProtocolRequest,
@@ -23,6 +22,7 @@ from function.protocols import (
     json_response,
     shortened,
 )
+from function.types import TOP, Classification, ModelInfo
 
 SERVER: Final = {"name": "elastic-ml-inference", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
 INPUT: Final = {"name": "image", "datatype": "BYTES", "shape": [-1]}

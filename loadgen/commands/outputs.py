@@ -105,10 +105,10 @@ def _json(judged: Judged) -> str:
 
 
 def _html(judged: Judged) -> str:
-    from loadgen.reports.run_page import Condition, page  # noqa: PLC0415  matplotlib takes half a second to import
+    from loadgen.reports.run_page import ConditionLine, page  # noqa: PLC0415  matplotlib takes half a second to import
 
-    conditions = [Condition(one.held, one.line) for one in judged.verdicts]
-    conditions += [Condition(one.held, one.text) for one in judged.findings]
+    conditions = [ConditionLine(one.held, one.line) for one in judged.verdicts]
+    conditions += [ConditionLine(one.held, one.text) for one in judged.findings]
     return page(judged.run, judged.summary, conditions)
 
 

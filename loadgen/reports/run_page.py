@@ -20,7 +20,7 @@ MOST_CLASSES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ConditionLine:
     """An SLO or a check, and whether the run met it."""
 
     held: bool
@@ -57,7 +57,7 @@ class _Table:
         return max((row.count for row in self.rows), default=1)
 
 
-def page(run: Run, summary: Summary, conditions: Sequence[Condition]) -> str:
+def page(run: Run, summary: Summary, conditions: Sequence[ConditionLine]) -> str:
     """Return the document; conditions: SLOs, or the checks of a scenario."""
     environment = Environment(
         loader=PackageLoader("loadgen.reports"),
@@ -95,7 +95,7 @@ def _about(run: Run) -> str:
     return " · ".join(f"{name} {value}" for name, value in about.items() if value is not None)
 
 
-def _verdict(summary: Summary, conditions: Sequence[Condition]) -> _Verdict:
+def _verdict(summary: Summary, conditions: Sequence[ConditionLine]) -> _Verdict:
     missed = sum(not one.held for one in conditions)
     if summary.invalid:
         return _Verdict("invalid", "INVALID: do not use these figures")

@@ -30,7 +30,7 @@ TIME_COLUMNS = ("timestamp", "time", "ts", "datetime", "date", "start_time", "st
 KEYS = ("column", "unit", "only")
 
 
-class _Row(NamedTuple):
+class _TraceRow(NamedTuple):
     """A row of the file with its line number."""
 
     number: int
@@ -57,7 +57,7 @@ def read_trace(source: str) -> Trace:
     """Read a trace; raise OSError if there is no such file, WorkloadError with the line number if it is not a trace."""
     path, options = _parsed(source)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = (_Row(*line) for line in enumerate(csv.reader(file), start=1))
+        rows = (_TraceRow(*line) for line in enumerate(csv.reader(file), start=1))
         try:
             first = next((row for row in rows if row.cells), None)
             if first is None:
@@ -86,7 +86,7 @@ def _parsed(source: str) -> tuple[Path, Mapping[str, str]]:
     return Path(name), options
 
 
-def _times(path: Path, first: _Row, rows: Iterator[_Row], options: Mapping[str, str]) -> list[float]:
+def _times(path: Path, first: _TraceRow, rows: Iterator[_TraceRow], options: Mapping[str, str]) -> list[float]:
     """Return the time of each row in seconds, in the order and on the clock of the file."""
     header = [name.strip() for name in first.cells]
     factor = UNITS[options.get("unit", "s")]
@@ -110,7 +110,7 @@ def _time_column(path: Path, header: Sequence[str], wanted: str | None) -> int:
     raise WorkloadError(f"{path}, line 1: column must be one of {', '.join(header)[:200]}, got {wanted!r}")
 
 
-def _time(path: Path, row: _Row, column: int, factor: float) -> float:
+def _time(path: Path, row: _TraceRow, column: int, factor: float) -> float:
     word = row.cells[column].strip() if column < len(row.cells) else ""
     if not _is_time(word):
         raise WorkloadError(f"{path}, line {row.number}: expected a number or a date and time, got {word[:40]!r}")
@@ -148,7 +148,7 @@ def _of_times(path: Path, clock_s: Sequence[float]) -> Trace:
     return Trace(tuple(counts.tolist()), tuple(times_s.tolist()))
 
 
-def _of_minutes(path: Path, header: Sequence[str], rows: Iterator[_Row]) -> Trace:
+def _of_minutes(path: Path, header: Sequence[str], rows: Iterator[_TraceRow]) -> Trace:
     """Sum over all functions and spread the count of each minute over its seconds without losing a request."""
     minutes = [index for index, name in enumerate(header) if name.isdecimal()]
     totals = np.zeros(len(minutes))

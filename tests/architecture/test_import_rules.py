@@ -37,6 +37,8 @@ PLANTED = [
     ("autoscaler_tuning/bounds/grid.py", "from concurrent.futures import ProcessPoolExecutor", "Pure cores import no"),
     ("dispatcher/buffer.py", "import asyncio", "Pure cores import no"),
     ("dispatcher/signals.py", "from dispatcher.relay import Relay", "Pure cores import no"),
+    ("function/protocols/v1.py", "import flask", "Pure cores import no"),
+    ("function/protocols/v2.py", "import function.classifier", "Pure cores import no"),
     ("loadgen/analysis/gates.py", "import requests", "Pure cores import no"),
     ("loadgen/workload/arrivals.py", "import random", "Pure cores import no"),
     ("autoscaler_tuning/policies/base.py", "import autoscaler_tuning.simulator.world", "autoscaler_tuning: layers"),

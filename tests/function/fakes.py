@@ -6,10 +6,10 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from function.app import create_app
-from function.classifier import Classification, ModelInfo, Ranked, Timing
 from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import PodMetrics
+from function.types import Classification, ModelInfo, Ranked, Timing
 
 LABELS: dict[str, Any] = {
     "prediction": "golden retriever: 89.2%",

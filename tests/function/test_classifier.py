@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from function.classifier import ImageClassifier, ModelError, ModelInfo, check_probe, classifier_of, probe, ranked
+from function.classifier import ImageClassifier, check_probe, classifier_of, probe, ranked
 from function.engines import Logits
 from function.images import Tensor
-from function.manifest import Manifest, read_manifest, write_manifest
+from function.manifest import Manifest, ModelError, read_manifest, write_manifest
 from function.plan import plan_model
+from function.types import ModelInfo
 from function.variants import OPENVINO_BFLOAT16, ORT_FLOAT32, ORT_INT8, Variant
 
 

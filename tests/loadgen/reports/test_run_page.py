@@ -11,7 +11,7 @@ from loadgen.analysis.columns import columns
 from loadgen.analysis.gates import check, parse_gate
 from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import summarise
-from loadgen.reports.run_page import Condition, page
+from loadgen.reports.run_page import ConditionLine, page
 from tests.loadgen.runs import MIXED, good, queue, run
 
 VOID = {"meta", "link", "br", "path", "use", "rect"}
@@ -32,7 +32,7 @@ def mixed_page() -> str:
 def page_of(seen: Run, *gates: str) -> str:
     summary = summarise(seen.records, seen.settings.slo_s, seen.settings.max_lag_ms)
     verdicts = check([parse_gate(gate) for gate in gates], columns(seen.records), seen.settings)
-    return page(seen, summary, [Condition(verdict.held, verdict.line) for verdict in verdicts])
+    return page(seen, summary, [ConditionLine(verdict.held, verdict.line) for verdict in verdicts])
 
 
 class Balance(HTMLParser):
