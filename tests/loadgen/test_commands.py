@@ -186,7 +186,7 @@ FEW = ("--protocol", "raw", "--max-lag-ms", "2000")
 @pytest.mark.integration
 def test_find_max_brackets_the_capacity_of_a_server(samples_dir: Path, tmp_path: Path, capsys: Captured) -> None:
     """One worker with 0.2 s per request can serve 5/s, and a busy machine only reduces that."""
-    flags = (
+    flags = [
         "--slo",
         "p80<1s",
         "--from-rps",
@@ -199,20 +199,11 @@ def test_find_max_brackets_the_capacity_of_a_server(samples_dir: Path, tmp_path:
         "1",
         "--mode",
         "even",
-    )
-    url = Server(one_at_a_time(0.2)).url
-    words = [
-        "find-max",
-        url,
-        "--images",
-        str(samples_dir),
-        *FEW,
-        *flags,
         "--tolerance",
         "0.3",
-        "--json",
-        str(tmp_path / "m"),
     ]
+    url = Server(one_at_a_time(0.2)).url
+    words = ["find-max", url, "--images", str(samples_dir), *FEW, *flags, "--json", str(tmp_path / "m")]
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("trial  1      2.00/s  held    p80 ")
