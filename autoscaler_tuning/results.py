@@ -1,6 +1,5 @@
-"""What one run of one policy came to, simulated or live: a row of the table and its course over time."""
+"""Results of one run of one policy, simulated or live: its row in the report and its course over time."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -12,22 +11,23 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """One line of the report.
+    """One row of the report.
 
-    late_ratio: planned requests that were not answered well within the SLO, counted from the intended send, over all
-        planned: slow, refused, failed and lost alike.
-    lost: planned requests without a good answer at all.
-    p50_s, p95_s, p99_s: latency of those answered well, from the intended send; nan if there were none.
-    pod_seconds: integral of ready + starting pods; terminating ones stand in terminating_pod_seconds.
+    late_ratio: share of the planned requests that are late: not answered successfully within the SLO, counted from the
+        intended send. Slow, refused, failed and lost requests all count as late.
+    lost: planned requests without a successful response.
+    p50_s, p95_s, p99_s: latency of the successful responses, from the intended send; nan if there are none.
+    pod_seconds: integral over time of ready + starting pods; terminating pods count in terminating_pod_seconds.
     cold_starts: pods started.
-    seed: of the arrivals, service times and starts; rows of one seed belong together.
-    reaction_s: mean time from a jump of the rate to the first decision for more pods (reaction.py), nan without one.
-    lp_bound_pod_seconds, milp_bound_pod_seconds: what no policy can undercut at this late_ratio; of the second, none
-        that changes its pods on a grid. nan where nobody asked, or nothing could be proved.
-    ratio_to_bound: pod_seconds over milp_bound_pod_seconds.
-    cost_per_1000_in_slo: price of the pod-seconds of a thousand answers in time; nan if there was none.
-    until_s: how long pods were counted; nan where nobody noted it.
-    notes: what a reader must know before comparing this row.
+    seed: seed of the arrivals, service times and pod starts; rows with the same seed are comparable.
+    reaction_s: mean time from a rate jump to the first decision for more pods (reaction.py); nan without a rate jump.
+    lp_bound_pod_seconds: lower bound on the pod-seconds of any policy at this late_ratio.
+    milp_bound_pod_seconds: the same for the policies that change their pods only on a time grid. Both bounds are nan if
+        they were not computed or nothing could be proved.
+    ratio_to_bound: pod_seconds / milp_bound_pod_seconds.
+    cost_per_1000_in_slo: price of the pod-seconds per thousand responses within the SLO; nan if there are none.
+    until_s: how long pods were counted; nan if it was not recorded.
+    notes: caveats that a reader must know before comparing this row with others.
     """
 
     policy: str
@@ -52,13 +52,13 @@ class PolicyRow:
 
     @property
     def late(self) -> int:
-        """Late answers."""
+        """Number of late requests."""
         return round(self.late_ratio * self.requests)
 
 
 @dataclass(frozen=True, slots=True)
 class TimedPodCounts:
-    """Pods at one moment; time_s from the start of the run."""
+    """Pods and waiting requests at one moment; time_s counts from the start of the run."""
 
     time_s: float
     ready_pods: int
@@ -69,22 +69,23 @@ class TimedPodCounts:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRun:
-    """A row and what it was made of.
+    """One run: its row and the data behind it.
 
-    intended_s, done_s: shape (requests,), from the start of the run; done_s is nan where no good answer came.
-    wishes: (time_s, pods) of each decision that changed the pods wanted.
+    intended_s, done_s: shape (requests,), from the start of the run; done_s is nan for requests without a successful
+        response.
+    wanted_pods: (time_s, pods) of each decision that changed the wanted pods.
     """
 
     row: PolicyRow
     intended_s: FloatArray
     done_s: FloatArray
     pods: tuple[TimedPodCounts, ...]
-    wishes: tuple[tuple[float, int], ...] = ()
+    wanted_pods: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run used, in pod-seconds, and how often it started a pod."""
+    """Cost of a run: its pod-seconds and the number of pods it started."""
 
     pod_seconds: float
     terminating_pod_seconds: float
@@ -92,22 +93,20 @@ class Cost:
 
 
 def summarise(
-    label: tuple[str, str],
-    intended_s: FloatArray,
-    done_s: FloatArray,
-    slo_s: float,
-    cost: Cost,
-    notes: Sequence[str] = (),
+    policy: str, target: str, intended_s: FloatArray, done_s: FloatArray, slo_s: float, cost: Cost
 ) -> PolicyRow:
-    """The row of (policy, target) from the latencies and the cost; see Row for the definitions."""
+    """Return the row of a run from its latencies and cost; PolicyRow defines the columns.
+
+    target: where the pods ran: simulated, local or knative.
+    """
     latency_s = done_s - intended_s
     good_s = latency_s[np.isfinite(latency_s)]
     in_time = int(np.count_nonzero(good_s <= slo_s))
     requests = len(intended_s)
     p50_s, p95_s, p99_s = np.percentile(good_s, [50, 95, 99]) if len(good_s) else (np.nan,) * 3
     return PolicyRow(
-        policy=label[0],
-        target=label[1],
+        policy=policy,
+        target=target,
         requests=requests,
         late_ratio=(requests - in_time) / requests if requests else 0.0,
         lost=requests - len(good_s),
@@ -117,5 +116,4 @@ def summarise(
         pod_seconds=cost.pod_seconds,
         terminating_pod_seconds=cost.terminating_pod_seconds,
         cold_starts=cost.cold_starts,
-        notes=tuple(notes),
     )

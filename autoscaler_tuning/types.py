@@ -1,22 +1,24 @@
-"""What policies see and say: the border between deciding and everything else."""
+"""Types that policies exchange with the simulator and the live controller: what they observe and what they decide."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-# How waiting requests are ordered: first come, first served; or the oldest that can still be in time first.
+# Order of the waiting requests: "fifo" is first come, first served; "deadline" serves the oldest request that can still
+# meet the SLO first.
 Order = Literal["fifo", "deadline"]
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """What happened in one whole second of the caller's clock.
+    """The traffic of one whole second of the caller's clock.
 
     index: the second [index, index + 1).
-    arrivals: requests that came in.
-    concurrency: mean requests in the system (waiting and in flight) over the second, time-weighted.
-    by_pod: of each ready pod, where requests went straight to pods; empty where a queue in front of all counted them.
+    arrivals: requests that arrived.
+    concurrency: time-weighted mean of the requests in the system (waiting and in flight) over the second.
+    by_pod: the same for each ready pod if the ingress sent requests straight to the pods; empty if they came through a
+        shared queue.
     """
 
     index: int
@@ -26,7 +28,7 @@ class Second:
 
 
 class PodPhase(StrEnum):
-    """Where a pod is in its life."""
+    """Phases in the life of a pod."""
 
     STARTING = "starting"
     READY = "ready"
@@ -35,10 +37,10 @@ class PodPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PodSample:
-    """One pod as the resource metrics pipeline shows it.
+    """One pod as the resource metrics pipeline reports it.
 
-    started_s, ready_s: on the caller's clock; ready_s is None until it was ready once.
-    cpu_seconds: CPU time used since it started; None where nobody measures it.
+    started_s, ready_s: on the caller's clock; ready_s is None until the pod has been ready once.
+    cpu_seconds: CPU time used since the pod started; None if it is not measured.
     """
 
     name: str
@@ -50,17 +52,17 @@ class PodSample:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that a policy may know at one tick.
+    """Everything that a policy may know at one tick.
 
     now_s: the caller's clock, simulated or monotonic; never wall-clock time.
-    seconds: the newest whole seconds, oldest first, without gaps; empty while nothing is known. At least the last
-        60 are kept, so a policy that ticks less often misses none.
-    arrived: requests seen since the start; never falls.
-    waiting, in_flight: requests in the buffer, and sent on.
-    oldest_wait_s: age of the oldest waiting request; 0 when none waits.
-    feasible_backlog_s: work waiting that can still be answered within the SLO, in seconds of one pod.
-    service_time_s: mean time in a pod; None until one was measured.
-    fresh: False when the signals are older than the caller trusts; a policy then holds what there is.
+    seconds: the newest whole seconds, oldest first, without gaps; empty until the first one has ended. At least the
+        last 60 are kept, so that a policy that ticks less often misses none.
+    arrived: requests since the start; never falls.
+    waiting, in_flight: requests in the buffer, and requests forwarded to pods.
+    oldest_wait_s: age of the oldest waiting request; 0 if none is waiting.
+    feasible_backlog_s: waiting work that can still be answered within the SLO, in seconds of one pod.
+    service_time_s: mean time in a pod; None until one has been measured.
+    fresh: False if the signals are too old to act on; a policy then keeps the current pods.
     """
 
     now_s: float
@@ -79,10 +81,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The pods a policy wants, and which rule asked for them, in words a log line can carry.
+    """The number of pods that a policy wants, and the reason, in the form of a log line.
 
-    record: the figures behind it, by name.
-    direct: requests go from the ingress straight to the pods, without a queue in front that all of them share.
+    record: the numbers behind the decision, by name.
+    direct: the ingress sends requests straight to the pods, without a shared queue in front of them.
     """
 
     pods: int

@@ -1,21 +1,22 @@
-"""The clairvoyant optimum: what no policy can undercut, knowing every arrival in advance.
+"""The clairvoyant bound: a lower bound on the pod-seconds of any policy, even one that knows every arrival in advance.
 
-Over slots of grid_s, with n ready pods (mean of the slot), and as sums from the start U starts, S work done (in
-seconds of one pod), X work given up as late, and E work that pods still finish after they are told to stop:
+Time is divided into slots of grid_s. n[k] is the mean number of ready pods in slot k. U, S, X and E are sums from the
+start: U of pod starts, S of work done (in seconds of one pod), X of work given up as late, and E of work that pods
+finish after they were stopped.
 
-    least   sum(n) grid_s + cold_start_s U[last]
-    so that n[k] - n[k-1] <= U[k] - U[k-1], where n[-1] are the initial pods
-            S[k] - S[k-1] <= concurrency n[k] grid_s + E[k] - E[k-1]
-            E[k] <= longest service time x concurrency x (initial pods + U[k])
-            S[k] <= work that has arrived,  S[k] + X[k] >= work whose deadline has passed
-            X[k] <= work of the longest requests, as many as may be late,  S[last] = all work that was answered
-            n[k] >= 1 in slots where Knative keeps a pod, because a request came within its stable window
+    minimise    sum(n) grid_s + cold_start_s U[last]
+    subject to  n[k] - n[k-1] <= U[k] - U[k-1], where n[-1] are the initial pods
+                S[k] - S[k-1] <= concurrency n[k] grid_s + E[k] - E[k-1]
+                E[k] <= longest service time x concurrency x (initial pods + U[k])
+                S[k] <= work that has arrived,  S[k] + X[k] >= work whose deadline has passed
+                X[k] <= work of the longest requests, as many as may be late,  S[last] = all work that was answered
+                n[k] >= 1 in slots in which Knative keeps a pod, because a request arrived within its stable window
 
-Every run fulfils these rows: a mean over slots varies no more than the pods themselves do, so it needs no more starts;
-a pod counts from its start to the moment it is told to stop, and after that it only finishes what it serves. So the
-linear program bounds any policy's pod-seconds (ready and starting) from below. With whole n and U it bounds those
-policies that change the pods on the grid only, E grows in a slot by what that slot's stops leave to finish, and the
-dual value is what is proved of it.
+Every run satisfies these constraints. The mean over a slot varies no more than the pods themselves, so it needs no more
+starts. A pod counts from its start until it is stopped, and after that it only finishes the requests that it serves. So
+the linear program is a lower bound on the pod-seconds (ready and starting) of any policy. With integer n and U it is a
+lower bound for the policies that change their pods only on the grid; E then grows in each slot by the work that the
+pods stopped in that slot leave to finish, and the dual value is the proved bound.
 
 Source: an optimal-capacity program in the manner of Lin, Wierman, Andrew and Thereska (2011), with deadlines.
 """
@@ -30,24 +31,24 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from autoscaler_tuning.results import FloatArray
 
-# Status of a HiGHS run through scipy.
+# Status that scipy's milp returns for an infeasible program.
 INFEASIBLE = 2
 
 
 class BoundError(ValueError):
-    """Impossible parameters, or a program without a solution; the text says which."""
+    """A parameter is invalid, or the program has no solution; the message states which."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundConfig:
-    """What the bound may rely on.
+    """Assumptions of the bound.
 
-    cold_start_s: the shortest; late_ratio: share of the requests that may be late; lost: how many of those never got
-        an answer, so that their work need not be done at all.
-    zero_window_s: for so long after a request Knative keeps a pod, once the request has woken one, which takes wake_s
-        at the most; 0 leaves the way to zero free.
-    end_s: when the run ended, if later than the last deadline: until then late work may be done, and pods are paid.
-    time_limit_s and gap_ratio end the search for whole pods.
+    cold_start_s: the shortest cold start. late_ratio: share of the requests that may be late.
+    lost: how many of the late requests were never answered, so that their work need not be done.
+    zero_window_s: how long Knative keeps a pod after a request, once that request has started one, which takes at most
+        wake_s; with 0 the pods may scale to zero at any time.
+    end_s: end of the run if it is after the last deadline; until then late work may be done and pods cost.
+    time_limit_s, gap_ratio: limits at which the search for whole pods stops.
     """
 
     slo_s: float = 0.5
@@ -67,19 +68,21 @@ class BoundConfig:
     def __post_init__(self) -> None:
         for name in ("slo_s", "grid_s", "time_limit_s"):
             if not 0 < getattr(self, name) < inf:
-                raise BoundError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+                raise BoundError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
         for name in ("cold_start_s", "zero_window_s", "wake_s"):
             if not 0 <= getattr(self, name) < inf:
-                raise BoundError(f"{name} must be at least 0 and finite, was {getattr(self, name)}")
+                raise BoundError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.late_ratio <= 1:
-            raise BoundError(f"late_ratio must be from 0 to 1, was {self.late_ratio}")
+            raise BoundError(f"late_ratio must be from 0 to 1, got {self.late_ratio}")
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A lower bound of pod-seconds.
+    """A lower bound on pod-seconds.
 
-    pod_seconds: of the best plan found; proved_pod_seconds: what is proved of every plan; equal for the linear program.
+    pod_seconds: cost of the best plan found. proved_pod_seconds: proved lower bound on the cost of every plan. The two
+        are equal for the linear program.
+    pods: pods of the best plan in each slot.
     """
 
     pod_seconds: float
@@ -88,30 +91,36 @@ class Bound:
 
 
 def lp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> Bound:
-    """The rigorous bound. arrivals_s, service_s: shape (n,), arrivals ascending, both in seconds. Raises BoundError."""
+    """Return the lower bound for any policy; raise BoundError if there is none.
+
+    arrivals_s, service_s: shape (n,), arrivals ascending, both in seconds.
+    """
     return _solve(arrivals_s, service_s, config, whole_pods=False)
 
 
 def milp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> Bound:
-    """The same with whole pods that change on the grid; may stop at the time limit. Raises BoundError."""
+    """Return the same for whole pods that change only on the grid; the search may stop at the time limit."""
     return _solve(arrivals_s, service_s, config, whole_pods=True)
 
 
 def unavoidable_late(
     arrivals_s: FloatArray, jump_s: float, pods: float, blind_s: float, config: BoundConfig, service_time_s: float
 ) -> int:
-    """Late answers that no policy avoids which did not foresee the jump and has these pods when it comes.
+    """Return the late responses after a rate jump that no policy avoids if it has these pods and did not foresee it.
 
-    blind_s: from the jump until the first new pod answers: reaction and cold start. What came by blind_s less the SLO
-    is due by then, and only the pods that were there have served any of it.
+    blind_s: time from the jump until the first new pod serves: reaction and cold start. Requests that arrived by
+        blind_s - slo_s are due by then, and only the pods that existed at the jump can have served them.
     """
-    came = np.searchsorted(arrivals_s, jump_s + blind_s - config.slo_s) - np.searchsorted(arrivals_s, jump_s)
-    return max(0, int(came) - floor(pods * config.concurrency * blind_s / service_time_s))
+    arrived = np.searchsorted(arrivals_s, jump_s + blind_s - config.slo_s) - np.searchsorted(arrivals_s, jump_s)
+    return max(0, int(arrived) - floor(pods * config.concurrency * blind_s / service_time_s))
 
 
 def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, whole_pods: bool) -> Bound:
     if len(arrivals_s) == 0 or len(arrivals_s) != len(service_s):
-        raise BoundError(f"one service time for each arrival, at least one: {len(arrivals_s)}, {len(service_s)}")
+        raise BoundError(
+            "arrivals_s must not be empty and service_s must be as long, "
+            f"got {len(arrivals_s)} arrivals and {len(service_s)} service times"
+        )
     edges_s = slot_edges_s(arrivals_s, config)
     slots = len(edges_s)
     longest_first = np.sort(service_s)[::-1]
@@ -124,7 +133,7 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
     cost = np.zeros(5 * slots)
     cost[n], cost[u.stop - 1] = config.grid_s, config.cold_start_s
     lower, upper = np.zeros(5 * slots), np.full(5 * slots, np.inf)
-    lower[n], upper[n] = awake(arrivals_s, config, edges_s), config.max_pods
+    lower[n], upper[n] = required_pods(arrivals_s, config, edges_s), config.max_pods
     upper[s] = arrived_s
     upper[x] = longest_first[:late].sum()
     lower[s.stop - 1] = min(total_s, arrived_s[-1])
@@ -136,16 +145,16 @@ def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, w
         options={"time_limit": config.time_limit_s, "mip_rel_gap": config.gap_ratio},
     )
     if found.status == INFEASIBLE:
-        raise BoundError(f"no number of pods up to {config.max_pods} keeps all but {config.late_ratio:.4%} in time")
+        raise BoundError(f"infeasible: {config.max_pods} pods cannot keep late_ratio down to {config.late_ratio:.4%}")
     proved = found.mip_dual_bound if whole_pods else found.fun
     if proved is None:
-        raise BoundError(f"nothing was proved within {config.time_limit_s} s")
+        raise BoundError(f"the search proved no bound within time_limit_s, {config.time_limit_s} s")
     best = float("nan") if found.fun is None else float(found.fun)
     return Bound(best, float(proved), np.zeros(0) if found.x is None else found.x[n])
 
 
 def _constraints(config: BoundConfig, longest_s: float, due_s: FloatArray, whole_pods: bool) -> list[LinearConstraint]:
-    """The rows over (n, U, S, X, E), each as long as due_s; U, S, X and E are sums from the start and never fall."""
+    """Return the constraints on (n, U, S, X, E), each as long as due_s; the sums U, S, X and E must never fall."""
     slots = len(due_s)
     one = eye_array(slots, format="csr")
     step = (one - eye_array(slots, k=-1, format="csr")).tocsr()
@@ -153,7 +162,7 @@ def _constraints(config: BoundConfig, longest_s: float, due_s: FloatArray, whole
     first = np.zeros(slots)
     first[0] = config.initial_pods
     nothing = csr_array((slots, slots))
-    if whole_pods:  # that change on the grid: what each slot's stops leave to finish, stops being starts less growth
+    if whole_pods:  # E grows by what the stops of a slot leave to finish; stops are starts minus the growth of n
         finished = {"n": per_stop_s * step, "u": -per_stop_s * step, "e": step}
     else:
         finished = {"u": -per_stop_s * one, "e": one}
@@ -174,25 +183,25 @@ def _constraints(config: BoundConfig, longest_s: float, due_s: FloatArray, whole
 
 
 def slot_edges_s(arrivals_s: FloatArray, config: BoundConfig) -> FloatArray:
-    """Where slots end, shape (slots,), up to end_s or the last deadline."""
+    """Return the times at which slots end, shape (slots,), up to end_s or the last deadline."""
     end_s = max(config.end_s or 0.0, float(arrivals_s[-1] + config.slo_s))
     edges_s: FloatArray = config.grid_s * np.arange(1.0, ceil(end_s / config.grid_s) + 1)
     return edges_s
 
 
-def awake(arrivals_s: FloatArray, config: BoundConfig, edges_s: FloatArray) -> FloatArray:
-    """1 for each slot, ending at edges_s, all of which Knative keeps a pod ready, else 0.
+def required_pods(arrivals_s: FloatArray, config: BoundConfig, edges_s: FloatArray) -> FloatArray:
+    """Return 1 for each slot throughout which Knative keeps a pod ready, else 0; slots end at edges_s.
 
-    Knative's windows are of whole seconds, so that a pod may go up to two seconds before its window is over.
+    Knative's windows consist of whole seconds, so a pod may stop up to two seconds before its window is over.
     """
     newest = np.searchsorted(arrivals_s, edges_s - config.grid_s - config.wake_s, side="right") - 1
-    asked_s = np.where(newest >= 0, arrivals_s[newest], -inf)
-    until_s = np.minimum(asked_s + config.zero_window_s - 2.0, inf if config.end_s is None else config.end_s)
+    requested_s = np.where(newest >= 0, arrivals_s[newest], -inf)
+    until_s = np.minimum(requested_s + config.zero_window_s - 2.0, inf if config.end_s is None else config.end_s)
     return (edges_s <= until_s).astype(float)
 
 
 def work_until(
     times_s: FloatArray, service_s: FloatArray, edges_s: FloatArray, side: Literal["left", "right"]
 ) -> FloatArray:
-    """Work whose time comes before each edge (left), or at it too (right), shape of the edges."""
+    """Return the work with a time before each edge (side left) or up to and including it (right), shape (slots,)."""
     return np.concatenate([[0.0], np.cumsum(service_s)])[np.searchsorted(times_s, edges_s, side=side)]

@@ -71,7 +71,7 @@ def _completed(run: PolicyRun, comparison: Comparison) -> PolicyRow:
     sim = replace(comparison.sim, initial_pods=0)
     row = replace(
         run.row,
-        reaction_s=reaction_s(comparison.counts, run.wishes, comparison.sim.service_time_s),
+        reaction_s=reaction_s(comparison.counts, run.wanted_pods, comparison.sim.service_time_s),
         cost_per_1000_in_slo=cost_per_1000_in_slo(run.row, comparison.price_per_pod_hour),
     )
     return Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds).of(

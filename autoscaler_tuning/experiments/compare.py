@@ -87,7 +87,7 @@ def simulated_run(
     least = min(most, max(spec.revision.min_pods, min_pods))
     recorded = Recorded(Bounded(spec.on_knative(), least, most))
     run = simulate(spec.name, recorded, arrivals_s, replace(config, order=spec.order), seed)
-    return replace(run, wishes=tuple(recorded.wishes))
+    return replace(run, wanted_pods=tuple(recorded.wanted_pods))
 
 
 def run_case(case: Case) -> PolicyRun:
@@ -178,7 +178,7 @@ def _completed(run: PolicyRun, case: Case, comparison: Comparison) -> PolicyRow:
     return replace(
         row,
         seed=case.seed,
-        reaction_s=reaction_s(comparison.counts, run.wishes, sim.service_time_s, int(sim.judged_from_s)),
+        reaction_s=reaction_s(comparison.counts, run.wanted_pods, sim.service_time_s, int(sim.judged_from_s)),
         cost_per_1000_in_slo=cost_per_1000_in_slo(row, comparison.price_per_pod_hour),
     )
 

@@ -112,7 +112,7 @@ def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequenc
         for line in lines
         if line["unix_s"] >= first["unix_s"]
     )
-    row = summarise((name, "live"), intended_s, done_s, slo_s, cost, notes)
+    row = replace(summarise(name, "live", intended_s, done_s, slo_s, cost), notes=tuple(notes))
     return PolicyRun(row, intended_s, done_s, pods, _wishes(lines, started_unix_s)), started_unix_s
 
 

@@ -1,1 +1,1 @@
-"""Autoscaling policies: the registry names them all."""
+"""Autoscaling policies; registry.py lists them all."""

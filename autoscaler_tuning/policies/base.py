@@ -1,4 +1,4 @@
-"""What every policy is, and the wrappers that bound any of them."""
+"""The interface of every policy, and the wrappers that work with any of them."""
 
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -7,27 +7,27 @@ from autoscaler_tuning.types import Decision, Observation
 
 
 class Policy(Protocol):
-    """Turns one observation into the wanted number of pods.
+    """Turns one observation into the number of wanted pods.
 
     A policy reads no clock, does no I/O and draws no random numbers, so the simulator and the live controller run
-    the same object. It is asked every interval_s.
+    the same object. Its caller runs one tick every interval_s.
     """
 
     @property
     def interval_s(self) -> float:
-        """Time between two ticks."""
+        """Time between two ticks, in seconds."""
 
     def decide(self, obs: Observation) -> Decision:
-        """Decide one tick."""
+        """Return the decision of one tick."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionSettings:
     """Bounds and windows of the Revision that a policy scales.
 
-    min_pods, max_pods: bounds that the policy brings along; max_pods None leaves the bound to the caller.
-    longest_window_s: a run must last longer than this to show everything that the policy does.
-    zero_window_s, retention_s: Knative's stable window and retention period, which end the last pod.
+    min_pods, max_pods: bounds that the policy's settings imply; with max_pods None the caller chooses the upper bound.
+    longest_window_s: longest window of the policy; a shorter run does not show all of its behaviour.
+    zero_window_s, retention_s: Knative's stable window and retention period, after which it removes the last pod.
     """
 
     min_pods: int = 0
@@ -47,7 +47,9 @@ class Bounded:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pods <= self.max_pods or self.max_pods < 1:
-            raise ValueError(f"0 <= min_pods <= max_pods and max_pods >= 1: got {self.min_pods}, {self.max_pods}")
+            raise ValueError(
+                f"bounds must be 0 <= min_pods <= max_pods with max_pods >= 1, got {self.min_pods}, {self.max_pods}"
+            )
 
     @property
     def interval_s(self) -> float:
@@ -60,10 +62,10 @@ class Bounded:
 
 @dataclass(slots=True)
 class Recorded:
-    """Keeps when any policy changed its mind: (now_s, pods) of each decision unlike the one before."""
+    """Records (now_s, pods) of each decision of any policy that changed the wanted pods."""
 
     inner: Policy
-    wishes: list[tuple[float, int]] = field(default_factory=list)
+    wanted_pods: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def interval_s(self) -> float:
@@ -71,6 +73,6 @@ class Recorded:
 
     def decide(self, obs: Observation) -> Decision:
         wanted = self.inner.decide(obs)
-        if not self.wishes or self.wishes[-1][1] != wanted.pods:
-            self.wishes.append((obs.now_s, wanted.pods))
+        if not self.wanted_pods or self.wanted_pods[-1][1] != wanted.pods:
+            self.wanted_pods.append((obs.now_s, wanted.pods))
         return wanted

@@ -1,6 +1,6 @@
-"""Names every policy once: a row a policy, from which everything else about it is derived.
+"""The registry of policies: one row per policy, from which everything else about the policy is derived.
 
-To add a policy, write its file and add its row to POLICIES. A name may carry settings and a queue order: `kpa`,
+To add a policy, write its file and add its row to POLICIES. A name may include settings and a queue order: `kpa`,
 `hpa50@deadline`, `elastic[hold_s=0]`, `kpa[window=6,panic-window-percentage=50]`.
 """
 
@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 from autoscaler_tuning.policies.base import Policy, RevisionSettings
 from autoscaler_tuning.policies.elastic.elastic import ABLATIONS, Elastic, ElasticConfig
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
-from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs, knobs_changed
+from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs, apply_annotations
 from autoscaler_tuning.policies.kpa.kpa import Kpa
 from autoscaler_tuning.policies.peak import Peak, PeakConfig
 from autoscaler_tuning.policies.scale_to_zero import knative_decides, scales_the_deployment, writes_bounds
-from autoscaler_tuning.policies.settings import SettingError, changed
+from autoscaler_tuning.policies.settings import SettingError, apply_settings
 from autoscaler_tuning.types import Order
 
 ORDERS: dict[str, Order] = {"fifo": "fifo", "deadline": "deadline"}
@@ -30,7 +30,7 @@ Made = TypeVar("Made", bound=Policy)
 
 
 class UnknownPolicyError(ValueError):
-    """No such policy or setting; the text lists those that exist."""
+    """There is no such policy or setting; the message lists those that exist."""
 
 
 class KnativeClass(StrEnum):
@@ -52,13 +52,17 @@ class MainKnob:
 class PolicyEntry(Generic[Config, Made]):
     """One policy of the registry.
 
-    config: default settings for an SLO in seconds. make: a fresh policy from its settings.
-    order: of the queue in front of the pods; Knative's is fifo.
-    on_knative: how the policy acts on a Revision and goes to zero (scale_to_zero.py).
-    decides_zero: False for Knative's own autoscaler, which leaves the last pod to Knative's window and grace period.
-    revision: what the settings say about the Revision.
-    parse: settings as the user wrote them, applied to the defaults; raises SettingError.
-    number: the setting that a number right after the name sets: hpa50.
+    about: one-line description.
+    config: returns the default settings for an SLO in seconds.
+    make: returns a fresh policy with these settings.
+    order: order of the queue in front of the pods; Knative's is fifo.
+    main_knob: None for a policy that has no frontier.
+    knative_class: autoscaler class that the Revision needs.
+    on_knative: how the policy acts on a Revision and scales to zero (scale_to_zero.py).
+    decides_zero: False for Knative's own autoscaler, whose last pod ends by Knative's window and grace period.
+    revision: returns the bounds and windows of the Revision that follow from the settings.
+    parse: applies the settings that a user typed to the defaults; raises SettingError.
+    number: the setting for which a number directly after the name stands, as in hpa50.
     """
 
     name: str
@@ -71,7 +75,7 @@ class PolicyEntry(Generic[Config, Made]):
     on_knative: Callable[[Made, RevisionSettings], Policy] = writes_bounds
     decides_zero: bool = True
     revision: Callable[[Config], RevisionSettings] = lambda _: RevisionSettings()
-    parse: Callable[[Config, Mapping[str, str]], Config] = changed
+    parse: Callable[[Config, Mapping[str, str]], Config] = apply_settings
     number: str | None = None
 
 
@@ -87,7 +91,7 @@ POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
         on_knative=knative_decides,
         decides_zero=False,
         revision=KpaKnobs.revision,
-        parse=knobs_changed,
+        parse=apply_annotations,
     ),
     PolicyEntry(
         name="kpa-tuned",
@@ -98,11 +102,11 @@ POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
         on_knative=knative_decides,
         decides_zero=False,
         revision=KpaKnobs.revision,
-        parse=knobs_changed,
+        parse=apply_annotations,
     ),
     PolicyEntry(
         name="hpa",
-        about="Kubernetes' HPA on CPU, at 70 % of the request or, as hpaPERCENT, at another",
+        about="Kubernetes' HPA with a CPU target of 70 % of the request, or of PERCENT as hpaPERCENT",
         config=lambda _: HpaConfig(),
         make=Hpa,
         main_knob=MainKnob("target_utilization_percent", (30, 50, 70, 90, 120, 200, 300, 400)),
@@ -113,14 +117,14 @@ POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
     ),
     PolicyEntry(
         name="peak",
-        about="pods for the busiest of the last ten seconds, a ten-line baseline",
+        about="pods for the busiest of the last ten seconds: a ten-line baseline",
         config=lambda _: PeakConfig(),
         make=Peak,
         main_knob=MainKnob("utilization", (0.4, 0.5, 0.6, 0.7, 0.85, 1.0)),
     ),
     PolicyEntry(
         name="elastic",
-        about="our policy: the pods whose price and late responses together cost least",
+        about="our policy: the number of pods that minimises the cost of pods plus late responses",
         config=lambda slo_s: ElasticConfig(slo_s=slo_s),
         make=Elastic,
         order="deadline",
@@ -128,16 +132,15 @@ POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
     ),
 )
 
-# Names that stand for a policy with settings.
+# Short names for a policy with certain settings.
 ALIASES = ABLATIONS
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """A policy as a run needs it: its row, its settings and the queue order.
+    """A policy that a run can use: its row, its settings and the queue order.
 
-    name: as the user wrote it. make: a fresh policy for each run; on_knative: the same, as it acts on a Revision.
-    knobs: KPA's, which Knative runs itself where there is one; None for other policies.
+    name: as the user typed it.
     """
 
     name: str
@@ -151,17 +154,17 @@ class PolicySpec:
         return policy
 
     def on_knative(self) -> Policy:
-        """Return a fresh policy as it acts on a Revision, where Knative ends the last pod."""
+        """Return a fresh policy wrapped to act as it does on a Revision, where Knative removes the last pod."""
         return self.entry.on_knative(self.entry.make(self.config), self.revision)
 
     @property
     def revision(self) -> RevisionSettings:
-        """Return bounds and windows of the Revision."""
+        """Bounds and windows of the Revision."""
         return self.entry.revision(self.config)
 
     @property
     def knobs(self) -> KpaKnobs | None:
-        """Return KPA's settings if Knative itself is the policy."""
+        """KPA's settings if the policy is Knative's own autoscaler, else None."""
         return None if self.entry.decides_zero else self.config
 
 
@@ -173,7 +176,7 @@ def policy_named(text: str, slo_s: float = 0.5) -> PolicySpec:
     name, settings, order = split_name(text)
     if name in ALIASES:
         if settings:
-            raise UnknownPolicyError(f"{name} is {ALIASES[name]}: write that, with the other settings")
+            raise UnknownPolicyError(f"{name} takes no settings: it stands for {ALIASES[name]}, add them to that")
         spec = policy_named(ALIASES[name], slo_s)
     else:
         spec = _spec(name, settings, slo_s)
@@ -185,7 +188,7 @@ def policy_named(text: str, slo_s: float = 0.5) -> PolicySpec:
 
 
 def split_name(text: str) -> tuple[str, dict[str, str], str | None]:
-    """Return the name, the settings and the queue order that a policy's text consists of; raise UnknownPolicyError."""
+    """Split a policy's text into name, settings and queue order; raise UnknownPolicyError if it is malformed."""
     match = NAME.fullmatch(text.strip())
     if match is None:
         raise UnknownPolicyError(f"a policy must be NAME[setting=value,...]@ORDER, got {text!r}")
@@ -193,14 +196,14 @@ def split_name(text: str) -> tuple[str, dict[str, str], str | None]:
 
 
 def split_names(text: str) -> list[str]:
-    """Return names separated by commas; commas within brackets do not separate."""
+    """Split a list of policies at its commas, except at those within brackets."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
 def with_knob(text: str, value: float) -> str | None:
-    """Return the policy's text with its main knob set to this value; None for a policy without one.
+    """Return the policy's text with its main knob set to this value; None for a policy without a main knob.
 
-    Other settings in the text stay as they are.
+    The text's other settings stay as they are.
     """
     name, settings, order = split_name(text)
     if name in ALIASES or (knob := _entry(name)[0].main_knob) is None:
@@ -224,7 +227,7 @@ def _settings(text: str | None) -> dict[str, str]:
 
 
 def _entry(name: str) -> tuple[PolicyEntry[Any, Any], dict[str, str]]:
-    """Return the row of a name, and the setting that a number in the name stands for."""
+    """Return the row of a name and the setting that a number in the name implies; raise UnknownPolicyError."""
     for entry in POLICIES:
         if name == entry.name:
             return entry, {}

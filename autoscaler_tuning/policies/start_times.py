@@ -1,4 +1,4 @@
-"""How long pods take to start, learned as they do."""
+"""Start times of pods, learned while the policy runs."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from autoscaler_tuning.types import PodSample
 
 
 class StartTimes:
-    """Times from the start of a pod to its readiness; the newest hundred."""
+    """The newest hundred times from the start of a pod until it was ready."""
 
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
@@ -17,7 +17,7 @@ class StartTimes:
         self._known: set[str] = set()
 
     def update(self, pods: Iterable[PodSample]) -> None:
-        """Take in the pods there are; one that was ready from the beginning tells nothing."""
+        """Add the start times of pods that became ready; a pod that was ready from the beginning has none."""
         names = set()
         for pod in pods:
             names.add(pod.name)
@@ -29,13 +29,13 @@ class StartTimes:
 
     @property
     def mean_s(self) -> float:
-        """Mean time to start; what was believed at first while none was seen."""
+        """Mean start time; first_s until a pod has started."""
         return sum(self._times_s) / len(self._times_s) if self._times_s else self._first_s
 
     def until_ready_s(self, needed: int, started: int) -> float:
-        """Mean time until `needed` of `started` pods, started together, are ready.
+        """Return the mean time until `needed` of `started` pods that start together are ready.
 
-        The needed-th of n sorted draws lies about at the quantile needed / (n + 1). Source: order statistics.
+        The needed-th smallest of n draws lies at about the quantile needed / (n + 1). Source: order statistics.
         """
         if len(self._times_s) < 2:
             return self.mean_s

@@ -1,4 +1,4 @@
-"""The simulated service as a policy sees it: pods that come and go in front of one queue."""
+"""The simulated service as a policy sees it: pods that start and stop behind one queue."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ SECONDS_KEPT = 120
 
 @dataclass(slots=True)
 class SimulatedPod:
-    """One pod's life; ready_s is known from the start, removed_s when it is told to stop, gone_s when it does.
+    """One pod: when it was started, ready, stopped (removed_s) and terminated (gone_s).
 
-    Requests reach it a little after it is ready.
+    ready_s is known from the start; removed_s and gone_s are None until the pod is stopped. Requests reach the pod
+    readiness_delay_s after it is ready.
     """
 
     name: str
@@ -29,7 +30,7 @@ class SimulatedPod:
 
 
 class Cluster:
-    """Pods and the requests they serve, from one moment that the control loop names to the next."""
+    """Pods and the requests that they serve; the control loop advances both from moment to moment."""
 
     def __init__(self, config: SimConfig, arrivals_s: FloatArray, rng: np.random.Generator) -> None:
         self._config = config
@@ -53,25 +54,25 @@ class Cluster:
 
     @property
     def unanswered(self) -> int:
-        """Requests that were neither given to a pod nor refused."""
+        """Requests that were neither assigned to a pod nor refused."""
         return len(self._servers.arrivals_s) - self._servers.served - self._servers.refused
 
     @property
     def done_s(self) -> FloatArray:
-        """When each request was answered, shape (requests,); nan where it was not."""
+        """When each request was answered, shape (requests,); nan for requests that were not."""
         return np.array(self._servers.done_s)
 
     def advance(self, until_s: float) -> None:
-        """Let requests come and go up to and including until_s."""
+        """Simulate the requests up to and including until_s."""
         self._servers.advance(until_s)
 
     def next_arrival_s(self, after_s: float) -> float | None:
-        """When the first request after after_s comes in; None after the last."""
+        """Return when the first request after after_s arrives; None after the last one."""
         index = self._servers.arrived(after_s)
         return self._servers.arrivals_s[index] if index < len(self._servers.arrivals_s) else None
 
     def scale_to(self, pods: int, now_s: float) -> None:
-        """Start pods, or stop the newest: starting ones first, then ready ones after what they serve."""
+        """Start pods, or stop the newest: starting pods first, then ready ones, which finish their requests."""
         pods = min(pods, self._config.max_pods)
         while len(self._alive) < pods:
             self._add(SimulatedPod(f"pod-{len(self.pods)}", now_s, self._ready_s(now_s)))
@@ -80,12 +81,12 @@ class Cluster:
             self._remove(self._alive[pods:], now_s)
             del self._alive[pods:]
 
-    def turn_direct(self, direct: bool, now_s: float) -> None:
-        """Whether requests go straight to the pods; a dispatcher's queue, which orders by deadline, stays."""
-        self._servers.turn_direct(direct, now_s)
+    def set_direct(self, direct: bool, now_s: float) -> None:
+        """Choose whether requests go straight to the pods; no effect if a dispatcher's queue is in front of them."""
+        self._servers.set_direct(direct, now_s)
 
     def end_second(self, index: int) -> None:
-        """Keep what happened in the second [index, index + 1); to be called when the clock stands at its end."""
+        """Record the traffic of the second [index, index + 1); call it when the clock is at the second's end."""
         end_s = index + 1.0
         arrived_before, request_seconds_before = self._second_began
         arrived, request_seconds = self._servers.arrived(end_s), self._servers.request_seconds(end_s)
@@ -97,7 +98,7 @@ class Cluster:
         self._waiting.append((end_s, self._servers.waiting(end_s)))
 
     def observe(self, now_s: float) -> Observation:
-        """What a policy may know now."""
+        """Return what a policy may know now."""
         servers = self._servers
         self._terminating = [pod for pod in self._terminating if (self.pods[pod].gone_s or 0.0) > now_s]
         ready = sum(1 for pod in self._alive if self.pods[pod].ready_s <= now_s)
@@ -119,7 +120,7 @@ class Cluster:
         )
 
     def cost(self, from_s: float, end_s: float) -> Cost:
-        """What was used between the two."""
+        """Return the cost between the two times."""
 
         def within(time_s: float | None) -> float:
             return end_s if time_s is None else min(end_s, max(from_s, time_s))
@@ -131,32 +132,38 @@ class Cluster:
         )
 
     def counts(self, end_s: float) -> tuple[TimedPodCounts, ...]:
-        """Pods and queue at each second and at the end, for the plots."""
+        """Return pods and waiting requests at each second and at the end, for the plots."""
         times_s = np.array([time_s for time_s, _ in self._waiting] + [end_s])
         waiting = [waiting for _, waiting in self._waiting] + [self._servers.waiting(end_s)]
         columns = zip(times_s, *self.pods_at(times_s), waiting, strict=True)
         return tuple(TimedPodCounts(float(time_s), *(int(count) for count in counts)) for time_s, *counts in columns)
 
     def check(self, end_s: float) -> None:
-        """Conservation and Little's law, as sums, up to end_s; raises RuntimeError where they are broken.
+        """Check conservation and Little's law, as sums, up to end_s; raise RuntimeError if they are violated.
 
-        Every request that came was served, refused, or is still here; and the integral of the requests in the system is
-        the sum of the times that each spent in it.
+        Every request that arrived was served or refused or is still waiting, and the integral of the requests in the
+        system equals the sum of the times that they spent in it.
         """
         servers = self._servers
-        came = servers.arrived(end_s)
-        arrivals_s, done_s = np.array(servers.arrivals_s[:came]), np.array(servers.done_s[:came])
-        given, refused = np.isfinite(done_s), servers.refused
+        arrived = servers.arrived(end_s)
+        arrivals_s, done_s = np.array(servers.arrivals_s[:arrived]), np.array(servers.done_s[:arrived])
+        served, refused = np.isfinite(done_s), servers.refused
         waiting = servers.waiting(end_s)
-        if waiting < 0 or came != int(given.sum()) + refused + waiting:
-            raise RuntimeError(f"{came} requests came, {given.sum()} served, {refused} refused, {waiting} wait")
-        spent_s = float(np.sum(np.minimum(done_s[given], end_s) - arrivals_s[given]))
-        left_s = servers.request_seconds(end_s) - spent_s  # of those that still wait
-        if not -1e-6 * max(1.0, spent_s) <= left_s <= waiting * end_s + 1e-6 * max(1.0, spent_s):
-            raise RuntimeError(f"requests spent {spent_s} s, the integral says {spent_s + left_s} s, {waiting} wait")
+        if waiting < 0 or arrived != int(served.sum()) + refused + waiting:
+            raise RuntimeError(
+                "arrived requests must equal served + refused + waiting, "
+                f"got {arrived} and {served.sum()} + {refused} + {waiting}"
+            )
+        spent_s = float(np.sum(np.minimum(done_s[served], end_s) - arrivals_s[served]))
+        waiting_s = servers.request_seconds(end_s) - spent_s  # time spent by the requests that are still waiting
+        if not -1e-6 * max(1.0, spent_s) <= waiting_s <= waiting * end_s + 1e-6 * max(1.0, spent_s):
+            raise RuntimeError(
+                "the integral of requests in the system must equal the time spent by served and waiting ones, "
+                f"got {spent_s + waiting_s} s, {spent_s} s by served ones and {waiting} waiting"
+            )
 
     def pods_at(self, times_s: FloatArray) -> tuple[NDArray[np.intp], ...]:
-        """Ready, starting and terminating pods at each of these moments, each of shape (moments,)."""
+        """Return the ready, starting and terminating pods at these times, each of shape (times,)."""
         started_s, ready_s = (_sorted([getattr(p, name) for p in self.pods]) for name in ("started_s", "ready_s"))
         removed = [pod for pod in self.pods if pod.removed_s is not None]
         removed_s, gone_s = (_sorted([getattr(p, name) for p in removed]) for name in ("removed_s", "gone_s"))
@@ -171,7 +178,7 @@ class Cluster:
         return ready, alive - ready, so_far(removed_s) - so_far(gone_s)
 
     def _ready_s(self, now_s: float) -> float:
-        """When a pod started now takes requests: after those that its node starts before it."""
+        """Return when a pod started now becomes ready, after the pods that its node starts before it."""
         node = min(range(len(self._node_free_s)), key=self._node_free_s.__getitem__)
         self._node_free_s[node] = max(now_s, self._node_free_s[node]) + self._config.start_serial_s
         return self._node_free_s[node] + next(self._cold_starts_s)
@@ -192,7 +199,7 @@ class Cluster:
         self._terminating += pods
 
     def _samples(self, now_s: float, busy: list[Serving]) -> tuple[PodSample, ...]:
-        """The pods there are, as the resource metrics pipeline shows them."""
+        """Return the current pods as the resource metrics pipeline reports them."""
         config, servers, cpu_ratio = self._config, self._servers, self._config.cpu_ratio
         ahead_s = dict.fromkeys((one.pod for one in busy), 0.0)
         for one in busy:

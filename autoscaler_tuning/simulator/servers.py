@@ -1,8 +1,8 @@
-"""Requests and the pods that serve them, in as few steps as a request can take.
+"""Requests and the pods that serve them, in one step per request.
 
-A request's end is known the moment it is given to a pod, so there is no event for it: the pods stand in a heap by the
-time at which they are free, and each request takes one step. Nobody needs to look in between, save the control loop,
-which says how far to go. The queue is the activator's or the dispatcher's; turn_direct() takes it away.
+The end of a request is known as soon as it is assigned to a pod, so it needs no event of its own: a heap orders the
+pods by the time at which they are free, and each request takes one step. Only the control loop stops in between; it
+chooses how far to advance. The queue is that of the activator or the dispatcher; set_direct() removes it.
 """
 
 from bisect import bisect_right
@@ -18,12 +18,12 @@ from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.pod_queues import PodQueues
 from autoscaler_tuning.simulator.world import SimConfig
 
-# One release in this many goes to the oldest expired request while others can still be in time.
+# One release in this many goes to the oldest expired request while others can still meet the SLO.
 EXPIRED_SHARE = 10
 
 
 class Serving(NamedTuple):
-    """A request at a pod: when it ends, where, and the longest that its work may still take."""
+    """A request in a pod: when it ends, in which pod, and an upper bound on its remaining work."""
 
     end_s: float
     pod: int
@@ -31,16 +31,16 @@ class Serving(NamedTuple):
 
 
 class Servers:
-    """A central queue in front of pods. Requests are indices into arrivals_s; done_s fills as they are served.
+    """A central queue in front of pods. A request is an index into arrivals_s; done_s is filled as requests are served.
 
-    free: heap of (free from, pod), one entry for each request that a pod serves at a time.
-    work_s: service times of all that each pod was given, by its number.
+    free: heap of (time from which it is free, pod), with one entry per request that a pod can serve at a time.
+    work_s: sum of the service times of the requests assigned to each pod, by pod number.
     """
 
     def __init__(
         self, arrivals_s: FloatArray, service_s: FloatArray, config: SimConfig, rng: np.random.Generator | None = None
     ) -> None:
-        """rng: chooses the worker of the ingress that a request comes to."""
+        """Start without pods; rng draws the ingress worker that receives each request."""
         self.arrivals_s: list[float] = arrivals_s.tolist()
         self.service_s: list[float] = service_s.tolist()
         self.done_s: list[float] = [nan] * len(self.arrivals_s)
@@ -65,7 +65,7 @@ class Servers:
         self._last_start_s = 0.0
 
     def add(self, pod: int, ready_s: float) -> None:
-        """A pod that takes requests from ready_s on."""
+        """Add a pod that serves requests from ready_s on."""
         self._ready_s[pod] = ready_s
         self.work_s += [0.0] * (pod + 1 - len(self.work_s))
         if self._pod_queues is not None:
@@ -75,7 +75,7 @@ class Servers:
             heappush(self.free, (ready_s, pod))
 
     def remove(self, pods: set[int], now_s: float) -> dict[int, float]:
-        """Give these pods nothing more; returns when the last request of each that is busy ends, in seconds."""
+        """Assign these pods no further requests; return when the last request of each busy one ends."""
         if self._pod_queues is not None:
             self._pod_queues.remove(pods)
         for free_s, pod in self.free:
@@ -89,8 +89,11 @@ class Servers:
                 ends_s[pod] = max(end_s, ends_s.get(pod, 0.0))
         return ends_s
 
-    def turn_direct(self, direct: bool, now_s: float) -> None:
-        """Whether requests from now on go to the pods themselves; those that wait go where a slot is free first."""
+    def set_direct(self, direct: bool, now_s: float) -> None:
+        """Choose whether requests go straight to the pods from now on.
+
+        Waiting requests then go to the pod with the first free slot. A queue by deadline or with a limit always stays.
+        """
         if direct == (self._pod_queues is not None) or self._queue is not None:
             return
         if self._pod_queues is not None:
@@ -109,7 +112,7 @@ class Servers:
         self.free = []
 
     def advance(self, until_s: float) -> None:
-        """Give requests to pods up to and including until_s."""
+        """Assign requests to pods up to and including until_s."""
         if self._pod_queues is not None:
             self._advance_direct(until_s, self._pod_queues)
         elif self._queue is None:
@@ -118,15 +121,15 @@ class Servers:
             self._advance_by_deadline(until_s, self._queue)
 
     def arrived(self, now_s: float) -> int:
-        """Requests that came in up to now."""
+        """Return the number of requests that have arrived up to now."""
         return bisect_right(self.arrivals_s, now_s)
 
     def waiting(self, now_s: float) -> int:
-        """Requests in the queue."""
+        """Return the number of requests in the queue."""
         return self.arrived(now_s) - self.served - self.refused
 
     def in_flight(self, now_s: float) -> list[Serving]:
-        """Each request that a pod serves, or has in its own queue, now."""
+        """Return the requests that pods serve or have in their own queues now."""
         self._draining = [one for one in self._draining if one.end_s > now_s]
         busy = [
             Serving(free_s, pod, inf) for free_s, pod in self.free if free_s > now_s and free_s > self._ready_s[pod]
@@ -134,28 +137,28 @@ class Servers:
         return busy + self._draining
 
     def request_seconds(self, now_s: float) -> float:
-        """Integral of the requests in the system, waiting and in flight, up to now."""
+        """Return the integral of the requests in the system, waiting and in flight, up to now."""
         arrived, busy = self.arrived(now_s), self.in_flight(now_s)
         left = self.served + self.refused - len(busy)
         left_sum_s = self._left_s - float(sum(one.end_s for one in busy))
         return now_s * (arrived - left) - self._arrived_sums_s[arrived] + left_sum_s
 
     def concurrency_by_pod(self, from_s: float, to_s: float) -> tuple[float, ...]:
-        """Mean requests in each ready pod; empty where a queue in front of all holds them."""
+        """Return the mean requests in each ready pod; empty if requests wait in a shared queue."""
         return () if self._pod_queues is None else self._pod_queues.concurrency(from_s, to_s)
 
     def mean_service_s(self) -> float | None:
-        """Mean time in a pod of the requests given out so far; None before the first."""
+        """Return the mean time in a pod of the requests assigned so far; None before the first."""
         return self._service_sum_s / self.served if self.served else None
 
     def oldest_s(self, now_s: float) -> float | None:
-        """When the oldest waiting request came in."""
+        """Return when the oldest waiting request arrived; None if no request is waiting."""
         if self.waiting(now_s) <= 0:
             return None
         return self.arrivals_s[self._next if self._queue is None else self._queue.oldest()]
 
     def feasible(self, now_s: float) -> int:
-        """Waiting requests that can still be answered in time."""
+        """Return the number of waiting requests that can still be answered within the SLO."""
         too_old_s = now_s + self._config.service_time_s - self._config.slo_s
         if self._queue is not None:
             return self._queue.feasible(now_s, too_old_s, self.arrivals_s)
@@ -164,7 +167,7 @@ class Servers:
         return arrived - oldest
 
     def _advance_in_order(self, until_s: float) -> None:
-        """First come, first served: the next request starts when it is there and a pod is free."""
+        """Serve first come, first served: the next request starts when it has arrived and a pod is free."""
         free, arrivals_s, service_s = self.free, self.arrivals_s, self.service_s
         done_s, work_s = self.done_s, self.work_s
         request = first = self._next
@@ -173,7 +176,7 @@ class Servers:
         for request in range(first, len(arrivals_s)):
             start_s, pod = free[0]
             came_s = arrivals_s[request]
-            if start_s < came_s:  # noqa: PLR1730  # a call of max() costs a tenth of all this
+            if start_s < came_s:  # noqa: PLR1730  # calling max() takes a tenth of this loop's time
                 start_s = came_s
             if start_s > until_s:
                 break
@@ -188,7 +191,7 @@ class Servers:
         self._service_sum_s += sum(service_s[first:request])
 
     def _advance_direct(self, until_s: float, queues: PodQueues) -> None:
-        """Each request to the pod whose turn it is; while no pod is ready they wait, and then for a slot, in order."""
+        """Assign requests by round robin; those that arrive at no ready pod wait in order for the first free slot."""
         arrivals_s = self.arrivals_s
         while self._next < len(arrivals_s) and arrivals_s[self._next] <= until_s:
             request, came_s = self._next, arrivals_s[self._next]
@@ -196,12 +199,12 @@ class Servers:
             if sent_s is None:
                 return
             waited = sent_s > came_s or came_s < self._direct_since_s
-            pod, free_s = queues.freest_pod() if waited else (queues.next_pod(self._workers[request]), 0.0)
+            pod, free_s = queues.first_free_pod() if waited else (queues.next_pod(self._workers[request]), 0.0)
             sent_s = max(sent_s, free_s)
             if sent_s > until_s:
                 return
             self._next, self._last_start_s = request + 1, sent_s
-            end_s = queues.give(pod, sent_s, self.service_s[request], waited)
+            end_s = queues.assign(pod, sent_s, self.service_s[request], waited)
             if end_s is None:
                 self.refused += 1
                 self._left_s += came_s
@@ -218,7 +221,7 @@ class Servers:
         return drawn
 
     def _leave_pod_queues(self, queues: PodQueues) -> None:
-        """The slots stand in one heap again; the last request of each is counted there."""
+        """Put the slots back into one heap, which also counts the last request of each slot."""
         self.free, self._pod_queues, self._direct_since_s = queues.slots(), None, inf
         heapify(self.free)
         lasts = set(self.free)
@@ -251,9 +254,10 @@ class Servers:
 
 
 class _ByDeadline:
-    """The oldest that can still be in time, then the expired, oldest first; these get one release in ten besides.
+    """A queue that releases the oldest request that can still meet the SLO first, then the expired ones, oldest first.
 
-    With order fifo nothing ever expires. A full queue refuses what comes.
+    One release in ten goes to an expired request, so that they are not starved. With order fifo no request expires. A
+    full queue refuses new requests.
     """
 
     def __init__(self, config: SimConfig) -> None:
@@ -265,7 +269,7 @@ class _ByDeadline:
         self.count = 0
 
     def push(self, request: int) -> bool:
-        """False when the queue is full."""
+        """Add a request; return False if the queue is full."""
         if self.count >= self._most:
             return False
         self._feasible.append(request)
@@ -285,7 +289,7 @@ class _ByDeadline:
         return (self._expired or self._feasible)[0]
 
     def feasible(self, now_s: float, too_old_s: float, arrivals_s: list[float]) -> int:
-        """Of those waiting, how many came at too_old_s or later."""
+        """Return how many waiting requests can still meet the SLO: those that arrived at too_old_s or later."""
         if self._patience_s < inf:
             self._expire(now_s - self._patience_s, arrivals_s)
             return len(self._feasible)

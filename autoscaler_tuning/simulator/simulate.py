@@ -13,20 +13,19 @@ from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 from autoscaler_tuning.types import Decision
 
-# Time after the last arrival in which the backlog may still be answered; what is left then is lost.
+# Time after the last arrival within which the backlog may still be answered; requests left after that are lost.
 DRAIN_S = 600.0
 
 
 def simulate(
     name: str, policy: Policy, arrivals_s: FloatArray, config: SimConfig, seed: int, notes: Sequence[str] = ()
 ) -> PolicyRun:
-    """Serve the arrivals under the policy.
+    """Simulate the policy on these arrivals; raise SimulationError if an argument or a decision is invalid.
 
     arrivals_s: shape (n,), ascending, at least one; in seconds from the start.
-    The run lasts until the whole second after the last arrival, and longer only if requests are still unanswered;
-    pod-seconds are counted up to its end. The same seed draws the same service times for each request, whatever
-    the policy does. The row tells of what came from config.judged_from_s on; what came before only taught the policy.
-    Raises SimulationError.
+    The run ends at the whole second after the last arrival, or later if requests are still unanswered then; pod-seconds
+    are counted up to its end. For the same seed each request has the same service time, whatever the policy does. The
+    row covers the requests from config.judged_from_s on; earlier ones only warm up the policy.
     """
     if (
         len(arrivals_s) == 0
@@ -34,7 +33,9 @@ def simulate(
         or np.any(np.diff(arrivals_s) < 0)
         or arrivals_s[0] < 0
     ):
-        raise SimulationError(f"arrivals must be finite, ascending and at least one: got {len(arrivals_s)}")
+        raise SimulationError(
+            f"arrivals_s must be a non-empty, ascending list of finite times from 0 s on, got {len(arrivals_s)} times"
+        )
     rng = np.random.default_rng(seed)
     loop = ControlLoop(Cluster(config, arrivals_s, rng), policy, config, float(rng.uniform(0, policy.interval_s)))
     end_s = floor(arrivals_s[-1]) + 1.0
@@ -45,16 +46,16 @@ def simulate(
     done_s[done_s > end_s] = np.nan
     judged = arrivals_s >= config.judged_from_s
     cost = loop.cluster.cost(config.judged_from_s, end_s)
-    row = summarise((name, "simulated"), arrivals_s[judged], done_s[judged], config.slo_s, cost, notes)
-    row = replace(row, until_s=end_s - config.judged_from_s)
+    row = summarise(name, "simulated", arrivals_s[judged], done_s[judged], config.slo_s, cost)
+    row = replace(row, until_s=end_s - config.judged_from_s, notes=tuple(notes))
     return PolicyRun(row, arrivals_s, done_s, loop.cluster.counts(end_s))
 
 
 class ControlLoop:
-    """Stops the requests' clock where somebody looks: at each tick, at the end of each second, at a first request.
+    """Runs cluster and policy on one clock, which stops at each tick, second and first request at zero pods.
 
-    The first tick comes at first_tick_s, drawn by the caller: nobody's timers start with the traffic. A decision acts
-    actuation_s later.
+    The first tick is at first_tick_s; the caller draws it, because real timers do not start with the traffic.
+    A decision takes effect actuation_s later.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, config: SimConfig, first_tick_s: float) -> None:
@@ -67,13 +68,13 @@ class ControlLoop:
         self._decided: deque[tuple[float, Decision]] = deque()
 
     def run_until(self, end_s: float) -> None:
-        """Everything that is due up to and including end_s."""
+        """Simulate up to and including end_s."""
         while True:
             second_s = self._seconds + 1.0
-            tick_s = self._first_tick_s + self._ticks * self._policy.interval_s  # a multiple: no error adds up
-            poke_s = self._poke_s()
+            tick_s = self._first_tick_s + self._ticks * self._policy.interval_s  # a product, so that no error adds up
+            first_request_s = self._first_request_s()
             acts_s = self._decided[0][0] if self._decided else inf
-            now_s = min(second_s, tick_s, poke_s, acts_s)
+            now_s = min(second_s, tick_s, first_request_s, acts_s)
             if now_s > end_s:
                 break
             self.cluster.advance(now_s)
@@ -83,14 +84,14 @@ class ControlLoop:
             if now_s == second_s:
                 self.cluster.end_second(self._seconds)
                 self._seconds += 1
-            if now_s in (tick_s, poke_s):
+            if now_s in (tick_s, first_request_s):
                 self._ticks += now_s == tick_s
                 self._decide()
         self.cluster.advance(end_s)
         self.now_s = end_s
 
     def drain(self, end_s: float, latest_s: float) -> float:
-        """Go on second by second until all are answered; returns when that was, or latest_s."""
+        """Continue second by second until all requests are answered; return when that was, or latest_s."""
         while self.cluster.unanswered and end_s < latest_s:
             end_s += 1.0
             self.run_until(end_s)
@@ -100,7 +101,9 @@ class ControlLoop:
     def _decide(self) -> None:
         decision = self._policy.decide(self.cluster.observe(self.now_s))
         if not (isinstance(decision.pods, int) and decision.pods >= 0):
-            raise SimulationError(f"pods wanted must be whole and at least 0, was {decision.pods} ({decision.reason})")
+            raise SimulationError(
+                f"wanted pods must be an integer of at least 0, got {decision.pods} ({decision.reason})"
+            )
         if self._config.actuation_s:
             self._decided.append((self.now_s + self._config.actuation_s, decision))
         else:
@@ -108,10 +111,10 @@ class ControlLoop:
 
     def _act(self, decision: Decision) -> None:
         self.cluster.scale_to(decision.pods, self.now_s)
-        self.cluster.turn_direct(decision.direct, self.now_s)
+        self.cluster.set_direct(decision.direct, self.now_s)
 
-    def _poke_s(self) -> float:
-        """As Knative's activator does: the first request at no pods asks for a decision at once."""
+    def _first_request_s(self) -> float:
+        """Return when the first request arrives at zero pods; like Knative's activator, it triggers a tick at once."""
         if self.cluster.wanted_pods or self._decided:
             return inf
         first_s = self.cluster.next_arrival_s(self.now_s)

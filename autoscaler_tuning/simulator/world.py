@@ -1,4 +1,4 @@
-"""The world of a simulation: how long pods take to start and to serve, and what surrounds them."""
+"""The simulated environment: start and service times of pods, nodes, CPU use and the request path."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,27 +19,29 @@ COUNTS = ("concurrency", "max_pods", "nodes", "queue_limit", "gateway_workers")
 
 
 class SimulationError(ValueError):
-    """Impossible parameters; the text names the rule and the value."""
+    """A parameter is invalid; the message states the rule and the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """The world of one simulation.
+    """Settings of one simulation.
 
-    service_time_s, service_cv: mean and coefficient of variation of the time in a pod; cv 0 is constant.
-    service_distribution: of that time; exponential has a cv of 1, whatever service_cv says.
-    service_samples_s, cold_start_samples_s: measured times; where given, draws come from these.
-    cold_start_s: (least, most) of the uniform time from decision to ready.
-    start_serial_s, nodes: what of a start a node does one after the other, so that many at once take longer.
-    actuation_s: from a decision to pods that are created or told to stop: patch, reconcile, ReplicaSet.
-    readiness_delay_s: from ready to the first request that is sent there; the activator looks every 0.2 s.
-    termination_s: how long a stopped pod lasts at least; Knative's queue-proxy waits 30 s before it goes.
-    queue_limit: requests that may wait; more are refused and lost. None is no limit.
-    gateway_workers: of the ingress, each with its own turn, where requests go straight to the pods.
-    cpu_per_request_s, queue_proxy_cpu_per_request_s, cpu_per_start_s: CPU time, for policies that look at CPU; a
-        request's grows with its service time. A request without it computes all the time, at the pod's limit.
-    cpu_limit_cores: no pod can use more.
-    judged_from_s: what came before this only teaches the policy, and counts for nothing in the row.
+    service_time_s, service_cv: mean and coefficient of variation of the time in a pod; a cv of 0 makes it constant.
+    service_distribution: distribution of that time; an exponential one has a cv of 1 and ignores service_cv.
+    service_samples_s, cold_start_samples_s: measured times; if given, times are drawn from them.
+    cold_start_s: (least, most) of the uniformly distributed time from decision to ready, without start_serial_s.
+    start_serial_s, nodes: part of a pod start that each node runs for one pod at a time, so that many starts at once
+        take longer; number of nodes.
+    actuation_s: time from a decision until pods are created or stopped: patch, reconcile, ReplicaSet.
+    readiness_delay_s: time from ready to the first request that is sent to the pod; the activator probes every 0.2 s.
+    termination_s: shortest time that a stopped pod terminates; Knative's queue-proxy waits 30 s before it exits.
+    queue_limit: most waiting requests; further ones are refused and lost. None means no limit.
+    gateway_workers: workers of the ingress, each with a round robin of its own, if requests go straight to the pods.
+    cpu_per_request_s, queue_proxy_cpu_per_request_s, cpu_per_start_s: CPU time, for policies that observe CPU; that of
+        a request is proportional to its service time. With cpu_per_request_s None a busy pod uses its CPU limit.
+    cpu_limit_cores: most CPU that a pod can use.
+    order: order of the queue.
+    judged_from_s: earlier requests only warm up the policy and do not count in the row.
     """
 
     service_time_s: float = 0.1
@@ -69,31 +71,32 @@ class SimConfig:
     def __post_init__(self) -> None:
         self._check_numbers()
         if not 0 <= self.cold_start_s[0] <= self.cold_start_s[1] < inf:
-            raise SimulationError(f"cold_start_s must be 0 <= least <= most, was {self.cold_start_s}")
+            raise SimulationError(f"cold_start_s must be 0 <= least <= most and finite, got {self.cold_start_s}")
         if not 0 <= self.initial_pods <= self.max_pods:
-            raise SimulationError(f"initial_pods must be from 0 to max_pods, {self.max_pods}, was {self.initial_pods}")
-        if any(not 0 < sample_s < inf for sample_s in (*self.service_samples_s, *self.cold_start_samples_s)):
-            raise SimulationError("measured times must be above 0 s and finite, got one that was not")
+            raise SimulationError(f"initial_pods must be from 0 to max_pods, {self.max_pods}, got {self.initial_pods}")
+        for sample_s in (*self.service_samples_s, *self.cold_start_samples_s):
+            if not 0 < sample_s < inf:
+                raise SimulationError(f"measured times must be above 0 s and finite, got {sample_s}")
         most_s = self.cpu_limit_cores * self.service_time_s / self.concurrency
         if self.cpu_per_request_s is not None and not 0 <= self.cpu_per_request_s <= most_s:
             raise SimulationError(
-                f"cpu_per_request_s must be from 0 to what the limit allows in a service time, {most_s:g} s, "
-                f"was {self.cpu_per_request_s}"
+                f"cpu_per_request_s must be from 0 to what cpu_limit_cores allows within a service time, {most_s:g} s, "
+                f"got {self.cpu_per_request_s}"
             )
 
     def _check_numbers(self) -> None:
         for name in (*ABOVE_0, *MAY_BE_0):
             value, above = getattr(self, name), name in ABOVE_0
             if not (isfinite(value) and value >= 0 and (value > 0 or not above)):
-                raise SimulationError(f"{name} must be {'above' if above else 'at least'} 0 and finite, was {value}")
+                raise SimulationError(f"{name} must be {'above' if above else 'at least'} 0 and finite, got {value}")
         for name in COUNTS:
             count = getattr(self, name)
             if count is not None and count < 1:
-                raise SimulationError(f"{name} must be at least 1, was {count}")
+                raise SimulationError(f"{name} must be at least 1, got {count}")
 
     @property
     def cpu_ratio(self) -> float:
-        """CPU seconds of pod and queue-proxy for each second of service."""
+        """CPU time of pod and queue-proxy per second of service."""
         if self.cpu_per_request_s is None:
             own = self.cpu_limit_cores / self.concurrency
         else:
@@ -102,7 +105,7 @@ class SimConfig:
 
 
 def service_times(config: SimConfig, rng: np.random.Generator, size: int) -> FloatArray:
-    """Time in a pod of each request, shape (size,), in seconds."""
+    """Draw the time in a pod of each request, shape (size,), in seconds."""
     if config.service_samples_s:
         return rng.choice(np.asarray(config.service_samples_s), size)
     if config.service_distribution == "exponential":
@@ -112,7 +115,7 @@ def service_times(config: SimConfig, rng: np.random.Generator, size: int) -> Flo
 
 
 def cold_starts(config: SimConfig, rng: np.random.Generator) -> Iterator[float]:
-    """Time to start of one pod after another, without end, in seconds."""
+    """Draw start times of pods without end, in seconds."""
     while True:
         if config.cold_start_samples_s:
             yield from rng.choice(np.asarray(config.cold_start_samples_s), 64).tolist()

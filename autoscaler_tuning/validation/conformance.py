@@ -1,4 +1,4 @@
-"""Whether the ports of KPA and HPA answer what the real ones answered."""
+"""Comparison of the ported KPA and HPA with recorded decisions of the real ones."""
 
 import gzip
 import json
@@ -18,13 +18,13 @@ SHOWN = 3
 
 
 class VectorsError(ValueError):
-    """The file holds no vectors."""
+    """The file contains no valid test vectors."""
 
 
 def lines(path: Path) -> Iterator[tuple[str, bool]]:
-    """For each kind of vector in the file a line `N of M agree`, and whether all do; then the first that do not.
+    """Yield a line `N of M agree` for each kind of vector, and whether all agree, then the first that do not.
 
-    Raises VectorsError if the file cannot be read, or holds none, or one that is malformed.
+    Raises VectorsError if the file cannot be read, contains no vector, or contains a malformed one.
     """
     for kind, cases in _read(path).items():
         faults = [(index, fault) for index, case in enumerate(cases) if (fault := _fault(path, kind, index, case))]
@@ -34,31 +34,31 @@ def lines(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def check_window(case: Case) -> str | None:
-    """None if every average agrees within 1e-9, else the first that does not."""
+    """Return None if every average agrees within 1e-9, else a description of the first that does not."""
     buckets = TimedBuckets(case["window_s"], case["granularity_s"])
-    ask = buckets.average if case["algorithm"] == "linear" else buckets.weighted_average
+    average = buckets.average if case["algorithm"] == "linear" else buckets.weighted_average
     for operation in case["operations"]:
         if "record" in operation:
             buckets.record(operation["t_s"], operation["record"])
-        elif not isclose(ask(operation["t_s"]), operation["average"], rel_tol=1e-9):
-            return f"at {operation['t_s']} s {ask(operation['t_s'])}, Knative's is {operation['average']}"
+        elif not isclose(found := average(operation["t_s"]), operation["average"], rel_tol=1e-9):
+            return f"at {operation['t_s']} s expected an average of {operation['average']} as from Knative, got {found}"
     return None
 
 
 def check_decisions(case: Case) -> str | None:
-    """None if all pods and excess burst capacities agree."""
+    """Return None if all pods and excess burst capacities agree, else a description of the first difference."""
     scaler = KpaScaler(KpaConfig(**case["spec"]), case["steps"][0]["t_s"], 0)
     for step in case["steps"]:
         scaled = scaler.scale(step["t_s"], step["ready_pods"], step["stable_value"], step["panic_value"])
         found = (scaled.pods, scaled.excess_burst_capacity)
         expected = (step["desired_pods"], step["excess_burst_capacity"])
         if found != expected:
-            return f"at {step['t_s']} s (pods, excess) {found}, Knative's are {expected}"
+            return f"at {step['t_s']} s expected (pods, excess burst capacity) {expected} as from Knative, got {found}"
     return None
 
 
 def check_recommendation(case: Case) -> str | None:
-    """None if the pods agree, or the refusal does."""
+    """Return None if the recommended pods or the error agree, else a description of the difference."""
     config = HpaConfig(
         target_utilization_percent=case["target_utilization_percent"],
         cpu_request_milli=case["cpu_request_milli"],
@@ -73,11 +73,11 @@ def check_recommendation(case: Case) -> str | None:
     except NoMetricsError as error:
         found = str(error)
     expected = case.get("recommended_replicas", case.get("error"))
-    return None if found == expected else f"{found}, Kubernetes' is {expected}"
+    return None if found == expected else f"expected {expected} as from Kubernetes, got {found}"
 
 
 def check_sequence(case: Case) -> str | None:
-    """None if every step's pods agree."""
+    """Return None if the pods of every step agree, else a description of the first difference."""
     config = HpaConfig(
         min_pods=case["min_replicas"],
         max_pods=case["max_replicas"],
@@ -88,7 +88,7 @@ def check_sequence(case: Case) -> str | None:
     for step in case["steps"]:
         found = stabiliser.desired(step["t_s"], step["current_replicas"], step["recommended_replicas"])
         if found != step["desired_replicas"]:
-            return f"at {step['t_s']} s {found}, Kubernetes' is {step['desired_replicas']}"
+            return f"at {step['t_s']} s expected {step['desired_replicas']} pods as from Kubernetes, got {found}"
     return None
 
 
@@ -117,10 +117,11 @@ def _read(path: Path) -> dict[str, list[Case]]:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             vectors = json.load(file)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise VectorsError(f"{path} holds no vectors: {error}") from error
+        raise VectorsError(f"{path} must be gzipped JSON with test vectors: {error}") from error
     if not isinstance(vectors, dict) or not vectors or not vectors.keys() <= CHECKS.keys():
-        raise VectorsError(f"{path} holds no vectors of the kinds {', '.join(CHECKS)}")
+        found = ", ".join(vectors) or "none" if isinstance(vectors, dict) else f"a {type(vectors).__name__}"
+        raise VectorsError(f"{path}: kinds of vectors must be among {', '.join(CHECKS)}, got {found}")
     for kind, cases in vectors.items():
         if not isinstance(cases, list) or not cases:
-            raise VectorsError(f"{path}: {kind} must be a list of at least one case")
+            raise VectorsError(f"{path}: {kind} must be a list of at least one case, got {cases!r:.60}")
     return vectors

@@ -1,4 +1,4 @@
-"""The simulator on a recorded run's arrivals, in the world that was fitted to a part of it."""
+"""Simulation of a recorded run's arrivals, with settings fitted to a part of the run."""
 
 import re
 from dataclasses import dataclass, replace
@@ -22,9 +22,12 @@ from autoscaler_tuning.validation.recorded_run import RecordedRun
 DRAIN_S = 60.0
 KPA = "kpa"
 RECORDED = "recorded"
-# Of a pod that serves all the time, in whole per cent of its CPU request: where a run does not tell, the best is taken.
+# Candidates for the CPU use of a pod that is always busy, in per cent of its CPU request; used if the run does not
+# state it.
 UTILIZATIONS = tuple(round(20 * 1.07**step) for step in range(50))
 TRIES = 2
+# Candidates for the offset between the run's clock and the whole seconds in which the autoscaler counts; those with an
+# error of at most AS_GOOD_RATIO times the least one are all used, each blurred by up to OFFSET_BLUR_S.
 OFFSETS_S = tuple(np.arange(0, 1, 0.1).tolist())
 OFFSET_BLUR_S = 0.1
 AS_GOOD_RATIO = 1.3
@@ -32,12 +35,14 @@ AS_GOOD_RATIO = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How to replay.
+    """Options of a resimulation.
 
-    policy: kpa, hpaN, or recorded, which follows what the run's autoscaler decided when it did; None takes what `about`
-        names. from_s, to_s: the part to fit, None is the first half. seeds: simulations, of which medians are shown.
-    utilization_percent: see UTILIZATIONS; None is fitted. max_pods: None takes what `about` says, or 40.
+    policy: kpa, hpaN, or recorded, which repeats the recorded decisions; None takes the policy that `about` names.
+    from_s, to_s: the part to fit; None means the first half.
+    seeds: number of simulations, of which the report shows medians.
+    utilization_percent: see UTILIZATIONS; None means that it is fitted.
     metrics_resolution_s: how often CPU is measured: 15 s by metrics-server's default, 5 s in the recording cluster.
+    max_pods: None takes the limit that `about` names, or 40.
     """
 
     policy: str | None = None
@@ -51,7 +56,10 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Resimulated:
-    """One simulation on the recorded clock: done_s like the run's, pods at the run's looks."""
+    """Requests and pods of one simulation, on the run's clock and at its sample times.
+
+    done_s: shape (requests,). ready_pods, alive_pods: shape (samples,); alive pods are ready or starting.
+    """
 
     done_s: FloatArray
     ready_pods: FloatArray
@@ -59,30 +67,33 @@ class Resimulated:
 
 
 class AsRecorded:
-    """Wants what the run's autoscaler wanted, when it did."""
+    """A policy that repeats the decisions of the run's autoscaler at the same times."""
 
     interval_s = 0.1
 
     def __init__(self, run: RecordedRun, offset_s: float, direct: bool) -> None:
-        """offset_s: how much later the simulator's clock is than the run's."""
+        """Read the decisions; the simulator's clock is offset_s ahead of the run's."""
         middle_s = np.append(run.times_s[0], (run.times_s[1:] + run.times_s[:-1]) / 2)
         known = run.desired_pods >= 0
         self._times_s, self._pods = middle_s[known] + offset_s, run.desired_pods[known]
         self._direct = direct
 
     def decide(self, obs: Observation) -> Decision:
+        """Return the latest recorded decision; before the first one, keep the current pods."""
         latest = int(np.searchsorted(self._times_s, obs.now_s, side="right")) - 1
         if latest < 0:
-            return Decision(obs.ready_pods + obs.starting_pods, "nothing was recorded yet", direct=self._direct)
-        return Decision(int(self._pods[latest]), "as recorded", direct=self._direct)
+            current = obs.ready_pods + obs.starting_pods
+            return Decision(current, f"recorded: no decision yet, keep {current} pods", direct=self._direct)
+        pods = int(self._pods[latest])
+        return Decision(pods, f"recorded: {pods} pods", direct=self._direct)
 
 
 def named_policy(run: RecordedRun) -> str:
-    """kpa or hpaN where `about` says so of one with Knative's defaults, else recorded."""
-    said = run.about.get("policy", "").lower()
-    words = re.findall(r"[a-z]+|\d+", said)
-    if "hpa" in words or re.search(r"\bhpa\d*", said):
-        percent = re.search(r"hpa\D{0,20}?(\d{1,3})|(\d{1,3}) ?%", said)
+    """Return kpa or hpaN if `about` describes that policy with Knative's defaults, else recorded."""
+    description = run.about.get("policy", "").lower()
+    words = re.findall(r"[a-z]+|\d+", description)
+    if "hpa" in words or re.search(r"\bhpa\d*", description):
+        percent = re.search(r"hpa\D{0,20}?(\d{1,3})|(\d{1,3}) ?%", description)
         return f"hpa{(percent[1] or percent[2]) if percent else 70}"
     return (
         KPA
@@ -92,7 +103,7 @@ def named_policy(run: RecordedRun) -> str:
 
 
 def is_direct(run: RecordedRun) -> bool:
-    """Whether requests went to the pods without an activator or dispatcher in between; HPA's do."""
+    """Return whether requests went to the pods without an activator or dispatcher in between, as with HPA."""
     path = re.sub(r"(no|without)( an?)? \w+", "", run.about.get("path", ""))
     shared = re.search("activator|dispatcher", path) is not None
     return not shared and (bool(path) or is_hpa(named_policy(run)))
@@ -104,25 +115,25 @@ def is_hpa(policy: str) -> bool:
 
 
 def tick_s(policy: str) -> float | None:
-    """Between two decisions of the autoscaler, where that is known."""
+    """Return the time between two ticks of the autoscaler; None for recorded decisions."""
     if policy == RECORDED:
         return None
     return HpaConfig().sync_s if is_hpa(policy) else KpaConfig().tick_s
 
 
 class Resimulation:
-    """The run's arrivals in a fitted world."""
+    """Simulates the run's arrivals with fitted settings."""
 
     def __init__(self, run: RecordedRun, world: Fit, choices: Choices) -> None:
+        """Take the settings that are not fitted from the choices or from the run's description."""
         self._run, self._choices = run, choices
-        said = run.about.get("policy", "")
-        most = re.search(r"max(?:-?scale|imum|[ -]pods)?\D{0,12}(\d+)", said)
+        most = re.search(r"max(?:-?scale|imum|[ -]pods)?\D{0,12}(\d+)", run.about.get("policy", ""))
         self._max_pods = choices.max_pods or (int(most[1]) if most else 40)
         ready = int(run.ready_pods[max(0, int(np.searchsorted(run.times_s, 0.0)) - 1)])
         concurrency = re.search(r"concurrency\D{0,5}(\d+)", " ".join(run.about.values()))
         self._utilization = float(choices.utilization_percent or 100)
         self._config = SimConfig(
-            **world.settings(),  # type: ignore[arg-type]  # names and types are SimConfig's, a test compares them
+            **world.settings(),  # type: ignore[arg-type]  # SimConfig's names and types; a test compares the names
             initial_pods=ready,
             max_pods=max(self._max_pods, ready),
             concurrency=int(concurrency[1]) if concurrency else 1,
@@ -134,21 +145,25 @@ class Resimulation:
         self._offsets_s: tuple[float, ...] = (0.5,)
 
     def fit_utilization(self, from_s: float, to_s: float) -> str:
-        """Choose what CPU a busy pod uses, if nobody said, so that the pods of the fitted part come out best."""
+        """Choose the CPU use of a busy pod with which the ready pods of the fitted part agree best; describe it.
+
+        A utilization that the choices set is kept.
+        """
         if self._choices.utilization_percent is not None:
-            return f"a busy pod uses {self._utilization:g} % of its CPU request, as given"
+            return f"CPU use of a busy pod: {self._utilization:g} % of its request, as given"
         errors = {}
         for percent in UTILIZATIONS:
             self._utilization = float(percent)
             errors[percent] = self._error(from_s, to_s)
         best = min(errors, key=errors.__getitem__)
         self._utilization = float(best)
-        return f"a busy pod uses {best} % of its CPU request: fitted, for the run does not say"
+        return f"CPU use of a busy pod: {best} % of its request, fitted because the run does not state it"
 
     def fit_seconds(self, from_s: float, to_s: float) -> str:
-        """Find where the whole seconds begin in which the autoscaler counts, so that its pods come out best, or nearly.
+        """Choose the starts of the autoscaler's counting seconds with which its pods agree best, or nearly best.
 
-        In a burst it matters much how old the last count is at a tick: panic takes twice the pods or half of them.
+        The age of the last count at a tick matters in a burst: panic mode then wants twice the pods, or half of them.
+        Returns a description of the result.
         """
         errors = {}
         for offset_s in OFFSETS_S:
@@ -156,17 +171,17 @@ class Resimulation:
             errors[offset_s] = self._error(from_s, to_s)
         best = min(errors.values())
         self._offsets_s = tuple(one for one in OFFSETS_S if errors[one] <= best * AS_GOOD_RATIO)
-        ticks = "at an unknown phase" if self._tick_s is None else f"at {self._tick_s:.2f} s"
+        ticks = "unknown" if self._tick_s is None else f"{self._tick_s:.2f} s"
         begins = ", ".join(f"{(1 - one) % 1:.1f}" for one in self._offsets_s)
-        return f"fitted: autoscaler ticks {ticks}, its seconds begin at one of {begins} s"
+        return f"fitted: phase of the autoscaler's ticks {ticks}, its counting seconds begin at one of {begins} s"
 
     def _error(self, from_s: float, to_s: float) -> float:
-        """Of the ready pods over time in the fitted part."""
+        """Return the mean error of the ready pods over time in the fitted part."""
         tries = [self.once(seed) for seed in range(TRIES)]
-        return float(np.mean([ready_off(self._run, one, from_s, to_s) for one in tries]))
+        return float(np.mean([ready_pods_error(self._run, one, from_s, to_s) for one in tries]))
 
     def once(self, seed: int) -> Resimulated:
-        """One simulation. Seeds differ in service and start times, and a little in the autoscaler's seconds."""
+        """Run one simulation; seeds differ in service and start times, and slightly in the autoscaler's seconds."""
         rng = np.random.default_rng(seed)
         offset_s = self._offsets_s[seed % len(self._offsets_s)] + rng.uniform(0, OFFSET_BLUR_S)
         run = self._run
@@ -178,12 +193,12 @@ class Resimulation:
             self._config,
             (tick_s + offset_s) % self._interval_s if self._choices.policy != RECORDED else 0.0,
         )
-        looks_s = run.times_s + offset_s
+        sample_times_s = run.times_s + offset_s
         end_s = max(run.end_s + DRAIN_S, float(run.times_s[-1])) + offset_s
         loop.run_until(end_s)
         done_s = loop.cluster.done_s
         done_s[done_s > end_s] = np.nan
-        ready, starting, _ = loop.cluster.pods_at(looks_s)
+        ready, starting, _ = loop.cluster.pods_at(sample_times_s)
         return Resimulated(done_s - offset_s, ready.astype(float), (ready + starting).astype(float))
 
     def _policy(self, offset_s: float) -> Policy:
@@ -203,12 +218,12 @@ class Resimulation:
         return ScalesDeployment(Hpa(config))
 
 
-def ready_off(run: RecordedRun, one: Resimulated, from_s: float, to_s: float) -> float:
-    """Mean absolute difference of the ready pods over time."""
+def ready_pods_error(run: RecordedRun, one: Resimulated, from_s: float, to_s: float) -> float:
+    """Return the mean absolute difference of the ready pods over time."""
     return integral(run.times_s, np.abs(run.ready_pods - one.ready_pods), from_s, to_s) / (to_s - from_s)
 
 
 def integral(times_s: FloatArray, counts: FloatArray, from_s: float, to_s: float) -> float:
-    """Of counts that hold from one look to the next, in count x seconds."""
+    """Return the integral of counts that hold from one sample to the next, in count x seconds."""
     edges_s = np.clip(np.append(times_s, times_s[-1]), from_s, to_s)
     return float(np.sum(counts * np.diff(edges_s)))

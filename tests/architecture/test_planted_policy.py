@@ -1,4 +1,4 @@
-"""Adding a policy takes its file and its row: one planted in a copy runs in simulator, compare and controller."""
+"""Adding a policy takes one file and one row: a policy planted in a copy runs in compare and in the controller."""
 
 import shutil
 import subprocess
@@ -68,7 +68,7 @@ print(spec.name, Pods.wanted)
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with the policy planted."""
+    """Return a copy of the project with the policy planted."""
     folder = tmp_path_factory.mktemp("planted")
     for package in ("autoscaler_tuning", "loadgen", "knative"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -88,7 +88,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.integration
-def test_compare_simulates_it_beside_the_others_and_sweeps_its_main_knob(copy: Path) -> None:
+def test_compare_simulates_a_planted_policy_and_sweeps_its_main_knob(copy: Path) -> None:
     flags = ("--workload", "step:seconds=40,low=1,high=5", "--seeds", "1", "--bounds", "none", "--frontier-seeds", "1")
     names = ("--policies", "peak,steady,steady[pods=4]@deadline")
     printed = run(copy, "-m", "autoscaler_tuning", "compare", *flags, *names)
@@ -102,11 +102,11 @@ def test_compare_simulates_it_beside_the_others_and_sweeps_its_main_knob(copy: P
 
 
 @pytest.mark.integration
-def test_the_controller_scales_by_it(copy: Path) -> None:
+def test_the_controller_scales_with_a_planted_policy(copy: Path) -> None:
     assert run(copy, "-c", CONTROLLER).strip() == "steady[pods=3] [3]"
 
 
 @pytest.mark.integration
-def test_it_is_listed_where_a_name_is_refused(copy: Path) -> None:
+def test_the_message_about_an_unknown_policy_lists_a_planted_one(copy: Path) -> None:
     code = "from autoscaler_tuning.policies.registry import policy_named\ntry: policy_named('vpa')\n"
     assert "steady" in run(copy, "-c", f"{code}except ValueError as error: print(error)")

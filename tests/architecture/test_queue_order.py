@@ -1,4 +1,4 @@
-"""Dispatcher and simulator are two programs with one queue order: the same random histories, the same order."""
+"""Dispatcher and simulator must order their queues alike: both release the same random histories in the same order."""
 
 from dataclasses import dataclass, field
 
@@ -15,13 +15,13 @@ from dispatcher.buffer import EXPIRED_SHARE, Action, BufferConfig, BurstBuffer, 
 SLO_S, SERVICE_S = 0.5, 0.125
 BACKEND = "http://pod"
 
-# When a request went to a pod, in seconds, and its number.
+# Time at which a request was sent to a pod, in seconds, and its number.
 Release = tuple[float, int]
 
 
 @dataclass
 class Dispatcher:
-    """The dispatcher's buffer with pods that need SERVICE_S for each request; it records each release."""
+    """The dispatcher's buffer with pods that serve a request in SERVICE_S; records each release."""
 
     order: Order
     released: list[Release] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Dispatcher:
                 self.ends.append((now_s + SERVICE_S, action.request_id))
 
     def until(self, now_s: float) -> None:
-        """Let requests end up to and including now_s."""
+        """Finish the requests that end up to and including now_s."""
         while self.ends and self.ends[0][0] <= now_s:
             end_s, request = self.ends.pop(0)
             self.perform(self.buffer.finish(request, end_s, Outcome.ANSWERED, SERVICE_S), end_s)
@@ -74,15 +74,17 @@ def simulator_releases(arrivals_s: list[float], pods: int, ready_s: float, order
     late_start=st.integers(0, 3000),
     order=st.sampled_from(["deadline", "fifo"]),
 )
-@example(gaps=[1] * 80, pods=1, late_start=0, order="deadline")  # far too many at once: most expire
-@example(gaps=[1] * 80, pods=3, late_start=2000, order="deadline")  # from zero pods, after a cold start
-def test_both_release_requests_in_the_same_order(gaps: list[int], pods: int, late_start: int, order: Order) -> None:
-    # Thousandths of a second with an odd offset: no two events coincide, so that ties need no common rule.
+@example(gaps=[1] * 80, pods=1, late_start=0, order="deadline")  # an overload in which most requests expire
+@example(gaps=[1] * 80, pods=3, late_start=2000, order="deadline")  # a burst at zero pods, served after a cold start
+def test_dispatcher_and_simulator_release_requests_in_the_same_order(
+    gaps: list[int], pods: int, late_start: int, order: Order
+) -> None:
+    # Whole milliseconds plus different offsets: no two events coincide, so the two need no common rule for ties.
     arrivals_s = (np.cumsum(gaps) / 1000 + 0.0001).tolist()
     ready_s = late_start / 1000 + 0.00005
     simulated = simulator_releases(arrivals_s, pods, ready_s, order)
     assert dispatcher_releases(arrivals_s, pods, ready_s, order) == simulated
 
 
-def test_one_constant_bounds_the_starvation_of_expired_requests_in_both() -> None:
+def test_expired_requests_get_the_same_share_of_releases_in_both() -> None:
     assert SIMULATED_SHARE == EXPIRED_SHARE

@@ -1,4 +1,4 @@
-"""Our own policy: as many pods as their price and the price of late answers make best."""
+"""Our own policy: it minimises the sum of the cost of pods and the cost of late responses."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from autoscaler_tuning.policies.start_times import StartTimes
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.types import Decision, Observation
 
-# Elastic without one of its parts.
+# Ablations: elastic without one of its parts.
 ABLATIONS = {
     "elastic-nohold": "elastic[hold_s=0]",
     "elastic-nohedge": "elastic[hedge=1]",
@@ -27,13 +27,15 @@ ABLATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class ElasticConfig:
-    """One set of parameters for every trace, simulated and live.
+    """Settings of `elastic`; the same values serve every trace, simulated and live.
 
-    late_price: pod-seconds that one late answer is worth: the knob between cost and lateness.
-    hold_s: how long capacity stays after it was last wanted: about the time that a new pod would cost.
-    hedge: pods that may be started, at the most, for each that is missing while requests are late.
-    zero_after_s: time without a request after which no pod may be wanted.
-    first_service_time_s, first_cold_start_s: believed until measured.
+    late_price: price of one late response, in pod-seconds; the knob that trades cost for lateness.
+    hold_s: how long capacity stays after it was last wanted; about the time that starting a pod anew would cost.
+    hedge: most pods that may be started for each missing pod while requests are late.
+    zero_after_s: time without a request after which the policy may scale to zero.
+    most_pods: upper bound of the search for the best number of pods.
+    first_service_time_s, first_cold_start_s: assumed until measured.
+    forecast, scenarios: settings of the rate forecast and of its error paths.
     """
 
     slo_s: float = 0.5
@@ -51,25 +53,26 @@ class ElasticConfig:
     def __post_init__(self) -> None:
         for name in ("slo_s", "interval_s", "late_price", "first_service_time_s", "first_cold_start_s", "most_pods"):
             if not 0 < getattr(self, name) < inf:
-                raise ValueError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
         for name, least in (("hold_s", 0), ("zero_after_s", 0), ("hedge", 1)):
             if not least <= getattr(self, name) < inf:
-                raise ValueError(f"{name} must be finite and at least {least}, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be finite and at least {least}, got {getattr(self, name)}")
 
 
 class Elastic:
     """The policy `elastic`.
 
-    A newsvendor's choice at every tick: a pod costs a pod-second a second; each scenario of the time until a new pod
-    would be ready tells how many answers are late with n pods; n makes the sum least. While requests are late already,
-    more pods are started than are missing, since the quickest of many are ready sooner; the rest is stopped then.
+    Each tick solves a newsvendor problem. A pod costs one pod-second per second. Each error path, a scenario of the
+    arrivals until a pod started now would be ready, gives the number of late responses with n pods. The policy wants
+    the n with the least total cost. While the ready pods cannot keep up, it starts more pods than are missing, because
+    the fastest of many starts finish sooner, and stops the surplus afterwards.
     Source: Arrow, Harris and Marschak (1951), the newsvendor's trade-off.
     """
 
     def __init__(self, config: ElasticConfig | None = None) -> None:
         self.config = config or ElasticConfig()
         self._forecast = RateForecast(self.config.forecast)
-        self._scenarios = ErrorPaths(self.config.scenarios, self.config.interval_s)
+        self._error_paths = ErrorPaths(self.config.scenarios, self.config.interval_s)
         self._starts = StartTimes(self.config.first_cold_start_s)
         self._held: deque[tuple[float, int]] = deque()
         self._updated_s = -inf
@@ -82,20 +85,21 @@ class Elastic:
         return self.config.interval_s
 
     def decide(self, obs: Observation) -> Decision:
-        """Decide one tick; without fresh signals, keep what there is."""
+        """Decide one tick; without fresh signals, keep the current pods."""
+        current = obs.ready_pods + obs.starting_pods
         if not obs.fresh:
-            self._scenarios.interrupt()
-            return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
-        if self._updated_s == -inf:  # what is found running was wanted by somebody
-            self._held.append((obs.now_s, obs.ready_pods + obs.starting_pods))
+            self._error_paths.interrupt()
+            return Decision(current, f"no data: keep {current} pods")
+        if self._updated_s == -inf:  # pods that already run count as wanted just now
+            self._held.append((obs.now_s, current))
         self._learn(obs)
         if self._busy_s is None:
-            return Decision(0, "idle: no request yet")
+            return Decision(0, "idle: 0 pods, no request so far")
         service_time_s = obs.service_time_s or self.config.first_service_time_s
         self._pods = self._best(obs, service_time_s)
         if obs.now_s - self._busy_s < self.config.zero_after_s:
             self._pods = max(1, self._pods)
-        elif not self._scenarios.jumps_recur:  # by its price alone a pod would wait minutes for who came once
+        elif not self._error_paths.jumps_recur:  # late_price alone would keep a pod for minutes after a single burst
             self._pods = 0
         held = self._hold(obs.now_s, self._pods)
         pods = self._hedged(obs, held, service_time_s)
@@ -106,31 +110,32 @@ class Elastic:
         if obs.arrived > self._arrived or obs.waiting or obs.in_flight:
             self._busy_s, self._arrived = obs.now_s, obs.arrived
         elapsed_s = obs.now_s - self._updated_s
-        if elapsed_s < self.config.interval_s / 2:  # asked out of turn: a rate over so short a time is noise
+        if elapsed_s < self.config.interval_s / 2:  # an extra tick: a rate over such a short time is noise
             return
         if elapsed_s > 3 * self.config.interval_s:
-            self._scenarios.interrupt()
+            self._error_paths.interrupt()
         self._updated_s = obs.now_s
         self._forecast.update(obs.now_s, obs.arrived)
-        self._scenarios.update(obs.arrived, self._forecast.level_rps)
+        self._error_paths.update(obs.arrived, self._forecast.level_rps)
 
     def _best(self, obs: Observation, service_time_s: float) -> int:
-        """The number of pods with the least cost, found downhill from the last: the cost is convex in it."""
+        """Return the number of pods with the least cost, searched downhill from the last one: the cost is convex."""
         interval_s, steps = self.config.interval_s, self.config.scenarios.steps
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
         expected = np.array([self._forecast.expected(time_s) for time_s in times_s])
-        asleep = obs.now_s - (self._busy_s or 0.0) >= self.config.zero_after_s
-        surprise_rps = 0.0 if asleep else self.config.scenarios.surprise_pods / service_time_s
-        paths, weights = self._scenarios.draw(expected, self._forecast.level_rps, surprise_rps)
+        idle = obs.now_s - (self._busy_s or 0.0) >= self.config.zero_after_s
+        surprise_rps = 0.0 if idle else self.config.scenarios.surprise_pods / service_time_s
+        paths, weights = self._error_paths.draw(expected, self._forecast.level_rps, surprise_rps)
         paths = paths + obs.feasible_backlog_s / service_time_s
         served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
         price = self.config.late_price / float(times_s[-1])
-        return _least(
+        return _minimum(
             lambda pods: pods + price * _late(paths, weights, served * pods), self._pods, self.config.most_pods
         )
 
     def _hold(self, now_s: float, pods: int) -> int:
+        """Return the most pods that were wanted within the last hold_s."""
         while self._held and self._held[0][0] <= now_s - self.config.hold_s:
             self._held.popleft()
         while self._held and self._held[-1][1] <= pods:
@@ -139,7 +144,11 @@ class Elastic:
         return self._held[0][1]
 
     def _hedged(self, obs: Observation, wanted: int, service_time_s: float) -> int:
-        """More than wanted while the ready pods cannot keep up: as many as their earlier readiness is worth."""
+        """Return more pods than wanted while the ready pods cannot keep up, if the time they save is worth their cost.
+
+        If k pods start, the missing ones are ready after until_ready_s(missing, k) on average. Each second until then
+        costs k pod-seconds, and late_price for each of the late_rps responses.
+        """
         missing = wanted - obs.ready_pods
         late_rps = self._forecast.level_rps - obs.ready_pods / service_time_s
         if missing <= 0 or late_rps <= 0:
@@ -151,15 +160,16 @@ class Elastic:
         return obs.ready_pods + min(costs, key=costs.__getitem__)
 
     def _reason(self, obs: Observation, pods: int, held: int) -> str:
-        level = f"{self._forecast.level_rps:.1f}/s"
+        level = f"{self._forecast.level_rps:.1f} req/s"
         if pods > held:
-            return f"hedge: {pods} pods started so that {held} are ready soon, at {level}"
+            return f"hedge: {pods} pods instead of {held}, so that {held} are ready sooner, at {level}"
         if held > self._pods:
-            return f"hold: {held} pods wanted within the last {self.config.hold_s:g} s, {self._pods} now at {level}"
+            return f"hold: {held} pods, wanted within the last {self.config.hold_s:g} s; now {self._pods} at {level}"
         if pods == 0:
-            return f"idle: no request for {obs.now_s - (self._busy_s or 0.0):.0f} s, {level} expected"
+            idle_s = obs.now_s - (self._busy_s or 0.0)
+            return f"idle: 0 pods after {idle_s:.0f} s without a request, {level} expected"
         cause = "jump" if self._forecast.jumped else "rate"
-        return f"{cause}: {pods} pods cost least at {level} with {obs.feasible_backlog_s:.2f} s of work waiting"
+        return f"{cause}: {pods} pods cost least at {level} with a feasible backlog of {obs.feasible_backlog_s:.2f} s"
 
     def _record(self, obs: Observation, service_time_s: float, held: int) -> dict[str, float]:
         return {
@@ -174,15 +184,17 @@ class Elastic:
 
 
 def _late(paths: FloatArray, weights: FloatArray, served: FloatArray) -> float:
-    """Mean number of late answers: of each scenario, the most by which arrivals run ahead of what can be in time.
+    """Return the mean number of late responses over the scenarios.
 
-    paths: cumulative arrivals, shape (ticks, scenarios); served: answers in time up to each tick, shape (ticks,).
+    In one scenario it is the largest lead of the arrivals over the responses that can be on time.
+    paths: cumulative arrivals, shape (ticks, scenarios). weights: shape (scenarios,).
+    served: cumulative responses that can be on time at each tick, shape (ticks,).
     """
     return float(np.maximum(0.0, (paths - served[:, None]).max(axis=0)) @ weights)
 
 
-def _least(cost: Callable[[int], float], first: int, most: int) -> int:
-    """Where a convex cost over whole numbers from 0 to most is least, downhill from first."""
+def _minimum(cost: Callable[[int], float], first: int, most: int) -> int:
+    """Return the integer from 0 to most at which a convex cost is least, searching downhill from first."""
     best, best_cost = first, cost(first)
     for step in (1, -1):
         while 0 <= best + step <= most and (next_cost := cost(best + step)) < best_cost:

@@ -1,4 +1,4 @@
-"""What may come in the next seconds: what came after moments like this one, as far as the forecast missed it."""
+"""Scenarios of the next seconds' arrivals: the forecast plus the errors that it made after similar past moments."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -9,20 +9,23 @@ import numpy as np
 
 from autoscaler_tuning.results import FloatArray
 
-# Scenarios of a Poisson stream: quantiles of the normal law.
+# Prior scenarios of a Poisson stream: 16 quantiles of the standard normal distribution.
 PRIOR = np.array([NormalDist().inv_cdf((index + 0.5) / 16) for index in range(16)])
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorPathConfig:
-    """steps: length of a scenario, in ticks.
+    """Settings of the error paths.
 
-    memory_s: how far back moments are remembered, all alike: what fades instead keeps pods ready for a jump of long
-    ago, for late answers cost so much more than pods. long_memory_s: the same where jumps come again and again: at
-    least `often` of them within it, each a path at least `burst` deviations of a Poisson count above the forecast.
-    likeness: weight exp(-likeness x |log ratio of the two levels|) of a past moment; 0 takes all alike.
-    prior: ticks that what is believed beforehand counts for: Poisson noise, and for a share `surprise` of it a burst
-    that as many pods as surprise_pods would be busy with. After surprise_s of traffic the burst counts 1/e of that.
+    steps: length of a path, in ticks.
+    memory_s: age up to which past paths are used, all with the same weight. A weight that fades with age would keep
+        pods ready for a jump of long ago, because late responses cost so much more than pods.
+    long_memory_s: the same if jumps recur, which means that it contains at least `often` bursts. A burst is a path that
+        ends more than `burst` standard deviations of a Poisson count above the forecast.
+    likeness: a past path has the weight exp(-likeness x |log ratio of its level to the present one|); with 0 all paths
+        have the same weight.
+    prior: weight of the prior scenarios, in ticks of experience: Poisson noise, and in addition a share `surprise` of
+        this weight for a burst that keeps surprise_pods pods busy. That share falls to 1/e after surprise_s of traffic.
     """
 
     steps: int = 12
@@ -39,27 +42,27 @@ class ErrorPathConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "memory_s", "long_memory_s", "often", "burst", "prior", "surprise_s"):
             if not 0 < getattr(self, name) < inf:
-                raise ValueError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
         if not (0 <= self.likeness < inf and 0 <= self.surprise <= 1 and 0 <= self.surprise_pods < inf):
             raise ValueError(
-                "likeness and surprise_pods must be at least 0, surprise from 0 to 1: "
-                f"{self.likeness}, {self.surprise_pods}, {self.surprise}"
+                "likeness and surprise_pods must be finite and at least 0, surprise from 0 to 1, "
+                f"got {self.likeness}, {self.surprise_pods}, {self.surprise}"
             )
 
 
 class ErrorPaths:
-    """Past errors of the forecast, kept as whole paths, in standard deviations of a Poisson count.
+    """Past forecast errors, kept as whole paths in standard deviations of a Poisson count.
 
-    So a burst that once came out of silence may come again, at its own size, and noise grows with the root of the
-    rate. A block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by likeness, beside a prior
-    (Rubin 1981, the Bayesian bootstrap).
+    Thus a burst that once followed an idle period can recur at its own size, and noise grows with the square root of
+    the rate. Source: a block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by likeness and combined with a
+    prior (Rubin 1981, the Bayesian bootstrap).
     """
 
     def __init__(self, config: ErrorPathConfig, interval_s: float) -> None:
         self._config = config
         self._times_s = interval_s * np.arange(1, config.steps + 1)
-        self._short = max(1, round(config.memory_s / interval_s))
-        rows = max(self._short, round(config.long_memory_s / interval_s))
+        self._short_rows = max(1, round(config.memory_s / interval_s))
+        rows = max(self._short_rows, round(config.long_memory_s / interval_s))
         self._paths = np.zeros((config.steps, rows))
         self._levels = np.zeros(rows)
         self._fading = exp(-interval_s / config.surprise_s)
@@ -71,7 +74,7 @@ class ErrorPaths:
         self._surprise = config.surprise * config.prior
 
     def update(self, arrived: int, level_rps: float) -> None:
-        """One more tick: the count of arrivals so far, and the level that was forecast with it."""
+        """Add one tick: the number of arrivals so far and the level that the forecast had then."""
         self._pending.append((arrived, level_rps))
         if len(self._pending) > self._config.steps:
             first, level = self._pending[0]
@@ -84,18 +87,18 @@ class ErrorPaths:
             self._kept += 1
 
     def interrupt(self) -> None:
-        """Ticks were missed: no path may lead across the gap."""
+        """Drop the incomplete paths, because ticks were missed and no path may span the gap."""
         self._pending.clear()
 
     @property
     def jumps_recur(self) -> bool:
-        """Once is chance, `often` within the long memory is what this traffic does."""
+        """Whether the long memory contains at least `often` bursts; fewer count as chance."""
         while self._bursts and self._bursts[0] < self._kept - len(self._levels):
             self._bursts.popleft()
         return len(self._bursts) >= self._config.often
 
     def _count_burst(self, bursting: bool) -> None:
-        """Paths overlap: a burst counts once."""
+        """Count a burst once, although several overlapping paths contain it."""
         if (
             bursting
             and not self._bursting
@@ -105,12 +108,13 @@ class ErrorPaths:
         self._bursting = bursting
 
     def draw(self, expected: FloatArray, level_rps: float, surprise_rps: float) -> tuple[FloatArray, FloatArray]:
-        """Cumulative arrivals after each tick, shape (ticks, scenarios), and the scenarios' weights, which sum to 1.
+        """Return scenarios of the cumulative arrivals, shape (ticks, scenarios), and their weights, which sum to 1.
 
-        expected: cumulative arrivals that are forecast, shape (ticks,), at most config.steps ticks.
+        expected: forecast of the cumulative arrivals, shape (ticks,), at most config.steps ticks.
+        level_rps: present level of the forecast. surprise_rps: extra rate in the scenario of a burst.
         """
         config, steps = self._config, len(expected)
-        kept = min(self._kept, len(self._levels) if self.jumps_recur else self._short)
+        kept = min(self._kept, len(self._levels) if self.jumps_recur else self._short_rows)
         rows = np.arange(self._kept - kept, self._kept) % len(self._levels)
         noise = np.outer(np.sqrt(expected), PRIOR)
         errors = np.sqrt(max(1.0, level_rps)) * self._paths[:steps, rows]

@@ -1,4 +1,4 @@
-"""The arrival rate of the next seconds: level, trend and jumps."""
+"""Forecast of the arrival rate of the next seconds: level, trend and jumps."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from math import sqrt
 
 @dataclass(frozen=True, slots=True)
 class ForecastConfig:
-    """Gains are per second of data, in (0, 1], the trend's from 0; jump_sigmas: deviations of a Poisson count.
+    """Settings of the rate forecast.
 
-    jump_window_s: a jump is looked for in the newest arrivals of this long.
+    level_gain, trend_gain: smoothing gains per second of data, in (0, 1] and [0, 1].
+    jump_sigmas: a jump is a recent rate more than this many standard deviations of a Poisson count above the level.
+    jump_window_s: length of the newest data over which the recent rate is measured.
     """
 
     level_gain: float = 0.3
@@ -19,13 +21,19 @@ class ForecastConfig:
 
     def __post_init__(self) -> None:
         if not (0 < self.level_gain <= 1 and 0 <= self.trend_gain <= 1):
-            raise ValueError(f"gains must be from 0 to 1, the level's above 0: {self.level_gain}, {self.trend_gain}")
+            raise ValueError(
+                "level_gain must be above 0 and at most 1, trend_gain from 0 to 1, "
+                f"got {self.level_gain}, {self.trend_gain}"
+            )
         if not (0 < self.jump_sigmas < float("inf") and 0 < self.jump_window_s < float("inf")):
-            raise ValueError(f"jump limits must be above 0 and finite: {self.jump_sigmas}, {self.jump_window_s}")
+            raise ValueError(
+                "jump_sigmas and jump_window_s must be above 0 and finite, "
+                f"got {self.jump_sigmas}, {self.jump_window_s}"
+            )
 
 
 class RateForecast:
-    """Holt's level and trend, and a reset where the newest arrivals are far above the level.
+    """Holt's level and trend, reset to the recent rate if the newest arrivals are far above the level.
 
     Source: Holt (1957), linear exponential smoothing; the jump is a one-sided test of a Poisson count.
     """
@@ -38,13 +46,13 @@ class RateForecast:
         self._seen: deque[tuple[float, int]] = deque()
 
     def update(self, now_s: float, arrived: int) -> None:
-        """Take in the count of arrivals so far; now_s must rise."""
+        """Add the number of arrivals so far; now_s must increase from call to call."""
         if self._seen:
             self._learn(now_s, arrived)
         self._seen.append((now_s, arrived))
 
     def expected(self, horizon_s: float) -> float:
-        """Arrivals of the next horizon_s; a falling trend is not carried on."""
+        """Return the expected arrivals of the next horizon_s; a falling trend is not extrapolated."""
         return horizon_s * (self.level_rps + max(0.0, self.trend_rps_per_s) * horizon_s / 2)
 
     def _learn(self, now_s: float, arrived: int) -> None:

@@ -1,4 +1,4 @@
-"""HPA: what Kubernetes' Horizontal Pod Autoscaler does on CPU utilization, with the pipeline that measures it."""
+"""Kubernetes' Horizontal Pod Autoscaler on CPU utilization, with the metrics pipeline that measures it."""
 
 from dataclasses import dataclass
 from math import ceil, isfinite
@@ -9,15 +9,15 @@ from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 __all__ = ["Hpa", "HpaConfig"]
 
-# More than any machine has: a counter that leaps must not become an endless number.
+# More than any machine has; it keeps a CPU counter that leaps from giving an infinite usage.
 MOST_MILLI = 1e9
-# A tick may come a rounding error before its time.
+# Rounding error by which a tick may be early.
 SLACK_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class _Metric:
-    """CPU of one pod up to time_s, and its usage over the window that ended there; None with the first sample."""
+    """CPU time of one pod up to time_s, and its usage over the window that ended then; None after the first sample."""
 
     time_s: float
     cpu_seconds: float
@@ -26,9 +26,10 @@ class _Metric:
 
 
 class Hpa:
-    """The policy `hpaN`: N % of the CPU request, on metrics that are half a resolution old; at least one pod.
+    """The policy `hpaN`: a target of N % of the CPU request, with at least one pod.
 
-    The controller syncs and the pipeline measures on clocks of their own; here the pipeline is half a resolution late.
+    In Kubernetes the controller and the metrics pipeline have independent clocks. Here the pipeline measures half a
+    resolution after the first sync, so with the default settings a sync acts on metrics that are half a resolution old.
     """
 
     def __init__(self, config: HpaConfig | None = None) -> None:
@@ -44,33 +45,35 @@ class Hpa:
         return min(self.config.sync_s, self.config.metrics_resolution_s) / 2
 
     def decide(self, obs: Observation) -> Decision:
-        """Sync or measure, whichever is due; without metrics, keep what there is."""
+        """Measure and sync if they are due; without metrics, keep the current pods."""
         if self._sync_s is None:
             self._sync_s, self._sample_s = obs.now_s, obs.now_s + self.config.metrics_resolution_s / 2
         if obs.now_s >= self._sample_s - SLACK_S:
-            self._sample_s = _next(self._sample_s, self.config.metrics_resolution_s, obs.now_s)
+            self._sample_s = _next_due_s(self._sample_s, self.config.metrics_resolution_s, obs.now_s)
             self._sample(obs)
         if obs.now_s >= self._sync_s - SLACK_S or self._wanted is None:
-            self._sync_s = _next(self._sync_s, self.config.sync_s, obs.now_s)
+            self._sync_s = _next_due_s(self._sync_s, self.config.sync_s, obs.now_s)
             self._wanted = self._sync(obs)
         return self._wanted
 
     def _sync(self, obs: Observation) -> Decision:
         current = obs.ready_pods + obs.starting_pods
+        kept = max(self.config.min_pods, current)
         if not obs.fresh:
-            return Decision(max(self.config.min_pods, current), "no data: holding")
+            return Decision(kept, f"no data: keep {kept} pods")
         self._stabiliser.begin(obs.now_s, current)
-        pods = [self._seen(pod, obs.now_s) for pod in obs.pods]
+        pods = [self._with_metric(pod, obs.now_s) for pod in obs.pods]
         try:
             recommended = recommend(pods, current, self.config)
         except NoMetricsError as error:
-            return Decision(max(self.config.min_pods, current), f"no metrics: holding ({error})")
+            return Decision(kept, f"no metrics: keep {kept} pods ({error})")
         wanted = max(self.config.min_pods, self._stabiliser.desired(obs.now_s, current, recommended))
         target = self.config.target_utilization_percent
-        return Decision(wanted, f"cpu: {recommended} pods recommended for {target} %, {wanted} after stabilisation")
+        reason = f"cpu: {wanted} pods after stabilisation, {recommended} recommended for a target of {target} %"
+        return Decision(wanted, reason)
 
     def _sample(self, obs: Observation) -> None:
-        """The metrics pipeline: usage over the interval between its last two looks at each pod."""
+        """Measure each pod as the metrics pipeline does: usage over the interval between its last two samples."""
         measured = [(pod.name, pod.cpu_seconds) for pod in obs.pods if pod.cpu_seconds is not None]
         self._metrics = {name: self._measure(name, cpu, obs.now_s) for name, cpu in measured if isfinite(cpu)}
 
@@ -82,7 +85,7 @@ class Hpa:
         usage_milli = int(min(MOST_MILLI, 1000 * max(0.0, cpu_seconds - before.cpu_seconds) / window_s))
         return _Metric(now_s, cpu_seconds, window_s, usage_milli)
 
-    def _seen(self, pod: PodSample, now_s: float) -> HpaPod:
+    def _with_metric(self, pod: PodSample, now_s: float) -> HpaPod:
         metric = self._metrics.get(pod.name)
         return HpaPod(
             phase="Pending" if pod.phase is PodPhase.STARTING else "Running",
@@ -96,6 +99,6 @@ class Hpa:
         )
 
 
-def _next(due_s: float, every_s: float, now_s: float) -> float:
-    """The next time after now on a clock that was due at due_s; what was slept through is left out."""
+def _next_due_s(due_s: float, every_s: float, now_s: float) -> float:
+    """Return the first time after now of a clock that was due at due_s; ticks that were missed are skipped."""
     return due_s + every_s * max(1, ceil((now_s + SLACK_S - due_s) / every_s))

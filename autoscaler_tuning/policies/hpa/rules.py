@@ -1,4 +1,4 @@
-"""HPA's settings, and how many pods it recommends for a target utilization of CPU.
+"""HPA's settings, and the number of pods that it recommends for a target CPU utilization.
 
 Source: kubernetes 1.36 pkg/controller/podautoscaler/replica_calculator.go.
 """
@@ -14,14 +14,15 @@ MAY_BE_0 = {
 
 
 class NoMetricsError(Exception):
-    """No pod that counts has a metric, so nothing can be recommended."""
+    """No pod that counts has a metric, so no recommendation is possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class HpaPod:
-    """A pod as the controller sees it; ages are seconds before now.
+    """A pod as the controller sees it; ages are in seconds before now.
 
-    ready None: it has no Ready condition. cpu_usage_milli None: it has no metric.
+    ready: None without a Ready condition. started_ago_s: None if the pod has not started.
+    cpu_usage_milli: None without a metric.
     """
 
     phase: str
@@ -36,12 +37,12 @@ class HpaPod:
 
 @dataclass(frozen=True, slots=True)
 class HpaConfig:
-    """The controller's defaults, and a pod's CPU request.
+    """Settings of HPA, with the controller's defaults, and a pod's CPU request.
 
-    sidecar_request_milli: what Knative's queue-proxy requests beside it; utilization is of the pod's whole request.
-    tolerance_up, tolerance_down: where they differ from tolerance (behavior.scaleUp.tolerance, scaleDown.tolerance).
-    metrics_resolution_s: time between two looks of the metrics pipeline at a pod; usage is the mean in between, and at
-        a sync half of it old.
+    sidecar_request_milli: CPU request of Knative's queue-proxy; utilization is relative to the whole pod's request.
+    tolerance_up, tolerance_down: replace tolerance in one direction (behavior.scaleUp.tolerance, scaleDown.tolerance);
+        None means the same.
+    metrics_resolution_s: time between two samples of a pod by the metrics pipeline; usage is the mean between them.
     """
 
     target_utilization_percent: int = 70
@@ -62,20 +63,21 @@ class HpaConfig:
         for name in (setting.name for setting in fields(self)):
             value, least = getattr(self, name), 0 if name in MAY_BE_0 else 1
             if value is not None and not least <= value < inf:
-                raise ValueError(f"{name} must be finite and at least {least}, was {value}")
+                raise ValueError(f"{name} must be finite and at least {least}, got {value}")
         if self.max_pods < self.min_pods:
-            raise ValueError(f"max_pods must be at least min_pods, {self.min_pods}, was {self.max_pods}")
+            raise ValueError(f"max_pods must be at least min_pods, {self.min_pods}, got {self.max_pods}")
 
     @property
     def request_milli(self) -> int:
-        """Of all containers of a pod."""
+        """CPU request of all containers of a pod."""
         return self.cpu_request_milli + self.sidecar_request_milli
 
 
 def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
-    """GetResourceReplicas: pods for the target utilization, counting missing and unready pods on the careful side.
+    """Return the pods for the target utilization; raise NoMetricsError if no pod that counts has a metric.
 
-    Raises NoMetricsError.
+    Pods without a metric and unready pods get a conservative usage, which dampens the change.
+    Source: GetResourceReplicas().
     """
     alive = [pod for pod in pods if not pod.deleting and pod.phase != "Failed"]
     unready = [pod for pod in alive if _is_unready(pod, config)]
@@ -94,11 +96,14 @@ def recommend(pods: Sequence[HpaPod], current: int, config: HpaConfig) -> int:
         usages += [0] * len(missing)
     if add_unready:
         usages += [0] * len(unready)
-    return _careful(ratio, _ratio(usages, config), len(usages), current, config)
+    return _conservative(ratio, _ratio(usages, config), len(usages), current, config)
 
 
-def _careful(ratio: float, new_ratio: float, count: int, current: int, config: HpaConfig) -> int:
-    """No change where the pods that were guessed at would turn the direction."""
+def _conservative(ratio: float, new_ratio: float, count: int, current: int, config: HpaConfig) -> int:
+    """Return the pods for new_ratio, or the current pods if the assumed usages would reverse the direction.
+
+    ratio, new_ratio: utilization / target without and with the assumed usages.
+    """
     if _within(new_ratio, config) or (ratio < 1 < new_ratio) or (new_ratio < 1 < ratio):
         return current
     pods = ceil(new_ratio * count)
@@ -108,7 +113,7 @@ def _careful(ratio: float, new_ratio: float, count: int, current: int, config: H
 
 
 def _ratio(usages_milli: Sequence[int], config: HpaConfig) -> float:
-    """Of the utilization, in whole per cent, to its target."""
+    """Return the utilization, truncated to a whole per cent, divided by its target."""
     utilization = 100 * sum(usages_milli) // (len(usages_milli) * config.request_milli)
     return utilization / config.target_utilization_percent
 
@@ -120,7 +125,10 @@ def _within(ratio: float, config: HpaConfig) -> bool:
 
 
 def _is_unready(pod: HpaPod, config: HpaConfig) -> bool:
-    """Pending; or its metric may still be that of its start. One without a metric is missing, not unready."""
+    """Return whether a pod is pending, or its metric may still include its start.
+
+    A running pod without a metric is missing, not unready.
+    """
     if pod.phase == "Pending":
         return True
     if pod.cpu_usage_milli is None:

@@ -1,4 +1,4 @@
-"""What HPA makes of its recommendations over time: stabilisation windows, rates and bounds.
+"""HPA's limits on recommendations over time: stabilisation windows, rates and bounds.
 
 Source: kubernetes 1.36 pkg/controller/podautoscaler/horizontal.go.
 """
@@ -12,7 +12,7 @@ from autoscaler_tuning.policies.hpa.rules import HpaConfig
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
-    """So many pods, or so many per cent, within period_s."""
+    """Largest change within period_s, in pods or in per cent."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -21,7 +21,7 @@ class ScalingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """One direction of an HPA's behavior."""
+    """Rules for one direction of an HPA's behavior."""
 
     stabilization_window_s: float
     select_policy: Literal["Max", "Min", "Disabled"]
@@ -30,7 +30,7 @@ class ScalingRules:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """spec.behavior: rules for both directions."""
+    """Rules for both directions (spec.behavior)."""
 
     up: ScalingRules
     down: ScalingRules
@@ -38,7 +38,7 @@ class Behavior:
 
 @dataclass(slots=True)
 class Stabiliser:
-    """What the controller makes of recommendations over time: stabilisation, rates and bounds."""
+    """Turns recommendations into the pods to set, with stabilisation windows, rates and bounds."""
 
     config: HpaConfig
     behavior: Behavior | None = None
@@ -47,12 +47,12 @@ class Stabiliser:
     _downs: list[tuple[float, int]] = field(default_factory=list)
 
     def begin(self, now_s: float, current: int) -> None:
-        """The first look at a target counts its present size as a recommendation, so that nothing is cut at once."""
+        """Count the current pods as the first recommendation, so that no pod is removed at once."""
         if not self._seen:
             self._seen.append((now_s, current))
 
     def desired(self, now_s: float, current: int, recommended: int) -> int:
-        """The pods to set now; a target at no pods is left alone, as its owner wants it."""
+        """Return the pods to set now; a target at zero pods stays there, because zero disables the HPA."""
         if current == 0 and self.config.min_pods:
             return 0
         if current > self.config.max_pods:
@@ -71,14 +71,14 @@ class Stabiliser:
         return pods
 
     def _remember(self, now_s: float, recommended: int) -> None:
-        """For as long as any window may ask."""
+        """Keep a recommendation for as long as any window needs it."""
         rules = (self.behavior.up, self.behavior.down) if self.behavior else ()
         longest_s = max([self.config.downscale_stabilization_s, *(one.stabilization_window_s for one in rules)])
         self._seen = [one for one in self._seen if one[0] > now_s - longest_s]
         self._seen.append((now_s, recommended))
 
     def _by_default(self, now_s: float, current: int, recommended: int) -> int:
-        """Down only to the highest recommendation of the window; up to twice the pods, or four."""
+        """Scale down to the highest recommendation of the window, and up to twice the pods or 4 at most."""
         since_s = now_s - self.config.downscale_stabilization_s
         pods = max([recommended, *(seen for time_s, seen in self._seen if time_s > since_s)])
         most = min(self.config.max_pods, max(2 * current, 4))
@@ -99,7 +99,7 @@ class Stabiliser:
         return stable
 
     def _limit(self, now_s: float, current: int, rules: ScalingRules, sign: int) -> int:
-        """How far the policies of one direction let it go; sign is 1 for up, -1 for down."""
+        """Return the pods that the policies of one direction allow at most; sign is 1 for up, -1 for down."""
         if rules.select_policy == "Disabled":
             return current
         changes = self._ups + self._downs
@@ -115,9 +115,9 @@ class Stabiliser:
 
 
 def _store(events: list[tuple[float, int]], event: tuple[float, int], rules: ScalingRules) -> None:
-    """Keep a change; it takes the place of the last one that is older than every period of its own direction.
+    """Store a change in place of the last one that is older than every period of its own direction, if there is one.
 
-    So the rules of the other direction, where their periods are longer, may no longer see that one: as upstream has it.
+    Rules of the other direction with a longer period may then no longer see the replaced change, as in Kubernetes.
     """
     longest_s = max((policy.period_s for policy in rules.policies), default=0.0)
     outdated = [index for index, (time_s, _) in enumerate(events) if time_s <= event[0] - longest_s]

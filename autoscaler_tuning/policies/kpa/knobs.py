@@ -1,4 +1,4 @@
-"""KPA's knobs as Knative's users know them, and the set that `tune` found."""
+"""KPA's knobs under the names that Knative's users know, and the set that `tune` found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,9 +6,9 @@ from math import isfinite
 
 from autoscaler_tuning.policies.base import RevisionSettings
 from autoscaler_tuning.policies.kpa.kpa import KpaConfig
-from autoscaler_tuning.policies.settings import changed
+from autoscaler_tuning.policies.settings import apply_settings
 
-# What Knative's webhook takes; a panic threshold of 100 % or less would panic at rest.
+# Ranges that Knative's webhook accepts; with a panic threshold of 100 % or less, KPA would panic under steady load.
 LIMITS = {
     "target": (0.01, 1e6),
     "target_utilization_percentage": (1, 100),
@@ -23,9 +23,9 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class KpaKnobs:
-    """One Revision's annotations autoscaling.knative.dev/..., by the same names; Knative's defaults.
+    """Annotations autoscaling.knative.dev/... of one Revision, by the same names, with Knative's defaults.
 
-    target: requests in flight per pod; containerConcurrency limits it. max_scale: 0 is no limit.
+    target: requests in flight per pod, at most containerConcurrency. max_scale: 0 means no limit.
     Source: knative/serving pkg/apis/autoscaling/register.go, annotation_validation.go; pkg/autoscaler/config/config.go.
     """
 
@@ -44,17 +44,20 @@ class KpaKnobs:
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if not (isfinite(value) and least <= value <= most):
-                raise ValueError(f"{name} must be from {least:g} to {most:g}, was {value}")
+                raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value}")
         for name in ("window_s", "scale_down_delay_s", "scale_to_zero_pod_retention_period_s"):
             if getattr(self, name) % 1:
-                raise ValueError(f"{name} must be in whole seconds, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be in whole seconds, got {getattr(self, name)}")
         if -1 < self.target_burst_capacity < 0:
-            raise ValueError(f"target_burst_capacity must be -1 or at least 0, was {self.target_burst_capacity}")
+            raise ValueError(f"target_burst_capacity must be -1 or at least 0, got {self.target_burst_capacity}")
         if self.min_scale < 0 or self.max_scale < 0 or 0 < self.max_scale < self.min_scale:
-            raise ValueError(f"0 <= min_scale <= max_scale, or max_scale 0: were {self.min_scale}, {self.max_scale}")
+            raise ValueError(
+                "min_scale and max_scale must be 0 <= min_scale <= max_scale, or max_scale 0 for no limit, "
+                f"got {self.min_scale}, {self.max_scale}"
+            )
 
     def config(self, concurrency: int = 1) -> KpaConfig:
-        """What Knative makes of them for pods of this containerConcurrency.
+        """Return the autoscaler settings that Knative derives from these knobs for this containerConcurrency.
 
         Source: knative/serving pkg/reconciler/autoscaling/resources/target.go, kpa/resources/decider.go.
         """
@@ -82,11 +85,11 @@ class KpaKnobs:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Of all annotations there are here."""
+        """Return the names of all annotations that are knobs, without their group."""
         return tuple(annotation_of(field.name) for field in fields(cls))
 
     def annotations(self) -> dict[str, str]:
-        """By their names after the group; those at Knative's default are left out."""
+        """Return the annotations that differ from Knative's defaults, by their names without the group."""
         stock = KpaKnobs()
         changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(stock, f.name)]
         return {
@@ -94,23 +97,23 @@ class KpaKnobs:
         }
 
 
-def knobs_changed(knobs: KpaKnobs, settings: Mapping[str, str]) -> KpaKnobs:
-    """Return the knobs with some changed, by their annotations' names: window=6s. Raise SettingError."""
+def apply_annotations(knobs: KpaKnobs, settings: Mapping[str, str]) -> KpaKnobs:
+    """Return the knobs with these annotations applied, such as window=6s; raise SettingError if one is invalid."""
     names = {field.name for field in fields(KpaKnobs)}
     found = {}
     for name, value in settings.items():
         plain = name.replace("-", "_")
         timed = f"{plain}_s" in names
         found[f"{plain}_s" if timed else plain] = value.removesuffix("s") if timed else value
-    return changed(knobs, found)
+    return apply_settings(knobs, found)
 
 
 def annotation_of(field_name: str) -> str:
-    """window_s -> window, min_scale -> min-scale."""
+    """Return the annotation of a field: window_s -> window, min_scale -> min-scale."""
     return field_name.removesuffix("_s").replace("_", "-")
 
 
-# The policy `kpa-tuned`, the stronger of two sets that `tune` found: docs/kpa-tuned.md has commands and figures.
+# The policy `kpa-tuned`: the stronger of two sets that `tune` found. docs/kpa-tuned.md has the commands and results.
 KPA_TUNED = KpaKnobs(
     target_utilization_percentage=30.0,
     window_s=8.0,

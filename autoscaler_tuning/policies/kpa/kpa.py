@@ -1,4 +1,4 @@
-"""KPA: what Knative's own autoscaler does.
+"""Knative's own autoscaler, KPA.
 
 Source: knative/serving at 98e5ef90aa, pkg/autoscaler/scaling/autoscaler.go, Scale().
 """
@@ -11,10 +11,11 @@ from typing import Literal
 from autoscaler_tuning.policies.kpa.windows import MaxWindow, TimedBuckets
 from autoscaler_tuning.types import Decision, Observation, Second
 
-# Of up to so many pods every one is scraped; of more a sample, for a standard deviation of 10 and a margin of 2.5
+# Up to this many pods are all scraped; of more pods a sample, sized for 95 % confidence, a standard deviation of 10 and
+# a margin of error of 5.
 ALL_SCRAPED_PODS = 3
 SAMPLE_FACTOR = 1.96**2 * 100 / 25
-# Least and most of each setting, as Knative's webhook has them where it does.
+# Lowest and highest value of each setting; those of Knative's webhook where it has a limit.
 RANGES = {
     "target_value": (0.01, inf),
     "total_value": (0.01, inf),
@@ -29,12 +30,13 @@ RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class KpaConfig:
-    """Knative's defaults at containerConcurrency 1.
+    """Settings of KPA, with Knative's defaults at containerConcurrency 1.
 
-    target_value: requests in flight per pod to aim at, 70 % of total_value, which a pod can take.
-    target_burst_capacity: -1 is unlimited. max_scale_up_rate, max_scale_down_rate: factors of one tick.
-    metric: requests in flight, or requests per second; the target is of the same.
-    weighted: windows count newer seconds more (metric-aggregation-algorithm weighted-exponential).
+    target_value: requests in flight per pod to aim at; by default 70 % of total_value.
+    total_value: requests in flight that a pod can take.
+    target_burst_capacity: -1 means unlimited. max_scale_up_rate, max_scale_down_rate: largest factors of one tick.
+    metric: requests in flight or requests per second; target_value and total_value are in the same unit.
+    weighted: give newer seconds of a window more weight (metric-aggregation-algorithm weighted-exponential).
     """
 
     target_value: float = 0.7
@@ -56,18 +58,23 @@ class KpaConfig:
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if not (least <= value <= most and isfinite(value)):
-                raise ValueError(f"{name} must be finite and from {least} to {most}, was {value}")
+                raise ValueError(f"{name} must be finite and from {least} to {most}, got {value}")
         if not (1 < self.max_scale_up_rate < inf and 1 < self.max_scale_down_rate < inf):
-            raise ValueError(f"scale rates must be above 1, were {self.max_scale_up_rate}, {self.max_scale_down_rate}")
+            raise ValueError(
+                "max_scale_up_rate and max_scale_down_rate must be above 1 and finite, "
+                f"got {self.max_scale_up_rate}, {self.max_scale_down_rate}"
+            )
         if not (self.target_burst_capacity == -1 or 0 <= self.target_burst_capacity < inf):
-            raise ValueError(f"target_burst_capacity must be -1 or at least 0, was {self.target_burst_capacity}")
+            raise ValueError(f"target_burst_capacity must be -1 or at least 0, got {self.target_burst_capacity}")
         if self.panic_window_s > self.stable_window_s:
-            raise ValueError(f"panic_window_s must not exceed stable_window_s, was {self.panic_window_s}")
+            raise ValueError(
+                f"panic_window_s must be at most stable_window_s, {self.stable_window_s}, got {self.panic_window_s}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """One answer: pods, what the activator may leave to bursts, and whether panic made it."""
+    """Result of one tick: desired pods, spare capacity beyond the target burst, and whether KPA is panicking."""
 
     pods: int
     excess_burst_capacity: int
@@ -78,19 +85,22 @@ class KpaScaler:
     """Scale(), called once a tick with the two window averages."""
 
     def __init__(self, config: KpaConfig, now_s: float, ready_pods: int) -> None:
-        """A scaler that starts with pods starts in panic, so that it does not scale them down blindly."""
+        """Start in panic mode if there is more than one ready pod, so that none is removed before there is data."""
         self._config = config
         self._panic_since_s = now_s if ready_pods > 1 else None
         self._panic_pods = ready_pods
         self._delay = MaxWindow(config.scale_down_delay_s) if config.scale_down_delay_s > 0 else None
 
     def scale(self, now_s: float, ready_pods: int, stable: float, panic: float) -> Scaled:
-        """stable, panic: mean concurrency over each window, summed over pods."""
+        """Return the result of one tick.
+
+        stable, panic: mean concurrency over each window, summed over pods.
+        """
         config, current = self._config, max(1, ready_pods)
         wanted_panic = ceil(panic / config.target_value)
         pods = self._limited(ceil(stable / config.target_value), current)
         panic_pods = self._limited(wanted_panic, current)
-        self._turn_panic(now_s, wanted_panic / current >= config.panic_threshold)
+        self._update_panic(now_s, wanted_panic / current >= config.panic_threshold)
         panicking = self._panic_since_s is not None
         if panicking:
             self._panic_pods = pods = max(self._panic_pods, pods, panic_pods)
@@ -99,7 +109,7 @@ class KpaScaler:
         return Scaled(pods, self._excess_burst_capacity(ready_pods, panic), panicking)
 
     def _limited(self, wanted: int, current: int) -> int:
-        """Within the rates of one tick; the activation scale lifts what is wanted at all."""
+        """Limit the wanted pods to the rates of one tick, and raise any above 0 to at least the activation scale."""
         config = self._config
         most = ceil(config.max_scale_up_rate * current)
         least = floor(current / config.max_scale_down_rate) if config.reachable else 0
@@ -108,8 +118,8 @@ class KpaScaler:
             return max(pods, config.activation_scale)
         return pods
 
-    def _turn_panic(self, now_s: float, surging: bool) -> None:
-        """On with a surge; off when one whole stable window has passed since the last."""
+    def _update_panic(self, now_s: float, surging: bool) -> None:
+        """Enter panic mode on a surge; leave it when more than a stable window has passed since the last surge."""
         if surging:
             self._panic_since_s = now_s
         elif self._panic_since_s is not None and self._panic_since_s + self._config.stable_window_s < now_s:
@@ -125,30 +135,34 @@ class KpaScaler:
 
 
 def sample_size(pods: int) -> int:
-    """How many of these pods are scraped each second.
+    """Return how many of these pods are scraped each second.
 
-    Source: pkg/autoscaler/metrics/sample_size.go: a sample of normally distributed values, 95 % sure.
+    Source: pkg/autoscaler/metrics/sample_size.go: a sample of normally distributed values at 95 % confidence.
     """
     return pods if pods <= ALL_SCRAPED_PODS else ceil(pods * SAMPLE_FACTOR / (pods + SAMPLE_FACTOR - 1))
 
 
 def scraped(by_pod: Sequence[float], index: int) -> float:
-    """What a sample says of all pods; Knative shuffles, here each second's sample begins where the last one ended."""
+    """Estimate the sum over all pods from the sample of second `index`.
+
+    Knative shuffles the pods; here each second's sample begins where the previous one ended.
+    """
     size = sample_size(len(by_pod))
     sample = [by_pod[(index * size + one) % len(by_pod)] for one in range(size)]
     return sum(sample) / size * len(by_pod)
 
 
 class Kpa:
-    """The policy `kpa`: Knative's windows over what was reported each second, and Scale() every tick.
+    """The policy `kpa`: Knative's windows over the value reported each second, and Scale() every tick.
 
-    With pods every second is reported when it has ended, idle ones too, for their queue-proxies are scraped: all of
-    them up to three, then a sample, whose mean stands for all where requests went straight to the pods. What the
-    activator counts it reports once a second as well, until a second was idle; the first request after that counts as a
-    concurrency of 1 at once, and is taken off what its second reports later. So a single short request at rest is a
-    load of 1, and without pods idle seconds are not seen at all. The caller asks out of turn when the first request
-    comes at zero pods, as the activator pokes the autoscaler.
-    scaled: the last tick's answer; None if there was no data.
+    While there are pods, each second is reported when it ends, including idle ones, because the queue-proxies are
+    scraped. Up to three pods are all scraped, of more pods a sample; if requests went straight to the pods, the mean of
+    the sample stands for all pods. The activator also reports its count once a second, up to and including the first
+    idle second. The first request after that is reported at once as a concurrency of 1, which is later subtracted from
+    the value of its second. So a single short request after an idle period is a load of 1, and without pods idle
+    seconds are not reported at all. The caller runs an extra tick when the first request arrives at zero pods, as the
+    activator pokes the autoscaler.
+    scaled: result of the last tick; None if there was no data.
     Source: pkg/autoscaler/metrics (collector.go, stats_scraper.go), pkg/activator/handler/concurrency_reporter.go.
     """
 
@@ -168,11 +182,12 @@ class Kpa:
         return self.config.tick_s
 
     def decide(self, obs: Observation) -> Decision:
-        """Decide one tick; without data, keep what there is."""
+        """Decide one tick; without data, keep the current pods."""
         self._record(obs)
         self.scaled = None
         if not obs.fresh or (self._stable.is_empty(obs.now_s) and self._is_scraped):
-            return Decision(obs.ready_pods + obs.starting_pods, "no data: holding")
+            current = obs.ready_pods + obs.starting_pods
+            return Decision(current, f"no data: keep {current} pods")
         if self._scaler is None:
             self._scaler = KpaScaler(self.config, obs.now_s, obs.ready_pods)
         stable, panic = self._average(self._stable, obs.now_s), self._average(self._panic, obs.now_s)
@@ -186,23 +201,26 @@ class Kpa:
 
     @property
     def _is_scraped(self) -> bool:
-        """With the activator always in the path nobody scrapes pods, and silence means no load instead of no data."""
+        """Whether Knative scrapes the pods.
+
+        If the activator is always in the path it does not; then a window without reports means no load, not no data.
+        """
         return self.config.target_burst_capacity != -1
 
     def _record(self, obs: Observation) -> None:
-        """Take in the seconds that are new, and the first request of the running one."""
+        """Add the seconds that are new, and the first request of the current one."""
         for second in obs.seconds:
             if second.index > self._recorded:
                 self._recorded = second.index
                 self._arrived += second.arrivals
                 if 0 <= second.concurrency < inf:
                     self._report(second, obs.ready_pods)
-        here = obs.arrived > self._arrived or (obs.waiting and obs.ready_pods + obs.starting_pods == 0)
-        if here and not self._counting:
+        active = obs.arrived > self._arrived or (obs.waiting and obs.ready_pods + obs.starting_pods == 0)
+        if active and not self._counting:
             self._count_first(floor(obs.now_s))
 
     def _report(self, second: Second, ready_pods: int) -> None:
-        """What activator or queue-proxies say when the second has ended."""
+        """Add the value that the activator or the queue-proxies report for a finished second."""
         if second.by_pod:
             self._counting = False
             if self._is_scraped:
@@ -219,6 +237,7 @@ class Kpa:
         self._counting = self._counting and second.concurrency > 0
 
     def _count_first(self, index: int) -> None:
+        """Add a concurrency of 1 for the first request after an idle period, in second `index`."""
         self._counting, self._counted_early = True, index
         self._add(index, 1.0)
 

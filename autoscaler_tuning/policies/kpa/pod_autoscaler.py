@@ -1,4 +1,4 @@
-"""Knative's PodAutoscaler reconciler: bounds, the way to zero, and who stands in the path of requests.
+"""Knative's PodAutoscaler reconciler: bounds, scale to zero, and whether the activator is in the request path.
 
 Source: knative/serving at 98e5ef90aa, pkg/reconciler/autoscaling/kpa (scaler.go, kpa.go).
 """
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-# After the progress deadline, how long an activation may still be stuck before the pods are given up.
+# How long after the progress deadline a stuck activation still keeps its pods.
 ACTIVATION_BUFFER_S = 30.0
 TIMES = ("stable_window_s", "grace_s", "retention_s", "progress_deadline_s")
 
 
 class Condition(StrEnum):
-    """What the PodAutoscaler says of itself (its condition Active: Unknown, True, False)."""
+    """The PodAutoscaler's condition Active: Unknown, True or False."""
 
     ACTIVATING = "activating"
     ACTIVE = "active"
@@ -22,13 +22,13 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RevisionConfig:
-    """Knative's defaults.
+    """Settings of one Revision's PodAutoscaler, with Knative's defaults.
 
-    initial_pods: initial-scale; until so many were ready once, it is the least that a reachable Revision keeps.
+    initial_pods: initial-scale; a reachable Revision keeps at least this many pods until so many have been ready once.
     scale_to_zero: False keeps the last pod for ever (enable-scale-to-zero).
-    grace_s: how long the activator must have been in the path before the last pod may go.
-    retention_s: how long the last pod stays at least, once nobody asks.
-    reachable: whether a route leads to it; without one min-scale does not count.
+    grace_s: how long the activator must have been in the path before the last pod may be removed.
+    retention_s: shortest time that the last pod is kept after the Revision became inactive.
+    reachable: whether a route leads to the Revision; min-scale has no effect without one.
     """
 
     stable_window_s: float = 60.0
@@ -42,18 +42,18 @@ class RevisionConfig:
     def __post_init__(self) -> None:
         for name in TIMES:
             if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"{name} must be at least 0 s and finite, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 0 s and finite, got {getattr(self, name)}")
         if self.initial_pods < 0:
-            raise ValueError(f"initial_pods must be at least 0, was {self.initial_pods}")
+            raise ValueError(f"initial_pods must be at least 0, got {self.initial_pods}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the autoscaler and the annotations say.
+class ScaleInputs:
+    """Inputs of one reconciliation, from the autoscaler and the annotations.
 
-    desired: of the autoscaler; None while it never had a metric (Knative's -1).
-    excess_burst_capacity: below 0 the activator stays in the path.
-    min_pods, max_pods: the bounds; max_pods 0 is without limit.
+    desired: the autoscaler's desired pods; None until it has had a metric (Knative's -1).
+    excess_burst_capacity: the activator stays in the path while this is below 0.
+    min_pods, max_pods: min-scale and max-scale; max_pods 0 means no limit.
     """
 
     desired: int | None
@@ -63,10 +63,10 @@ class Wish:
 
 
 class PodAutoscaler:
-    """One Revision's, from its condition to the next; reconcile() is to be called at every change and every tick."""
+    """The PodAutoscaler of one Revision; call reconcile() at every change and every tick."""
 
     def __init__(self, config: RevisionConfig, now_s: float, ready_pods: int) -> None:
-        """A Revision that is found with pods became active now; one without has been asleep for long."""
+        """Treat a Revision with pods as active since now_s, and one without as inactive for a long time."""
         self.config = config
         self.condition = Condition.ACTIVE if ready_pods else Condition.INACTIVE
         self.initialized = ready_pods >= config.initial_pods or not ready_pods
@@ -75,36 +75,36 @@ class PodAutoscaler:
 
     @property
     def direct(self) -> bool:
-        """Whether requests pass the activator by."""
+        """Whether requests bypass the activator."""
         return self._proxy_since_s is None
 
-    def reconcile(self, now_s: float, wish: Wish, ready_pods: int, pods: int) -> int:
-        """The pods that the Deployment is set to; pods are those it is set to now.
+    def reconcile(self, now_s: float, inputs: ScaleInputs, ready_pods: int, pods: int) -> int:
+        """Return the number of pods to set on the Deployment, which is set to `pods` now.
 
-        A condition that changes is looked at once more at once: writing a status asks for that.
+        Reconciles again at once if the condition changed, because in Knative a status update triggers that.
         """
         for _ in Condition:
             before = self.condition
-            want, applies = self._scale(now_s, wish)
-            self._turn_path(now_s, want, wish, ready_pods)
-            self._turn_condition(now_s, want, wish, ready_pods)
+            want, applies = self._scale(now_s, inputs)
+            self._update_path(now_s, want, inputs, ready_pods)
+            self._update_condition(now_s, want, inputs, ready_pods)
             if applies and want is not None:
                 pods = want
             if self.condition is before:
                 break
         return pods
 
-    def _scale(self, now_s: float, wish: Wish) -> tuple[int | None, bool]:
-        """What is wanted, and whether the Deployment is told; Knative's scale()."""
-        if wish.desired is None and self.condition is not Condition.ACTIVATING:
+    def _scale(self, now_s: float, inputs: ScaleInputs) -> tuple[int | None, bool]:
+        """Return the wanted pods and whether to apply them to the Deployment; Knative's scale()."""
+        if inputs.desired is None and self.condition is not Condition.ACTIVATING:
             return None, False
-        desired = max(wish.desired or 0, self._least(wish))
-        if wish.max_pods:
-            desired = min(desired, wish.max_pods)
+        desired = max(inputs.desired or 0, self._least(inputs))
+        if inputs.max_pods:
+            desired = min(desired, inputs.max_pods)
         return (desired, True) if desired else self._to_zero(now_s)
 
     def _to_zero(self, now_s: float) -> tuple[int | None, bool]:
-        """What no pods come to: Knative's handleScaleToZero()."""
+        """Return the same as _scale() when no pods are desired; Knative's handleScaleToZero()."""
         config, lasted_s = self.config, now_s - self._since_s
         if not config.scale_to_zero:
             return 1, True
@@ -120,29 +120,29 @@ class PodAutoscaler:
             return 0, False
         return 0, self._proxy_since_s is not None and now_s - self._proxy_since_s >= config.grace_s
 
-    def _least(self, wish: Wish) -> int:
+    def _least(self, inputs: ScaleInputs) -> int:
         if not self.config.reachable:
             return 0
-        return wish.min_pods if self.initialized else max(wish.min_pods, self.config.initial_pods)
+        return inputs.min_pods if self.initialized else max(inputs.min_pods, self.config.initial_pods)
 
-    def _turn_path(self, now_s: float, want: int | None, wish: Wish, ready_pods: int) -> None:
-        """The activator is in the path of a Revision without pods, or without room for a burst."""
-        asleep = want is None and self.condition is Condition.INACTIVE
-        if want == 0 or wish.excess_burst_capacity < 0 or asleep or not ready_pods:
+    def _update_path(self, now_s: float, want: int | None, inputs: ScaleInputs, ready_pods: int) -> None:
+        """Put the activator into the path if there are no pods or no spare capacity for a burst, else take it out."""
+        inactive = want is None and self.condition is Condition.INACTIVE
+        if want == 0 or inputs.excess_burst_capacity < 0 or inactive or not ready_pods:
             self._proxy_since_s = now_s if self._proxy_since_s is None else self._proxy_since_s
         else:
             self._proxy_since_s = None
 
-    def _turn_condition(self, now_s: float, want: int | None, wish: Wish, ready_pods: int) -> None:
-        """Knative's computeActiveCondition()."""
-        enough = max(1 if self.initialized else self.config.initial_pods, wish.min_pods)
+    def _update_condition(self, now_s: float, want: int | None, inputs: ScaleInputs, ready_pods: int) -> None:
+        """Set the condition as Knative's computeActiveCondition() does."""
+        enough = max(1 if self.initialized else self.config.initial_pods, inputs.min_pods)
         self.initialized = self.initialized or ready_pods >= enough
-        awake = self.condition is not Condition.INACTIVE or bool(want)
+        activated = self.condition is not Condition.INACTIVE or bool(want)
         if want == 0 or enough == 0:
-            turned = Condition.INACTIVE
-        elif not awake:
+            condition = Condition.INACTIVE
+        elif not activated:
             return
         else:
-            turned = Condition.ACTIVE if ready_pods >= enough else Condition.ACTIVATING
-        if turned is not self.condition:
-            self.condition, self._since_s = turned, now_s
+            condition = Condition.ACTIVE if ready_pods >= enough else Condition.ACTIVATING
+        if condition is not self.condition:
+            self.condition, self._since_s = condition, now_s

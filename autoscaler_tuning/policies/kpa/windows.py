@@ -1,4 +1,4 @@
-"""Knative's averages and maxima over sliding windows.
+"""Averages and maxima over sliding windows, as Knative computes them.
 
 Source: knative/serving pkg/autoscaler/aggregation (bucketing.go, max/window.go).
 """
@@ -6,13 +6,13 @@ Source: knative/serving pkg/autoscaler/aggregation (bucketing.go, max/window.go)
 from collections import deque
 from math import ceil, floor, inf
 
-# What the weighted average leaves out of an endless window; and the least that it takes of the newest bucket.
+# The weights of a full window sum to 1 - DECAY_REST, unless the newest bucket has the least weight, LEAST_WEIGHT.
 DECAY_REST = 0.0001
 LEAST_WEIGHT = 0.2
 
 
 class TimedBuckets:
-    """Values added up in buckets of granularity_s, the newest window_s of them."""
+    """Sums of values in buckets of granularity_s, over the newest window_s."""
 
     def __init__(self, window_s: float, granularity_s: float = 1.0) -> None:
         self._window_s, self._granularity_s = window_s, granularity_s
@@ -22,7 +22,7 @@ class TimedBuckets:
         self._total = 0.0
 
     def record(self, time_s: float, value: float) -> None:
-        """Add to the bucket of time_s; several in one bucket add up, one older than the window is forgotten."""
+        """Add a value to the bucket of time_s; ignore it if it is older than the window."""
         index = self._index(time_s)
         if self._last is not None and self._seconds(index - self._last) <= -self._window_s:
             return
@@ -38,7 +38,10 @@ class TimedBuckets:
         return self._last is None or self._seconds(self._index(time_s) - self._last) > self._window_s
 
     def average(self, time_s: float) -> float:
-        """Mean over the buckets from the first to the last record: holes count as 0, a silent end does not."""
+        """Return the mean over the buckets from the first to the last record.
+
+        Buckets without a record between the two count as 0; those after the last record do not count.
+        """
         if self._last is None or self._first is None:
             return 0.0
         now = self._index(time_s)
@@ -49,7 +52,7 @@ class TimedBuckets:
         return _round6(kept / min(self._last - self._first + 1, len(self._buckets) - behind))
 
     def weighted_average(self, time_s: float) -> float:
-        """Exponentially weighted, the newest bucket most."""
+        """Return the exponentially weighted mean, in which the newest bucket has the largest weight."""
         if self._last is None or self.is_empty(time_s):
             return 0.0
         count = len(self._buckets)
@@ -62,19 +65,8 @@ class TimedBuckets:
             weight *= 1 - first_weight
         return average
 
-    def resize(self, time_s: float, window_s: float) -> None:
-        """Change the window and keep its newest values; what the old one had no record of then counts as 0."""
-        old, kept = self._buckets, 0 if self.is_empty(time_s) else ceil(window_s / self._granularity_s)
-        self._buckets = [0.0] * ceil(window_s / self._granularity_s)
-        self._window_s, self._first = window_s, None
-        if self._last is not None and kept:
-            for index in range(self._last, self._last - min(kept, len(old)), -1):
-                self._buckets[index % len(self._buckets)] = old[index % len(old)]
-            self._first = self._last - len(old) + 1
-        self._total = sum(self._buckets)
-
     def _move_to(self, index: int) -> None:
-        """Make index the newest bucket, and forget those that fall out of the window."""
+        """Make index the newest bucket and clear the buckets that fall out of the window."""
         if self._last is None or self._seconds(index - self._last) >= self._window_s:
             self._buckets = [0.0] * len(self._buckets)
             self._total, self._first = 0.0, index
@@ -95,7 +87,7 @@ class TimedBuckets:
 
 
 class MaxWindow:
-    """The largest value of the newest window_s, in steps of granularity_s."""
+    """The largest value of the newest window_s, which moves in steps of granularity_s."""
 
     def __init__(self, window_s: float, granularity_s: float = 2.0) -> None:
         self._granularity_s = granularity_s
@@ -103,7 +95,7 @@ class MaxWindow:
         self._falling: deque[tuple[int, int]] = deque()
 
     def record(self, time_s: float, value: int) -> int:
-        """Take a value in; returns the maximum now."""
+        """Add a value and return the maximum of the window that ends at time_s."""
         index = floor(time_s / self._granularity_s)
         while self._falling and self._falling[-1][1] <= value:
             self._falling.pop()
@@ -115,7 +107,7 @@ class MaxWindow:
 
 
 def _round6(value: float) -> float:
-    """To six digits, halves away from zero, as Go's math.Round has it."""
+    """Round to six decimal places, halves away from zero as Go's math.Round does."""
     if value in (inf, -inf):
         return value
     scaled = abs(value) * 1e6

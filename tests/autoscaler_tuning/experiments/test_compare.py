@@ -34,7 +34,7 @@ def silent(_: str) -> None: ...
 
 def row(policy: str = "kpa", seed: int = 0, late: int = 10, pod_seconds: float = 100.0, lost: int = 0) -> PolicyRow:
     done_s = np.concatenate([np.full(late - lost, 1.0), np.full(100 - late, 0.1), np.full(lost, nan)])
-    made = summarise((policy, "simulated"), np.zeros(100), done_s, 0.5, Cost(pod_seconds, 0.0, 1))
+    made = summarise(policy, "simulated", np.zeros(100), done_s, 0.5, Cost(pod_seconds, 0.0, 1))
     return replace(made, seed=seed)
 
 
@@ -96,8 +96,8 @@ def test_a_policys_own_bounds_count_and_so_does_min_pods() -> None:
 
 def test_a_run_keeps_each_change_of_mind() -> None:
     run = simulated_run(policy_named("peak"), STEP.arrivals_s(0), SIM, 0)
-    assert all(a[1] != b[1] and a[0] < b[0] for a, b in zip(run.wishes, run.wishes[1:], strict=False))
-    assert max(pods for _, pods in run.wishes) >= 3
+    assert all(a[1] != b[1] and a[0] < b[0] for a, b in zip(run.wanted_pods, run.wanted_pods[1:], strict=False))
+    assert max(pods for _, pods in run.wanted_pods) >= 3
 
 
 def test_a_thousand_answers_in_time_cost_their_share_of_the_pod_hours() -> None:

@@ -23,7 +23,7 @@ def rows(figures: Mapping[str, tuple[int, float]], lost: int = 0, ratio: float =
         done_s = np.full(REQUESTS, 0.1)
         done_s[:late] = 1.0
         done_s[:lost] = np.nan
-        row = summarise((policy, "simulated"), np.zeros(REQUESTS), done_s, 0.5, Cost(pod_seconds, 0.0, 1))
+        row = summarise(policy, "simulated", np.zeros(REQUESTS), done_s, 0.5, Cost(pod_seconds, 0.0, 1))
         made[policy] = [
             replace(row, seed=seed, ratio_to_bound=ratio, milp_bound_pod_seconds=row.pod_seconds / ratio)
             for seed in range(3)

@@ -1,4 +1,4 @@
-"""Scenarios: what came after moments like this one, beside what was believed beforehand."""
+"""Error paths: scenarios from past forecast errors, combined with a prior."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ TICK_S = 0.5
 
 
 def fed(counts: list[int], config: ErrorPathConfig, level_rps: float) -> ErrorPaths:
-    """Scenarios after these counts, one a tick, all forecast at the same level."""
-    scenarios = ErrorPaths(config, TICK_S)
+    """Return the error paths after these counts, one per tick, all forecast at the same level."""
+    error_paths = ErrorPaths(config, TICK_S)
     for arrived in np.cumsum([0, *counts]).tolist():
-        scenarios.update(arrived, level_rps)
-    return scenarios
+        error_paths.update(arrived, level_rps)
+    return error_paths
 
 
-def test_before_anything_was_seen_there_is_poisson_noise_and_one_burst() -> None:
+def test_without_experience_the_scenarios_are_poisson_noise_and_one_burst() -> None:
     config = ErrorPathConfig(steps=4, prior=40.0, surprise=0.2)
     paths, weights = ErrorPaths(config, TICK_S).draw(np.array([5.0, 10.0]), 10.0, 30.0)
     assert paths.shape == (2, len(PRIOR) + 1)
@@ -26,25 +26,25 @@ def test_before_anything_was_seen_there_is_poisson_noise_and_one_burst() -> None
     assert paths[0, :-1].std() == pytest.approx(np.sqrt(5.0), rel=0.1)
 
 
-def test_what_came_comes_again_in_standard_deviations_of_the_level() -> None:
-    scenarios = fed([2, 2, 10, 2], ErrorPathConfig(steps=2, prior=1e-9, surprise=0.0), level_rps=4.0)
-    paths, weights = scenarios.draw(np.array([8.0, 16.0]), 16.0, 0.0)
+def test_past_errors_recur_in_standard_deviations_of_the_level() -> None:
+    error_paths = fed([2, 2, 10, 2], ErrorPathConfig(steps=2, prior=1e-9, surprise=0.0), level_rps=4.0)
+    paths, weights = error_paths.draw(np.array([8.0, 16.0]), 16.0, 0.0)
     likely = paths[:, weights > 1e-6]
-    # ticks at a level of 4/s expect 2 each: 8 too many are 4 deviations there, and 16 requests at 16/s
+    # at a level of 4/s, 2 arrivals are expected per tick: an excess of 8 is 4 deviations, which is 16 at a level of 16/s
     assert likely.T.tolist() == [[8.0, 16.0], [8.0, 32.0], [24.0, 32.0]]
 
 
-def test_moments_at_another_level_count_less() -> None:
-    scenarios = fed(
+def test_paths_from_another_level_count_less() -> None:
+    error_paths = fed(
         [2] * 10 + [20] * 10, ErrorPathConfig(steps=1, likeness=4.0, prior=40.0, surprise=0.0), level_rps=4.0
     )
-    _, near = scenarios.draw(np.array([2.0]), 4.0, 0.0)
-    _, far = scenarios.draw(np.array([50.0]), 100.0, 0.0)
+    _, near = error_paths.draw(np.array([2.0]), 4.0, 0.0)
+    _, far = error_paths.draw(np.array([50.0]), 100.0, 0.0)
     assert near[:20].sum() > 0.3
     assert far[:20].sum() < 0.01
 
 
-def test_what_is_older_than_the_memory_is_forgotten_and_nothing_sooner() -> None:
+def test_a_path_is_forgotten_exactly_when_it_is_older_than_the_memory() -> None:
     config = ErrorPathConfig(steps=1, memory_s=2.0, surprise=0.0)
     paths, weights = fed([9] + [2] * 3, config, level_rps=4.0).draw(np.array([2.0]), 4.0, 0.0)
     assert np.unique(weights[:4]).size == 1
@@ -54,54 +54,54 @@ def test_what_is_older_than_the_memory_is_forgotten_and_nothing_sooner() -> None
 
 
 def bursts(number: int, config: ErrorPathConfig) -> ErrorPaths:
-    """After so many of 40 requests in a tick, 15 s apart, at a level of 4/s."""
+    """Return the error paths after some bursts of 40 requests in a tick, 15 s apart, at a level of 4/s."""
     return fed(([40] + [2] * 29) * number, config, level_rps=4.0)
 
 
-def test_what_comes_again_and_again_is_remembered_longer() -> None:
+def test_recurring_bursts_are_remembered_longer() -> None:
     config = ErrorPathConfig(memory_s=10.0, long_memory_s=100.0, often=4, steps=4, surprise=0.0)
-    for number, remembered in ((3, 20), (4, 117)):  # 120 ticks, of which the last paths are not complete yet
-        scenarios = bursts(number, config)
-        assert scenarios.jumps_recur is (number >= config.often)
-        paths, _ = scenarios.draw(np.array([2.0]), 4.0, 0.0)
+    for number, remembered in ((3, 20), (4, 117)):  # 120 ticks; the paths of the last ones are not complete yet
+        error_paths = bursts(number, config)
+        assert error_paths.jumps_recur is (number >= config.often)
+        paths, _ = error_paths.draw(np.array([2.0]), 4.0, 0.0)
         assert paths.shape[1] == remembered + len(PRIOR) + 1
 
 
-def test_bursts_are_forgotten_in_the_end() -> None:
+def test_bursts_are_forgotten_after_the_long_memory() -> None:
     config = ErrorPathConfig(memory_s=10.0, long_memory_s=100.0, steps=4)
-    scenarios = bursts(4, config)
+    error_paths = bursts(4, config)
     arrived = 4 * (40 + 29 * 2)
     for tick in range(1, 202):
-        scenarios.update(arrived + 2 * tick, 4.0)
-    assert not scenarios.jumps_recur
+        error_paths.update(arrived + 2 * tick, 4.0)
+    assert not error_paths.jumps_recur
 
 
-def test_fear_of_a_burst_fades_while_none_comes() -> None:
+def test_the_weight_of_a_surprise_burst_fades_while_none_comes() -> None:
     config = ErrorPathConfig(surprise_s=100.0)
     shares = [fed([2] * ticks, config, 4.0).draw(np.array([2.0]), 4.0, 9.0)[1][-1] for ticks in (0, 50, 200, 800)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < shares[0] / 50
 
 
-def test_no_path_leads_across_missed_ticks() -> None:
-    scenarios = ErrorPaths(ErrorPathConfig(steps=2), TICK_S)
+def test_no_path_spans_missed_ticks() -> None:
+    error_paths = ErrorPaths(ErrorPathConfig(steps=2), TICK_S)
     for arrived in (0, 1):
-        scenarios.update(arrived, 1.0)
-    scenarios.interrupt()
-    scenarios.update(1000, 1.0)
-    paths, _ = scenarios.draw(np.array([1.0, 2.0]), 1.0, 0.0)
+        error_paths.update(arrived, 1.0)
+    error_paths.interrupt()
+    error_paths.update(1000, 1.0)
+    paths, _ = error_paths.draw(np.array([1.0, 2.0]), 1.0, 0.0)
     assert paths.shape[1] == len(PRIOR) + 1
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"steps": 0}, "steps must be above 0 and finite, was 0"),
-        ({"memory_s": float("nan")}, "memory_s must be above 0 and finite, was nan"),
-        ({"surprise": 1.5}, "surprise from 0 to 1"),
-        ({"surprise_pods": -1.0}, "surprise_pods must be at least 0"),
+        ({"steps": 0}, "steps must be above 0 and finite, got 0"),
+        ({"memory_s": float("nan")}, "memory_s must be above 0 and finite, got nan"),
+        ({"surprise": 1.5}, "surprise from 0 to 1, got 5.0, 2.5, 1.5"),
+        ({"surprise_pods": -1.0}, "surprise_pods must be finite and at least 0"),
     ],
 )
-def test_impossible_parameters_are_refused(setting: dict[str, float], message: str) -> None:
+def test_invalid_settings_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ErrorPathConfig(**setting)  # type: ignore[arg-type]

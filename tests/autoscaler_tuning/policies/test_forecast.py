@@ -7,18 +7,18 @@ from autoscaler_tuning.policies.elastic.forecast import ForecastConfig, RateFore
 
 
 def fed(counts: list[int], config: ForecastConfig | None = None) -> RateForecast:
-    """A forecast that saw these counts, one a second."""
+    """Return a forecast that was updated with these counts, one per second."""
     forecast = RateForecast(config or ForecastConfig())
     for now_s, arrived in enumerate(np.cumsum([0, *counts]).tolist()):
         forecast.update(float(now_s), arrived)
     return forecast
 
 
-def test_a_constant_rate_is_learnt() -> None:
+def test_a_constant_rate_becomes_the_level() -> None:
     assert fed([10] * 30).level_rps == pytest.approx(10, abs=0.1)
 
 
-def test_a_jump_is_taken_over_at_once() -> None:
+def test_a_jump_becomes_the_level_at_once() -> None:
     jumped = fed([4] * 20 + [40])
     assert jumped.jumped
     assert jumped.level_rps == pytest.approx(40)
@@ -29,29 +29,29 @@ def test_a_small_rise_is_not_a_jump() -> None:
     assert fed([16] * 20 + [24]).level_rps < 22
 
 
-def test_a_rising_rate_is_carried_on() -> None:
+def test_a_rising_trend_is_extrapolated() -> None:
     forecast = fed([10 + 2 * second for second in range(30)])
     assert forecast.expected(4.0) > 4.0 * (forecast.level_rps + 2)
 
 
-def test_a_falling_rate_is_not_carried_on() -> None:
+def test_a_falling_trend_is_not_extrapolated() -> None:
     forecast = fed([100 - 3 * second for second in range(30)])
     assert forecast.trend_rps_per_s < 0
     assert forecast.expected(4.0) == pytest.approx(4.0 * forecast.level_rps)
 
 
-def test_nothing_is_expected_before_anything_came() -> None:
+def test_without_arrivals_none_are_expected() -> None:
     assert fed([]).expected(5.0) == 0.0
     assert fed([0] * 10).expected(5.0) == 0.0
 
 
 @pytest.mark.parametrize("gain", [0.0, -0.1, 1.1, float("nan")])
 def test_a_level_gain_outside_0_to_1_is_refused(gain: float) -> None:
-    with pytest.raises(ValueError, match="gains must be from 0 to 1"):
+    with pytest.raises(ValueError, match=f"level_gain must be above 0 and at most 1, .* got {gain}, 0.03"):
         ForecastConfig(level_gain=gain)
 
 
 @pytest.mark.parametrize("sigmas", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_jump_limit_is_refused(sigmas: float) -> None:
-    with pytest.raises(ValueError, match="jump limits must be above 0"):
+def test_an_invalid_jump_limit_is_refused(sigmas: float) -> None:
+    with pytest.raises(ValueError, match=f"must be above 0 and finite, got {sigmas}, 1.0"):
         ForecastConfig(jump_sigmas=sigmas)

@@ -1,4 +1,4 @@
-"""KPA's knobs: from Knative's annotations to what its autoscaler makes of them, and back to annotations."""
+"""KPA's knobs: from Knative's annotations to the autoscaler's settings, and back to annotations."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
 from autoscaler_tuning.policies.registry import policy_named
 
 
-def test_annotations_name_what_differs_from_knatives_default() -> None:
+def test_annotations_contain_only_what_differs_from_knatives_defaults() -> None:
     assert KpaKnobs().annotations() == {}
     knobs = KpaKnobs(window_s=12.0, scale_down_delay_s=30.0, target_burst_capacity=-1, min_scale=2)
     assert knobs.annotations() == {
@@ -17,13 +17,13 @@ def test_annotations_name_what_differs_from_knatives_default() -> None:
     }
 
 
-def test_a_name_made_of_annotations_gives_the_knobs_back() -> None:
+def test_annotations_in_a_policy_name_give_the_same_knobs() -> None:
     knobs = KpaKnobs(target_utilization_percentage=55, window_s=8, panic_threshold_percentage=150, max_scale=9)
     settings = ",".join(f"{name}={value}" for name, value in knobs.annotations().items())
     assert policy_named(f"kpa[{settings}]").knobs == knobs
 
 
-def test_the_target_is_limited_by_the_concurrency_of_a_pod() -> None:
+def test_the_target_is_at_most_the_container_concurrency() -> None:
     assert KpaKnobs(target=5).config(concurrency=1).total_value == 1
     assert KpaKnobs(target=5).config(concurrency=10).target_value == pytest.approx(3.5)
 

@@ -1,4 +1,4 @@
-"""Policies by name: what they are, what may be set, and what is refused."""
+"""Policies by name: their settings and orders, and the names that are refused."""
 
 import pytest
 
@@ -27,18 +27,18 @@ def elastic(name: str) -> Elastic:
     return policy
 
 
-def test_a_policy_brings_its_order_and_least_pods_along() -> None:
+def test_each_policy_has_its_order_and_minimum_of_pods() -> None:
     names = ("kpa", "kpa-tuned", "hpa", "hpa50", "peak", "elastic")
     assert [policy_named(name).order for name in names] == ["fifo"] * 5 + ["deadline"]
     assert [policy_named(name).revision.min_pods for name in names] == [0, KPA_TUNED.min_scale, 1, 1, 0, 0]
 
 
-def test_another_order_changes_the_order_and_nothing_else() -> None:
+def test_an_order_in_the_name_changes_only_the_order() -> None:
     spec = policy_named("kpa-tuned@deadline")
     assert (spec.name, spec.order, spec.knobs) == ("kpa-tuned@deadline", "deadline", KPA_TUNED)
 
 
-def test_every_run_gets_a_policy_of_its_own() -> None:
+def test_every_run_gets_its_own_policy() -> None:
     spec = policy_named("peak")
     assert spec.make() is not spec.make()
 
@@ -55,7 +55,7 @@ def test_settings_of_kpa_are_knatives_annotations() -> None:
     assert policy_named("kpa[min-scale=2,max-scale=7]").revision.min_pods == 2
 
 
-def test_kpa_comes_to_zero_by_its_own_window() -> None:
+def test_kpa_scales_to_zero_by_its_own_window() -> None:
     assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.zero_window_s == 20
     assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.retention_s == 15
 
@@ -65,14 +65,14 @@ def test_settings_reach_into_elastic_and_its_parts() -> None:
     assert (config.late_price, config.scenarios.likeness) == (60.0, 0.0)
 
 
-def test_elastic_is_told_the_slo() -> None:
+def test_elastic_gets_the_slo() -> None:
     policy = policy_named("elastic", slo_s=0.3).make()
     assert isinstance(policy, Elastic)
     assert policy.config.slo_s == 0.3
 
 
 @pytest.mark.parametrize("name", ALIASES)
-def test_an_ablation_is_elastic_with_one_part_less(name: str) -> None:
+def test_an_ablation_is_elastic_with_other_settings(name: str) -> None:
     assert elastic(name).config != elastic("elastic").config
     assert policy_named(name).name == name
 
@@ -84,7 +84,7 @@ def test_settings_of_hpa_and_peak() -> None:
     assert peak.config.utilization == 0.5
 
 
-def test_commas_within_brackets_part_no_names() -> None:
+def test_commas_within_brackets_do_not_separate_names() -> None:
     assert split_names("kpa, kpa[window=6,max-scale=3]@deadline,elastic") == [
         "kpa",
         "kpa[window=6,max-scale=3]@deadline",
@@ -93,7 +93,7 @@ def test_commas_within_brackets_part_no_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("vpa", "unknown policy 'vpa'"),
         ("hpa0", "unknown policy"),
@@ -102,21 +102,21 @@ def test_commas_within_brackets_part_no_names() -> None:
         ("elastic@", "must be fifo or deadline, got ''"),
         ("elastic[nonsense=1]", "no setting 'nonsense'"),
         ("elastic[scenarios=1]", "no setting 'scenarios'"),
-        ("elastic[hold_s=soon]", "hold_s must be a float, got 'soon'"),
-        ("elastic[hold_s=nan]", "hold_s must be a float, got 'nan'"),
+        ("elastic[hold_s=soon]", "hold_s must be a finite number, got 'soon'"),
+        ("elastic[hold_s=nan]", "hold_s must be a finite number, got 'nan'"),
         ("elastic[hold_s]", "a setting must be name=value, got 'hold_s'"),
-        ("elastic[hold_s=-1]", "hold_s must be finite and at least 0, was -1.0"),
-        ("kpa[window=5]", "window_s must be from 6 to 3600, was 5.0"),
-        ("kpa[window=6.5]", "window_s must be in whole seconds, was 6.5"),
-        ("kpa[target-burst-capacity=-0.5]", "target_burst_capacity must be -1 or at least 0"),
-        ("kpa[min-scale=3,max-scale=2]", "0 <= min_scale <= max_scale"),
-        ("elastic-nohold[hedge=1]", "elastic-nohold is elastic[hold_s=0]"),
-        ("peak[window_s=0]", "window_s must be from 1 to 60, was 0"),
+        ("elastic[hold_s=-1]", "hold_s must be finite and at least 0, got -1.0"),
+        ("kpa[window=5]", "window_s must be from 6 to 3600, got 5.0"),
+        ("kpa[window=6.5]", "window_s must be in whole seconds, got 6.5"),
+        ("kpa[target-burst-capacity=-0.5]", "target_burst_capacity must be -1 or at least 0, got -0.5"),
+        ("kpa[min-scale=3,max-scale=2]", "must be 0 <= min_scale <= max_scale, or max_scale 0 for no limit, got 3, 2"),
+        ("elastic-nohold[hedge=1]", "elastic-nohold takes no settings: it stands for elastic[hold_s=0]"),
+        ("peak[window_s=0]", "window_s must be from 1 to 60, got 0"),
         ("kpa[window=6", "a policy must be NAME[setting=value,...]@ORDER"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_rule_and_the_value(name: str, said: str) -> None:
+def test_an_invalid_name_is_refused_with_the_rule_and_the_value(name: str, message: str) -> None:
     with pytest.raises(UnknownPolicyError) as caught:
         policy_named(name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""How long pods take to start, learned as they do."""
+"""Start times of pods, learned while the policy runs."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def pod(name: str, took_s: float | None) -> PodSample:
     return PodSample(name, phase, started_s=10.0, ready_s=None if took_s is None else 10.0 + took_s)
 
 
-def test_what_was_believed_at_first_holds_until_a_pod_has_started() -> None:
+def test_the_first_assumption_holds_until_a_pod_has_started() -> None:
     starts = StartTimes(3.0)
     starts.update([pod("a", None)])
     assert starts.mean_s == 3.0
@@ -25,15 +25,15 @@ def test_each_pod_counts_once() -> None:
     assert starts.mean_s == pytest.approx(4.0)
 
 
-def test_a_pod_that_was_ready_from_the_beginning_tells_nothing() -> None:
+def test_a_pod_that_was_ready_from_the_beginning_is_ignored() -> None:
     starts = StartTimes(3.0)
     starts.update([pod("a", 0.0)])
     assert starts.mean_s == 3.0
 
 
-def test_of_more_pods_the_first_few_are_ready_sooner() -> None:
+def test_the_more_pods_start_the_sooner_the_first_few_are_ready() -> None:
     starts = StartTimes(3.0)
     starts.update([pod(str(index), 2.0 + index) for index in range(5)])
     assert starts.until_ready_s(2, 2) > starts.until_ready_s(2, 4) > starts.until_ready_s(2, 8)
-    # the first of three draws lies at a quarter of 2 to 6 s
+    # the smallest of three draws lies at a quarter of the range from 2 to 6 s
     assert starts.until_ready_s(1, 3) == pytest.approx(3.0)

@@ -13,7 +13,9 @@ from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
 
 INTENDED_S = np.array([0.0, 1.0, 2.0])
 DONE_S = np.array([0.1, np.nan, 2.9])
-ROW = summarise(("kpa", "live"), INTENDED_S, DONE_S, 0.5, Cost(12.4, 1.0, 2), ["INVALID: it fell behind <badly>"])
+ROW = replace(
+    summarise("kpa", "live", INTENDED_S, DONE_S, 0.5, Cost(12.4, 1.0, 2)), notes=("INVALID: it fell behind <badly>",)
+)
 RUN = PolicyRun(ROW, INTENDED_S, DONE_S, (TimedPodCounts(0.0, 1, 0, 0, 0), TimedPodCounts(2.0, 1, 1, 0, 3)))
 
 

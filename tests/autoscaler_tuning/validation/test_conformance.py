@@ -1,4 +1,4 @@
-"""conformance: what it says of files that agree, disagree, or are none; and the real autoscalers' own answers."""
+"""conformance: its output for vectors that agree, disagree or are invalid, and the vectors of the real autoscalers."""
 
 import gzip
 import json
@@ -22,14 +22,17 @@ def vectors(folder: Path, average: float) -> Path:
     return path
 
 
-def test_agreement_is_counted_and_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_agreement_is_counted_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conformance", str(vectors(tmp_path, 3.0))]) == 0
     assert capsys.readouterr().out == "windows: 1 of 1 agree\n"
 
 
-def test_a_disagreement_is_shown_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disagreement_is_shown_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conformance", str(vectors(tmp_path, 3.00001))]) == 1
-    assert "windows: 0 of 1 agree\n  case 0: at 1 s 3.0" in capsys.readouterr().out
+    assert (
+        "windows: 0 of 1 agree\n  case 0: at 1 s expected an average of 3.00001 as from Knative, got 3.0"
+        in capsys.readouterr().out
+    )
 
 
 def written(folder: Path, content: Any) -> Path:
@@ -92,7 +95,7 @@ OVER_TIME = {"min_replicas": 1, "max_replicas": 9, "downscale_stabilization_s": 
         ),
     ],
 )
-def test_every_kind_is_judged_case_by_case(tmp_path: Path, kind: str, right: Any, wrong: Any) -> None:
+def test_every_kind_of_vector_is_checked_case_by_case(tmp_path: Path, kind: str, right: Any, wrong: Any) -> None:
     assert list(lines(written(tmp_path, {kind: [right]}))) == [(f"{kind}: 1 of 1 agree", True)]
     found = list(lines(written(tmp_path, {kind: [right, wrong]})))
     assert found[0] == (f"{kind}: 1 of 2 agree", False)
@@ -115,16 +118,16 @@ def test_only_the_first_disagreements_are_shown(tmp_path: Path) -> None:
         {"windows": [5]},
         {"decisions": [{"spec": {"x": 1}, "steps": []}]},
     ],
-    ids=["no case", "no list", "an empty case", "no object", "unknown settings"],
+    ids=["no case", "not a list", "an empty case", "not an object", "unknown settings"],
 )
-def test_vectors_that_check_nothing_do_not_agree(
+def test_malformed_vectors_are_refused_in_one_line(
     tmp_path: Path, content: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["conformance", str(written(tmp_path, content))]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "v.json.gz" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "v.json.gz" in printed.err
 
 
 def test_a_folder_and_a_damaged_file_are_refused_in_one_line(
@@ -143,7 +146,7 @@ def test_a_file_without_vectors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("text")
     (tmp_path / "b").write_bytes(gzip.compress(b'{"other": []}'))
     for name in "ab":
-        with pytest.raises(ValueError, match="holds no vectors"):
+        with pytest.raises(ValueError, match=r"must be gzipped JSON|kinds of vectors must be among .*, got other"):
             list(lines(tmp_path / name))
         assert main(["conformance", str(tmp_path / name)]) == 2
     assert main(["conformance", str(tmp_path / "missing")]) == 2
@@ -156,11 +159,11 @@ def test_every_vector_of_the_real_autoscalers_agrees(shared_dir: Path, name: str
     assert all(agrees for _, agrees in found), found
 
 
-def test_it_wants_what_a_real_knative_wanted_in_a_recorded_run(shared_dir: Path) -> None:
-    """The requests and ready pods of the run go in; its desired scale, at most 40, must come out.
+def test_it_wants_the_pods_that_a_real_knative_wanted_in_a_recorded_run(shared_dir: Path) -> None:
+    """From the requests and ready pods of the run it must decide the recorded desired scale, which is at most 40.
 
-    The run does not say when in their second Knative's ticks and scrapes fell; over all guesses the mean difference
-    is 0.02 to 0.12 pods, where wanting one pod more or less throughout would be 1.
+    The run does not record when within a second Knative ticked and scraped. Over all possible offsets the mean difference
+    is 0.02 to 0.12 pods; wanting one pod more or less throughout would give 1.
     """
     run = json.loads(gzip.decompress((shared_dir / "runs" / "kpa-default.json.gz").read_bytes()))
     concurrency = _concurrency([row[1:3] for row in run["requests"]], 640)
@@ -179,7 +182,7 @@ def test_it_wants_what_a_real_knative_wanted_in_a_recorded_run(shared_dir: Path)
 
 
 def _concurrency(spans_s: list[list[float]], seconds_count: int) -> list[float]:
-    """Mean requests in the system in each second, from when each was sent and done."""
+    """Return the mean requests in the system in each second, from the times at which each was sent and done."""
     busy = [0.0] * seconds_count
     for sent_s, done_s in spans_s:
         for second in range(int(sent_s), min(int(done_s), seconds_count - 1) + 1):
