@@ -62,7 +62,7 @@ class PolicyEntry(Generic[Config, Made]):
     decides_zero: False for Knative's own autoscaler, whose last pod ends by Knative's window and grace period.
     revision: returns the bounds and windows of the Revision that follow from the settings.
     parse: applies the settings that a user typed to the defaults; raises SettingError.
-    number: the setting for which a number directly after the name stands, as in hpa50.
+    number: the setting that a number directly after the policy's name sets, as in hpa50.
     """
 
     name: str

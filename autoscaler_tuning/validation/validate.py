@@ -47,7 +47,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RunSpan:
     """A part of a run, and its role: fitted, judged or whole."""
 
     role: str
@@ -78,7 +78,7 @@ class Part:
             ("p99", simulated.p99_s / real.p99_s - 1, tolerances.p99_ratio),
         )
         missed = [
-            f"{self.name}: {figure} must be within {most:.0%} of the real run, got {off:+.1%}"
+            f"{self.name}: {figure} must be within {100 * most:g}% of the real run, got {off:+.1%}"
             for figure, off, most in rules
             if not abs(off) <= most
         ]
@@ -125,14 +125,14 @@ def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Vali
     if policy == KPA:
         notes.append(replay.fit_seconds(from_s, to_s))
     replays = tuple(replay.once(seed) for seed in range(choices.seeds))
-    spans = [Span("fitted", from_s, to_s)]
-    spans += [Span("judged", a, b) for a, b in ((0.0, from_s), (to_s, run.end_s)) if b - a >= 1]
-    spans.append(Span("whole", 0.0, run.end_s))
+    spans = [RunSpan("fitted", from_s, to_s)]
+    spans += [RunSpan("judged", a, b) for a, b in ((0.0, from_s), (to_s, run.end_s)) if b - a >= 1]
+    spans.append(RunSpan("whole", 0.0, run.end_s))
     parts = tuple(_part(run, replays, span, tolerances.slo_s) for span in spans)
     return Validation(policy, tuple(notes), world, parts, replays)
 
 
-def _part(run: RecordedRun, replays: tuple[Resimulated, ...], span: Span, slo_s: float) -> Part:
+def _part(run: RecordedRun, replays: tuple[Resimulated, ...], span: RunSpan, slo_s: float) -> Part:
     recorded = Resimulated(run.done_s, run.ready_pods, run.ready_pods + run.starting_pods)
     real = _figures(run, recorded, span, slo_s)
     if not np.isfinite(real.p99_s):
@@ -150,7 +150,7 @@ def _part(run: RecordedRun, replays: tuple[Resimulated, ...], span: Span, slo_s:
     return Part(f"{span.role}, {span.from_s:g} to {span.to_s:g} s", real, simulated, least, most, off)
 
 
-def _figures(run: RecordedRun, one: Resimulated, span: Span, slo_s: float) -> Figures:
+def _figures(run: RecordedRun, one: Resimulated, span: RunSpan, slo_s: float) -> Figures:
     """Return the figures of the recorded or a simulated run within the span."""
     from_s, to_s = span.from_s, span.to_s
     latency_s = (one.done_s - run.intended_s)[run.during(from_s, to_s)]

@@ -1,4 +1,4 @@
-"""The import contracts refuse what they say: wrong imports are planted in a copy, one at a time."""
+"""The import contracts refuse what they forbid: wrong imports are planted in a copy, one at a time."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from tests.paths import ROOT
 
 PACKAGES = ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")
 
-# (file, import, words of the contract that must refuse it)
+# (file, import, words from the name of the contract that must refuse it)
 PLANTED = [
     ("function/images.py", "import dispatcher.config", "services and tools, which know nothing of each other"),
     ("dispatcher/relay.py", "from function.config import number", "which know nothing of each other"),
@@ -61,7 +61,7 @@ PLANTED = [
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages and the contracts."""
+    """Return a copy of the packages and the contracts."""
     folder = tmp_path_factory.mktemp("copy")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "model"))
@@ -80,14 +80,14 @@ def planted(file: Path, line: str) -> Iterator[None]:
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """Exit status, and the output with its line breaks folded."""
+    """Return the exit status, and the output with its line breaks replaced by spaces."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, " ".join(f"{done.stdout} {done.stderr}".split())
 
 
 @pytest.mark.integration
-def test_the_project_as_it_is_keeps_every_contract(copy: Path) -> None:
+def test_the_unchanged_project_keeps_every_contract(copy: Path) -> None:
     status, output = lint(copy)
     assert status == 0, output
     assert " 0 broken" in output
@@ -105,7 +105,7 @@ def test_a_wrong_import_is_refused(copy: Path, file: str, line: str, contract: s
 
 @pytest.mark.integration
 @pytest.mark.parametrize("package", ["autoscaler_tuning", "loadgen", "dispatcher", "function", "knative"])
-def test_a_new_module_must_be_given_its_layer(copy: Path, package: str) -> None:
+def test_a_new_module_must_be_assigned_to_a_layer(copy: Path, package: str) -> None:
     new = copy / package / "newcomer.py"
     new.write_text('"""A module that no layer lists."""\n')
     try:

@@ -1,4 +1,4 @@
-"""One meaning a name: no two modules of a package are called the same, no two classes of the project either."""
+"""Each name has one meaning: no two modules of a package and no two classes of the project share a name."""
 
 import ast
 from collections import defaultdict
@@ -9,9 +9,9 @@ import pytest
 from tests.paths import ROOT
 
 PACKAGES = ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")
-# What a reader expects in every package, with the same meaning in each.
+# Module names that a reader expects in every package, with the same meaning in each.
 EVERYWHERE = {"__init__", "__main__", "cli", "config", "base", "errors", "types"}
-# Each component has its own settings and connection errors, and they mean the same in each.
+# Each component has its own settings and connection errors; the names mean the same in each.
 SAME_MEANING = {"Config", "ConfigError", "UnreachableError"}
 
 
@@ -24,7 +24,7 @@ def doubles(places: dict[str, list[str]], allowed: set[str]) -> dict[str, list[s
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_two_modules_of_a_package_have_one_name(package: str) -> None:
+def test_no_two_modules_of_a_package_share_a_name(package: str) -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path in modules(package):
         # a sub-package may hold the module that it is named after, as kpa/kpa.py
@@ -33,7 +33,7 @@ def test_no_two_modules_of_a_package_have_one_name(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_is_named_like_a_folder_of_data_or_another_sub_package(package: str) -> None:
+def test_no_module_shares_its_name_with_a_data_folder_or_another_sub_package(package: str) -> None:
     folders = {path for path in (ROOT / package).rglob("*") if path.is_dir() and path.name != "__pycache__"}
     clashes = {
         str(path.relative_to(ROOT))
@@ -46,7 +46,7 @@ def test_no_module_is_named_like_a_folder_of_data_or_another_sub_package(package
     assert clashes == set()
 
 
-def test_no_two_classes_of_the_project_have_one_name() -> None:
+def test_no_two_classes_of_the_project_share_a_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for package in PACKAGES:
         for path in modules(package):

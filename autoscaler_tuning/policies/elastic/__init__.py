@@ -1,1 +1,1 @@
-"""The policy `elastic`, and what it predicts with."""
+"""The policy `elastic`, its rate forecast and its error paths."""

@@ -9,9 +9,9 @@ from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 __all__ = ["Hpa", "HpaConfig"]
 
-# More than any machine has; it keeps a CPU counter that leaps from giving an infinite usage.
+# More CPU than any machine has; caps the usage when a counter jumps, which could otherwise be infinite.
 MOST_MILLI = 1e9
-# Rounding error by which a tick may be early.
+# Largest rounding error by which a tick may come early.
 SLACK_S = 1e-6
 
 

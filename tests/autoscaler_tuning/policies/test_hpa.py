@@ -41,9 +41,8 @@ def test_the_utilization_is_truncated_to_a_whole_percentage() -> None:
 
 def test_a_missing_pod_counts_as_on_target_when_scaling_down_to_a_target_above_the_request() -> None:
     generous = replace(CONFIG, target_utilization_percent=150)
-    assert (
-        recommend(using(60, None, None, None), 4, generous) == 4
-    )  # 127 % of four pods, with a usage of 150 % for the missing ones above the target
+    # 127 % over four pods; if the missing ones counted with only their request, 90 %
+    assert recommend(using(60, None, None, None), 4, generous) == 4
 
 
 def test_a_missing_pod_changes_nothing_at_exactly_the_target() -> None:

@@ -161,8 +161,8 @@ def test_another_part_can_be_fitted(truth: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["--pod-seconds-ratio", "0.00001"], "pod-seconds must be within 0%"),
-        (["--p99-ratio", "0.00001"], "p99 must be within 0%"),
+        (["--pod-seconds-ratio", "0.00001"], "pod-seconds must be within 0.001%"),
+        (["--p99-ratio", "0.00001"], "p99 must be within 0.001%"),
         (["--ready-pods", "0.0001"], "ready pods must be within 0.0001"),
     ],
     ids=str,
