@@ -26,8 +26,8 @@ RECORDED = "recorded"
 # state it.
 UTILIZATIONS = tuple(round(20 * 1.07**step) for step in range(50))
 TRIES = 2
-# Candidates for the offset between the run's clock and the whole seconds in which the autoscaler counts. All whose error
-# is at most AS_GOOD_RATIO times the smallest are used, each with a random extra offset of up to OFFSET_BLUR_S.
+# Candidates for the offset between the run's clock and the whole seconds in which the autoscaler counts. Those whose
+# error is at most AS_GOOD_RATIO times the smallest are used, each with a random extra offset of up to OFFSET_BLUR_S.
 OFFSETS_S = tuple(np.arange(0, 1, 0.1).tolist())
 OFFSET_BLUR_S = 0.1
 AS_GOOD_RATIO = 1.3
