@@ -9,7 +9,8 @@ from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, target_among, whole
 from autoscaler_tuning.commands.live_comparison import add_live, live_runs
-from autoscaler_tuning.commands.world_flags import add_world, teller, told_service_time, world_of
+from autoscaler_tuning.commands.terminal import progress_line, terminal_width
+from autoscaler_tuning.commands.world_flags import add_world, told_service_time, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
 from autoscaler_tuning.experiments.goals import OURS
@@ -52,17 +53,17 @@ def _run(args: argparse.Namespace) -> int:
     live = args.target != "simulated"
     world = world_of(args, args.service_time_s)
     comparison = Comparison(workload.counts, world, args.min_pods, args.price_per_pod_hour, args.bounds)
-    said = teller()
     points: dict[str, list[Point]] = {}
-    if live:
-        runs = live_runs(args, comparison, said)
-    else:
-        runs = compare(comparison, args.policies, args.seeds, said)
-        points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), said)
-    said("")
+    with progress_line() as progress:
+        if live:
+            runs = live_runs(args, comparison, progress)
+        else:
+            runs = compare(comparison, args.policies, args.seeds, progress)
+            points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), progress)
     report = _report(args, comparison, runs, points)
     print(report.about + "\n")
-    print("\n\n".join(f"{title}\n{table.text()}" for title, table in _tables(report).items()))
+    width = terminal_width()
+    print("\n\n".join(f"{title}\n{table.text(width)}" for title, table in _tables(report).items()))
     _write(args, report)
     return 0
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, add_local, number, policies, whole
+from autoscaler_tuning.commands.terminal import terminal_width
 from autoscaler_tuning.live.demo import DemoConfig, run_demo
 from autoscaler_tuning.policies.registry import policy_named
 
@@ -39,6 +40,6 @@ def _run(args: argparse.Namespace) -> int:
         max_pods=args.max_pods,
         pad_service_s=args.pad_service_s,
     )
-    page = run_demo(config, partial(print, flush=True))
+    page = run_demo(config, partial(print, flush=True), terminal_width())
     print(f"\nThe report with its plots: {page}")
     return 0

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, out, spans, whole
+from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.trace_parts import PartOfTrace, part, part_of
-from autoscaler_tuning.commands.world_flags import add_world, teller, told_service_time, world_of
+from autoscaler_tuning.commands.world_flags import add_world, told_service_time, world_of
 from autoscaler_tuning.experiments.compare import Comparison, begun, compare
 from autoscaler_tuning.experiments.goals import POLICIES, Goal, goals, missed_musts, unavoidable
 from autoscaler_tuning.experiments.policy_summary import summaries
@@ -16,7 +17,7 @@ from autoscaler_tuning.experiments.reaction import jumps
 from autoscaler_tuning.report.tables import Table, figure, plain, summary_table
 from loadgen.workload.workload import Workload, read_workload
 
-HEADINGS = ("goal", "", "value", "95 %", "limit", "")
+HEADINGS = ("goal", "kind", "value", "95 %", "limit", "verdict")
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -34,7 +35,6 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    said = teller()
     found: dict[str, list[Goal]] = {}
     pages: list[str] = []
     for path in args.trace:
@@ -46,9 +46,9 @@ def _run(args: argparse.Namespace) -> int:
             comparison = begun(comparison) if args.initial_pods is None else comparison
             title = f"{path.name} from second {from_s}, {len(judged)} s, {sum(judged)} requests"
             title += f", {told_service_time(world)}"
-            found[title], tables = _judged(comparison, args.seeds, said)
-            said("")
-            print("\n\n".join([title, *(table.text() for table in tables)]) + "\n")
+            with progress_line() as progress:
+                found[title], tables = _judged(comparison, args.seeds, progress)
+            print("\n\n".join([title, *(table.text(terminal_width()) for table in tables)]) + "\n")
             pages += [f"**{title}**\n", *(f"{table.markdown()}\n" for table in tables)]
     if args.json:
         document = {title: [asdict(goal) | {"met": goal.met} for goal in list_] for title, list_ in found.items()}
@@ -71,8 +71,8 @@ def _until(path: Path, wanted: PartOfTrace) -> tuple[Workload, int]:
     return whole.part(0, end_s), from_s
 
 
-def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
-    rows = [run.row for run in compare(comparison, POLICIES, seeds, said)]
+def _judged(comparison: Comparison, seeds: int, progress: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
+    rows = [run.row for run in compare(comparison, POLICIES, seeds, progress)]
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
     has_jump = bool(jumps(comparison.counts, int(comparison.sim.judged_from_s)))
     listed = goals(by_policy, unavoidable(comparison), has_jump)
@@ -81,7 +81,7 @@ def _judged(comparison: Comparison, seeds: int, said: Callable[[str], None]) -> 
 
 def goals_table(listed: Sequence[Goal]) -> Table:
     """A line a goal."""
-    return Table(HEADINGS, tuple(map(_cells, listed)))
+    return Table(HEADINGS, tuple(map(_cells, listed)), text_headings=frozenset({"kind", "verdict"}))
 
 
 def _cells(goal: Goal) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, numbers, out, spans, whole
+from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.trace_parts import part, traces_of
-from autoscaler_tuning.commands.world_flags import add_world, teller, told_service_time, world_of
+from autoscaler_tuning.commands.world_flags import add_world, told_service_time, world_of
 from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.tune import Effort, HeldBack, Tuned, policy_of, tune
@@ -45,9 +46,9 @@ def _run(args: argparse.Namespace) -> int:
         for name, trace in traces
         for world in (world_of(args, service_time_s) for service_time_s in args.service_time_s)
     ]
-    said = teller()
-    tuned = tune(traffic, args.late_price, Effort(args.settings, args.seeds, args.blocks, args.scales), said)
-    said("")
+    effort = Effort(args.settings, args.seeds, args.blocks, args.scales)
+    with progress_line() as progress:
+        tuned = tune(traffic, args.late_price, effort, progress)
     print("\n".join(_lines(tuned, args.service)))
     if args.json:
         args.json.write_text(json.dumps(plain(asdict(tuned)), indent=1) + "\n", encoding="utf-8")
@@ -60,7 +61,7 @@ def _lines(tuned: Tuned, service: str) -> list[str]:
         f"held back, {tuned.typical_without_pods:.3f} with min-scale and max-scale left alone, "
         f"{tuned.typical_with_pods:.3f} with them (geometric means)",
         "",
-        _held_back(tuned.held_back).text(),
+        _held_back(tuned.held_back).text(terminal_width()),
         "",
         f"held back: cost {_told(tuned.held_back_ratio)}, late answers {_told(tuned.late)}, "
         f"pod-seconds {_told(tuned.pod_seconds)} of stock KPA's",

@@ -1,7 +1,6 @@
 """Flags of the simulated world, shared by compare, tune and goals."""
 
 import argparse
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -46,13 +45,3 @@ def told_service_time(world: SimConfig) -> str:
         if samples_s
         else f"service time {world.service_time_s:g} s"
     )
-
-
-def teller() -> Callable[[str], None]:
-    """Says on standard error where a long run is, over the same line; nothing where nobody looks."""
-
-    def said(text: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-    return said

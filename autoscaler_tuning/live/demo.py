@@ -15,7 +15,7 @@ from autoscaler_tuning.live.local_stack import LocalStack, StackConfig
 from autoscaler_tuning.policies.registry import PolicySpec
 from autoscaler_tuning.report.comparison_page import html_page
 from autoscaler_tuning.report.comparison_plots import Section
-from autoscaler_tuning.report.tables import text_table
+from autoscaler_tuning.report.tables import rows_table
 from autoscaler_tuning.results import PolicyRun
 from autoscaler_tuning.simulator.world import SimConfig
 from loadgen.workload.arrivals import arrival_times
@@ -49,7 +49,7 @@ class DemoConfig:
 Say = Callable[[str], None]
 
 
-def run_demo(config: DemoConfig, say: Say) -> Path:
+def run_demo(config: DemoConfig, say: Say, width: int | None = None) -> Path:
     """Run everything; returns the report's path. Raises StackError or WorkloadError."""
     workload = read_workload(config.workload)
     base = StackConfig(max_pods=config.max_pods, slo_s=config.slo_s, model_dir=config.model_dir, log_dir=config.log_dir)
@@ -58,7 +58,7 @@ def run_demo(config: DemoConfig, say: Say) -> Path:
     live = _live_section(config, replace(base, pad_service_s=config.pad_service_s), scale, say)
     simulated = _simulated_section(config, workload, say)
     say(f"\nLive: {live.about}\nSimulated: {simulated.about}\n")
-    say(text_table([run.row for section in (live, simulated) for run in section.runs]))
+    say(rows_table([run.row for section in (live, simulated) for run in section.runs]).text(width))
     config.out.mkdir(parents=True, exist_ok=True)
     page = config.out / "index.html"
     page.write_text(html_page("Three autoscalers on the same traffic", [live, simulated]), encoding="utf-8")

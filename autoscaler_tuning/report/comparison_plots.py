@@ -93,7 +93,7 @@ def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequen
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(FuncFormatter(_minor_label))
     axes.yaxis.set_major_formatter("{x:g}")
-    _style(axes, "late answers, %")
+    _style(axes, "late requests, %")
     axes.set_xlabel("pod-seconds (dots on a curve: its main knob; large: as compared)", color=INK)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=4)
     return _svg(figure)

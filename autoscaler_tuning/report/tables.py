@@ -1,4 +1,4 @@
-"""Tables of a comparison: columns of text, written out for a terminal, for Markdown and for a page."""
+"""Tables of a comparison: columns of text, for a terminal, for Markdown and for an HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,6 +8,7 @@ from typing import Any
 from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import Paired, PolicySummary
+from autoscaler_tuning.report.terminal_table import Column, render
 from autoscaler_tuning.results import PolicyRow
 
 LIVE_HEADINGS = (
@@ -20,67 +21,67 @@ LIVE_HEADINGS = (
     "p95 s",
     "p99 s",
     "pod-s",
-    "ending",
+    "terminating",
     "starts",
 )
 SUMMARY_HEADINGS = (
-    *("policy", "late %", "±", "lost", "p50 s", "p95 s", "p99 s", "pod-s", "±", "ending", "starts", "react s"),
+    *("policy", "late %", "±", "lost", "p50 s", "p95 s", "p99 s", "pod-s", "±", "terminating", "starts", "react s"),
     *("LP bound", "MILP bound", "× bound", "per 1000"),
 )
 PAIRED_HEADINGS = ("against", "late ×", "95 %", "in seeds", "pod-s ×", "95 %", "in seeds")
-# A cell without a figure.
+FRONTIER_HEADINGS = ("policy", "knob", "value", "late %", "pod-s", "Pareto")
+NOTES_HEADING = "notes"
+# The text of a cell without a figure.
 NONE = "–"
-FRONTIER_HEADINGS = ("policy", "knob", "value", "late %", "pod-s", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as text, the first column to the left; notes[i] are the lines below line i."""
+    """Cells as text, by line.
+
+    notes: notes[i] are the notes on line i; empty if there are none at all.
+    text_headings: columns of words, which are aligned to the left; the first column always is.
+    """
 
     headings: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     notes: tuple[tuple[str, ...], ...] = ()
+    text_headings: frozenset[str] = frozenset()
 
-    def text(self) -> str:
-        """For a terminal."""
-        widths = [max(map(len, column)) for column in zip(self.headings, *self.lines, strict=True)]
-        head, *lines = (_aligned(line, widths) for line in (self.headings, *self.lines))
-        out = [head, "-" * len(head)]
-        for index, line in enumerate(lines):
-            out.append(line)
-            out += [f"{'':{widths[0]}}  ^ {note}" for note in (self.notes[index] if self.notes else ())]
-        return "\n".join(out)
+    def text(self, width: int | None = None) -> str:
+        """Return the table for a terminal of this width, or without a limit if width is None.
+
+        On a narrow terminal words are folded, numbers never are, and columns that do not fit follow in further tables.
+        """
+        first, *others = zip(self.headings, *self.lines, strict=True)
+        columns = [Column(first, is_text=True)]
+        columns += [Column(cells, is_text=cells[0] in self.text_headings) for cells in others]
+        if any(self.notes):
+            columns.append(Column((NOTES_HEADING, *map("\n".join, self.notes)), is_text=True))
+        return render(columns, width)
 
     def without_empty_columns(self) -> "Table":
-        """The same without the columns in which no line has a figure."""
-        columns = [(head, *cells) for head, *cells in zip(self.headings, *self.lines, strict=True)]
+        """Return the table without the columns that have no figure in any line."""
+        columns = zip(self.headings, *self.lines, strict=True)
         kept = [column for column in columns if set(column[1:]) != {NONE}]
         headings, *lines = zip(*kept, strict=True)
-        return Table(headings, tuple(lines), self.notes)
+        return Table(headings, tuple(lines), self.notes, self.text_headings)
 
     def markdown(self) -> str:
-        """For a page of the documentation."""
-        rule = ["---", *["---:"] * (len(self.headings) - 1)]
+        """Return the table for a page of the documentation, without its notes."""
+        left = [True, *(heading in self.text_headings for heading in self.headings[1:])]
+        rule = ["---" if is_left else "---:" for is_left in left]
         return "\n".join("| " + " | ".join(line) + " |" for line in (self.headings, rule, *self.lines))
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
-
-
-def text_table(rows: Sequence[PolicyRow]) -> str:
-    """Each row on a line of its own, with its notes."""
-    return rows_table(rows).text()
-
-
 def rows_table(rows: Sequence[PolicyRow]) -> Table:
-    """A line a row."""
-    return Table(LIVE_HEADINGS, tuple(row_cells(row) for row in rows), tuple(row.notes for row in rows))
+    """Return a table with one line for each row."""
+    lines = tuple(row_cells(row) for row in rows)
+    return Table(LIVE_HEADINGS, lines, tuple(row.notes for row in rows), frozenset({"target"}))
 
 
 def row_cells(row: PolicyRow) -> tuple[str, ...]:
-    """By LIVE_HEADINGS."""
+    """Return the cells of a row, in the order of LIVE_HEADINGS."""
     times = (figure(value, 3) for value in (row.p50_s, row.p95_s, row.p99_s))
     return (
         *(row.policy, row.target, str(row.requests), figure(100 * row.late_ratio, 2), str(row.lost), *times),
@@ -89,7 +90,7 @@ def row_cells(row: PolicyRow) -> tuple[str, ...]:
 
 
 def summary_table(lines: Sequence[PolicySummary]) -> Table:
-    """A line a policy."""
+    """Return a table with one line for each policy."""
     table = Table(SUMMARY_HEADINGS, tuple(map(_summary_cells, lines)), tuple(line.notes for line in lines))
     return table.without_empty_columns()
 
@@ -106,7 +107,7 @@ def _summary_cells(line: PolicySummary) -> tuple[str, ...]:
 
 
 def paired_table(pairs: Sequence[Paired]) -> Table:
-    """Ours against each other policy."""
+    """Return a table of one policy compared with each of the others."""
     return Table(PAIRED_HEADINGS, tuple(map(_paired_cells, pairs)))
 
 
@@ -118,18 +119,22 @@ def _paired_cells(pair: Paired) -> tuple[str, ...]:
 
 
 def frontier_table(frontiers: Mapping[str, Sequence[Point]]) -> Table:
-    """A line a setting; those that another setting of the same policy beats on both figures are marked."""
-    lines = [_frontier_cells(policy, point) for policy, points in frontiers.items() for point in points]
-    return Table(FRONTIER_HEADINGS, tuple(lines))
+    """Return a table with one line for each setting.
+
+    A setting is marked as dominated if another one of the same policy is better on one figure and no worse on the
+    other.
+    """
+    lines = tuple(_frontier_cells(policy, point) for policy, points in frontiers.items() for point in points)
+    return Table(FRONTIER_HEADINGS, lines, text_headings=frozenset({"knob", "Pareto"}))
 
 
 def _frontier_cells(policy: str, point: Point) -> tuple[str, ...]:
     figures = (f"{point.value:g}", figure(100 * point.late_ratio, 3), figure(point.pod_seconds))
-    return (policy, point.knob, *figures, "" if point.efficient else "beaten")
+    return (policy, point.knob, *figures, "" if point.efficient else "dominated")
 
 
 def figure(value: float, digits: int = 0) -> str:
-    """A number for a cell; a dash where there is none."""
+    """Return a number as the text of a cell; NONE for nan."""
     if isnan(value):
         return NONE
     return f"{value:.{digits}f}" if isfinite(value) else "∞"
@@ -146,12 +151,12 @@ def _interval(estimate: Estimate, digits: int) -> str:
 
 
 def rows_as_dicts(rows: Sequence[PolicyRow]) -> list[dict[str, Any]]:
-    """For JSON and CSV."""
+    """Return the rows as plain data for JSON and CSV."""
     return [{f.name: plain(getattr(row, f.name)) for f in fields(PolicyRow)} for row in rows]
 
 
 def plain(value: Any) -> Any:
-    """The same for JSON, which knows neither nan nor infinity: None stands for them, however deep."""
+    """Return a value for JSON, in which None replaces nan and infinity at any depth: JSON has neither."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,9 @@
 """`python -m autoscaler_tuning`: names of policies, comparisons, and what is refused."""
 
 import csv
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from autoscaler_tuning.cli import main
 from autoscaler_tuning.commands.flags import span
+from autoscaler_tuning.commands.terminal import progress_line
 from autoscaler_tuning.experiments.compare import simulated_run
 from autoscaler_tuning.live.live_run import read_run
 from autoscaler_tuning.policies.registry import policy_named
@@ -17,6 +20,29 @@ from autoscaler_tuning.simulator.world import SimConfig
 
 def test_a_span_is_one_number_or_two() -> None:
     assert (span("4"), span("2-6")) == ((4.0, 4.0), (2.0, 6.0))
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_line() as progress:
+        progress("kpa, seed 0")
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress_line() as progress:
+        progress("kpa[window=6], seed 0")
+    shown = terminal.getvalue()
+    assert "kpa[window=6], seed 0" in shown
+    assert shown.rindex("\x1b[2K") > shown.rindex("seed 0")  # the line is erased at the end
 
 
 def test_compare_writes_table_json_csv_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

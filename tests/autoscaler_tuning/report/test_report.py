@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.report.comparison_page import Report, comparison_page, html_page
 from autoscaler_tuning.report.comparison_plots import Section
-from autoscaler_tuning.report.tables import LIVE_HEADINGS, Table, plain, rows_as_dicts, summary_table, text_table
+from autoscaler_tuning.report.tables import LIVE_HEADINGS, Table, plain, rows_as_dicts, rows_table, summary_table
 from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
 
 INTENDED_S = np.array([0.0, 1.0, 2.0])
@@ -19,11 +20,34 @@ ROW = replace(
 RUN = PolicyRun(ROW, INTENDED_S, DONE_S, (TimedPodCounts(0.0, 1, 0, 0, 0), TimedPodCounts(2.0, 1, 1, 0, 3)))
 
 
-def test_the_table_has_a_line_a_row_and_its_notes_below() -> None:
-    heading, _, row, note = text_table([ROW]).splitlines()
-    assert heading.split() == " ".join(LIVE_HEADINGS).split()
-    assert row.split() == ["kpa", "live", "3", "66.67", "1", "0.500", "0.860", "0.892", "12", "1", "2"]
-    assert note.endswith("^ INVALID: it fell behind <badly>")
+def test_the_table_has_one_line_for_each_row_with_its_notes_in_the_last_column() -> None:
+    heading, _, row = rows_table([ROW]).text().splitlines()
+    assert heading.split() == " ".join((*LIVE_HEADINGS, "notes")).split()
+    assert row.split()[:11] == ["kpa", "live", "3", "66.67", "1", "0.500", "0.860", "0.892", "12", "1", "2"]
+    assert row.endswith("  INVALID: it fell behind <badly>")
+
+
+def test_a_table_for_a_file_has_no_colour_codes_and_one_line_for_each_row_however_long() -> None:
+    name = "kpa[" + ",".join(f"knob-{n}={n}" for n in range(50)) + "]"
+    text = Table(("policy", "late %"), ((name, "1.0"), ("peak", "10.0"))).text()
+    assert "\x1b" not in text
+    assert [line.split() for line in text.splitlines()][2:] == [[name, "1.0"], ["peak", "10.0"]]
+
+
+@pytest.mark.parametrize("width", [200, 100, 60, 40])
+def test_on_a_narrow_terminal_no_line_is_too_long_and_no_number_is_folded(width: int) -> None:
+    table = rows_table([replace(ROW, policy=f"kpa[window={n},target-utilization-percentage=30]@fifo") for n in (6, 60)])
+    text = table.text(width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(text.split().count(cell) == 2 for cell in ("66.67", "0.500", "0.860", "0.892", "12"))
+    assert all(text.split().count(word) >= 1 for word in ("p50", "terminating", "notes"))
+
+
+def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
+    table = Table(
+        ("policy", "pod-s", "Pareto"), (("kpa", "9", "dominated"), ("peak", "10", "")), (), frozenset({"Pareto"})
+    )
+    assert table.text().splitlines()[2:] == ["kpa         9  dominated", "peak       10"]
 
 
 def test_the_page_holds_its_plots_and_follows_a_dark_system() -> None:
@@ -54,7 +78,7 @@ def comparison(bounds: bool = True) -> Report:
 def test_the_comparison_has_means_pairs_frontiers_the_course_and_each_row_in_one_page() -> None:
     page = comparison_page("Title", comparison())
     assert page.count("<svg") == 2
-    for heading in ("Late answers over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
+    for heading in ("Late requests over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
         assert heading in page
     assert "one &lt;two&gt;" in page
     assert "a &lt;b&gt;" in page

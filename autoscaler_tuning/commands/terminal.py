@@ -1,0 +1,34 @@
+"""The terminal of a command: its width, and a progress line on it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal on standard output; None if it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows its text as one line on standard error, which disappears at the end.
+
+    It shows nothing if standard error is no terminal. Without auto-refresh the line needs no thread, so that the worker
+    processes of a comparison can be forked safely.
+    """
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    column = TextColumn("{task.description}", markup=False)
+    with Progress(column, console=Console(stderr=True), transient=True, auto_refresh=False) as line:
+        task = line.add_task("")
+
+        def show(text: str) -> None:
+            line.update(task, description=text, refresh=True)
+
+        yield show
