@@ -1,4 +1,4 @@
-"""The command line: parses and calls, nothing else. Each command has a module in commands/."""
+"""The command line: parses the arguments and calls the command, each of which has a module in commands/."""
 
 import argparse
 import os
@@ -31,22 +31,24 @@ BAD_INPUT = (
 Add = Callable[[argparse.ArgumentParser, Mapping[str, str]], None]
 
 COMMANDS: tuple[tuple[str, str, Add], ...] = (
-    ("conformance", "check the ports of KPA and HPA against vectors", conformance.add),
-    ("compare", "policies side by side on one workload, simulated or live", compare.add),
-    ("tune", "find KPA's own knobs for a trace and a price of lateness", tune.add),
-    ("goals", "what elastic set out to reach on a trace: met or missed", goals.add),
-    ("validate", "simulate a recorded run beside the real one; exits 1 beyond tolerance", validate.add),
-    ("fit", "start and service times of a recorded run, as settings of the simulator", validate.add_fit),
-    ("control", "scale live pods, or only look on", control.add),
-    ("demo", "a photograph from zero, then three autoscalers, live and simulated", demo.add),
+    ("conformance", "check the KPA and HPA implementations against test vectors", conformance.add),
+    ("compare", "compare policies on one workload, simulated or live", compare.add),
+    ("tune", "find the knobs of KPA for a trace and a price of late requests", tune.add),
+    ("goals", "check the goals of elastic on a trace; exits 1 if a required goal is missed", goals.add),
+    ("validate", "compare a recorded run with its simulation; exits 1 beyond the tolerance", validate.add),
+    ("fit", "derive settings of the simulator from a recorded run", validate.add_fit),
+    ("control", "scale live pods, or only observe them", control.add),
+    ("demo", "send an image at zero pods, then run three autoscalers, live and simulated", demo.add),
     ("up", "start dispatcher and controller on this machine", stack.add_up),
-    ("down", "stop what `up` started", stack.add_down),
+    ("down", "stop dispatcher and controller", stack.add_down),
 )
 
 
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
-    """All subcommands; defaults come from env where a variable is set."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Decide how many pods, and compare who decides best.")
+    """Return the parser of all commands; a variable in env replaces the default of its flag."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Scale the pods of an inference service, and compare autoscaling policies."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, about, add in COMMANDS:
         add(commands.add_parser(name, help=about), env)
@@ -54,7 +56,7 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, call, print; returns the exit status: 2 for bad input, 1 for a failure, 130 when interrupted."""
+    """Run a command; return the exit status: 2 for bad input, 1 for a failure, 130 after an interrupt."""
     args = build_parser(os.environ).parse_args(argv)
     try:
         return int(args.run(args))
@@ -68,5 +70,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; everything it started is stopped", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted; all processes that it started are stopped", file=sys.stderr)
         return 130

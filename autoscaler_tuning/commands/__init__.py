@@ -1,1 +1,1 @@
-"""The subcommands, one module each: add(parser, env) declares its flags and sets what runs."""
+"""The commands, one module each; its add(parser, env) adds the flags and sets the function to run."""

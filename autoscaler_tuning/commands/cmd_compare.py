@@ -1,4 +1,4 @@
-"""`compare`: policies side by side on one workload; a table, JSON, CSV and one page."""
+"""`compare`: compares policies on one workload, and writes tables, JSON, CSV and an HTML page."""
 
 import argparse
 import csv
@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, bounds, number, out, policies, seed, target_among, whole
+from autoscaler_tuning.commands.flags import (
+    Flags,
+    bounds,
+    non_negative_integer,
+    number,
+    output_file,
+    policies,
+    positive_integer,
+    target_among,
+)
 from autoscaler_tuning.commands.live_comparison import add_live, live_runs
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
-from autoscaler_tuning.commands.world_flags import add_world, told_service_time, world_of
+from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
 from autoscaler_tuning.experiments.goals import OURS
@@ -26,25 +35,37 @@ DEFAULT_POLICIES = "kpa,kpa-tuned,kpa-tuned@deadline,hpa70,peak,elastic"
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
+    """Add the flags of `compare`."""
     flags = Flags(parser, env)
-    flags.add("--workload", Path, Path("workload.txt"), "requests per second, or a family such as mmpp:seed=3")
-    flags.add("--from-s", seed, 0, "second of the workload to begin with")
-    flags.add("--seconds", whole, None, "how many seconds of it; all unless said")
-    flags.add("--scale", number, 1.0, "factor on its rates")
-    flags.add("--policies", policies, DEFAULT_POLICIES, "names separated by commas, as NAME[setting=value,...]@ORDER")
-    flags.add("--target", target_among("simulated", "local", "knative"), "simulated", "simulated, local or knative")
+    flags.add(
+        "--workload",
+        Path,
+        Path("workload.txt"),
+        "file with the requests of each second, or a family such as mmpp:seed=3",
+    )
+    flags.add("--from-s", non_negative_integer, 0, "first second of the workload to use")
+    flags.add("--seconds", positive_integer, None, "number of seconds to use (default: all)")
+    flags.add("--scale", number, 1.0, "factor on the rates of the workload")
+    flags.add(
+        "--policies", policies, DEFAULT_POLICIES, "policies separated by commas, each NAME[setting=value,...]@ORDER"
+    )
+    flags.add(
+        "--target",
+        target_among("simulated", "local", "knative"),
+        "simulated",
+        "where the pods run: simulated, local or knative",
+    )
     add_world(flags)
-    flags.add("--seeds", whole, 10, "how many seeds, from 0")
-    flags.add("--min-pods", seed, 0, "no policy may keep fewer")
-    flags.add("--price-per-pod-hour", number, 0.04, "of ready and starting pods, in any currency")
-    flags.add("--frontier-seeds", seed, 3, "seeds of each point of the frontiers; 0 leaves them out")
-    flags.add("--bounds", bounds, "lp,milp", "clairvoyant bounds of each row: lp, milp, both with a comma, or none")
+    flags.add("--seeds", positive_integer, 10, "number of seeds, counted from 0")
+    flags.add("--min-pods", non_negative_integer, 0, "lower bound on the pods of every policy")
+    flags.add("--price-per-pod-hour", number, 0.04, "price of a ready or starting pod, in any currency")
+    flags.add("--frontier-seeds", non_negative_integer, 3, "seeds of each point of the Pareto frontiers; 0 skips them")
+    flags.add("--bounds", bounds, "lp,milp", "clairvoyant lower bounds to compute: lp, milp, lp,milp or none")
     add_live(flags)
-    flags.add("--json", out, None, "write everything here")
-    flags.add("--csv", out, None, "write the rows here")
-    flags.add("--html", out, None, "write one page with plots here")
-    flags.add("--markdown", out, None, "write the tables here, for a page of the docs")
+    flags.add("--json", output_file, None, "file for all results")
+    flags.add("--csv", output_file, None, "file for the rows")
+    flags.add("--html", output_file, None, "file for one page with tables and plots")
+    flags.add("--markdown", output_file, None, "file for the tables, for a page of documentation")
     parser.set_defaults(run=_run)
 
 
@@ -78,51 +99,50 @@ def _report(
         about=about,
         rows=rows,
         summaries=tuple(summaries(rows)),
-        paired=tuple(paired(rows, ours_of(args.policies))),
+        paired=tuple(paired(rows, reference_policy(args.policies))),
         frontiers=points,
-        course=Section("Seed 0 over time", "The first run of each policy.", args.slo_s, first),
+        course=Section("Seed 0 over time", "The run with seed 0 of each policy.", args.slo_s, first),
     )
 
 
 def _about(args: argparse.Namespace, comparison: Comparison) -> str:
-    """One sentence with all that a reader needs to run it again."""
+    """Return a sentence with all settings that are needed to run the comparison again."""
     sim, counts = comparison.sim, comparison.counts
     traffic = f"{args.workload.name}: {len(counts)} s from second {args.from_s} on, {sum(counts)} requests"
     if args.scale != 1:
-        traffic += f" at {args.scale:g} of its rates"
+        traffic += f" at {args.scale:g} times its rates"
     if args.target != "simulated":
         return (
-            f"{traffic}, {args.seeds} live runs a policy on {args.target} pods, from none to at most {sim.max_pods}, "
-            f"{_held(args.target, sim.service_time_s)}; SLO {sim.slo_s:g} s. "
-            f"Bounds with this service time and starts of {sim.cold_start_s[0]:g} s."
+            f"{traffic}, {args.seeds} live runs per policy with 0 to {sim.max_pods} {args.target} pods, "
+            f"{_service_time(args.target, sim.service_time_s)}; SLO {sim.slo_s:g} s. "
+            f"The bounds assume this service time and pod starts of {sim.cold_start_s[0]:g} s."
         )
     return (
-        f"{traffic}, simulated with {args.seeds} seeds; {told_service_time(sim)}, "
-        f"starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, "
-        f"SLO {sim.slo_s:g} s, {sim.initial_pods} pods at first, {comparison.min_pods} to {sim.max_pods} pods, "
-        f"{comparison.price_per_pod_hour:g} a pod-hour."
+        f"{traffic}, simulated with {args.seeds} seeds; {service_time_text(sim)}, "
+        f"pod starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, SLO {sim.slo_s:g} s, "
+        f"initial pods: {sim.initial_pods}, {comparison.min_pods} to {sim.max_pods} pods, "
+        f"price per pod-hour: {comparison.price_per_pod_hour:g}."
     )
 
 
-def _held(target: str, service_time_s: float) -> str:
+def _service_time(target: str, service_time_s: float) -> str:
     if target == "local":
-        return f"each request held for {service_time_s:g} s"
-    return f"no request held: bounds and reactions take --service-time-s {service_time_s:g} for what these pods need"
+        return f"at least {service_time_s:g} s for each request"
+    return f"service time of bounds and reaction times {service_time_s:g} s (--service-time-s)"
 
 
-def ours_of(names: Sequence[str]) -> str:
-    """Whom the others are held against: elastic, or the last."""
+def reference_policy(names: Sequence[str]) -> str:
+    """Return the policy with which the others are compared: elastic, or else the last one."""
     return next((name for name in names if policy_named(name).entry.name == OURS), names[-1])
 
 
 def _tables(report: Report) -> dict[str, Table]:
     tables = {"Means over the seeds": summary_table(report.summaries)}
     if report.paired:
-        tables[f"{report.paired[0].ours}: its share of the others' late answers and pod-seconds"] = paired_table(
-            report.paired
-        )
+        title = f"Late requests and pod-seconds of {report.paired[0].ours} relative to the others"
+        tables[title] = paired_table(report.paired)
     if report.frontiers:
-        tables["Frontiers: each policy by its main knob"] = frontier_table(report.frontiers)
+        tables["Pareto frontiers over the main knob of each policy"] = frontier_table(report.frontiers)
     return tables
 
 

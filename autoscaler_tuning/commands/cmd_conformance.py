@@ -1,4 +1,4 @@
-"""`conformance`: the ports of KPA and HPA against vectors of the real ones."""
+"""`conformance`: checks the KPA and HPA implementations against test vectors of the originals."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from autoscaler_tuning.validation import conformance
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="vectors, .json.gz")
+    """Add the flags of `conformance`."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="test vectors, .json.gz")
     parser.set_defaults(run=_run)
 
 

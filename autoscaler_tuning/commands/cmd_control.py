@@ -1,4 +1,4 @@
-"""`control`: a policy scales live pods, or only looks on."""
+"""`control`: scales live pods with a policy, or only observes them."""
 
 import argparse
 import logging
@@ -6,28 +6,46 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import PROGRAM, Flags, add_local, number, target_among, url, urls, whole
+from autoscaler_tuning.commands.flags import (
+    PROGRAM,
+    Flags,
+    add_local,
+    number,
+    positive_integer,
+    target_among,
+    url,
+    urls,
+)
 from autoscaler_tuning.live.serve import ServeConfig, serve
 from autoscaler_tuning.policies.registry import policy_named
 from knative.ports import bind_failure
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
+    """Add the flags of `control`."""
     flags = Flags(parser, env)
-    flags.add("--target", target_among("local", "knative"), "local", "pods of this machine, or of a Knative Service")
-    flags.add("--policy", str, "elastic", "who decides")
-    flags.add("--dispatcher", urls, "http://127.0.0.1:8001", "dispatchers, separated by commas")
-    flags.add("--host", str, "0.0.0.0", "address of its metrics")
-    flags.add("--port", whole, 8002, "port of its metrics")
-    flags.add("--max-pods", whole, 8, "never more than this")
-    flags.add("--slo-s", number, 0.5, "an answer later than this is late")
-    flags.add("--record", Path, None, "write a JSON line a second here")
-    flags.add("--for-s", number, None, "stop after this time")
-    flags.add("--namespace", str, "default", "of the Knative Service")
+    flags.add(
+        "--target",
+        target_among("local", "knative"),
+        "local",
+        "which pods to scale: local (processes on this machine) or knative",
+    )
+    flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
+    flags.add("--dispatcher", urls, "http://127.0.0.1:8001", "addresses of the dispatchers, separated by commas")
+    flags.add("--host", str, "0.0.0.0", "address on which to serve metrics")
+    flags.add("--port", positive_integer, 8002, "port on which to serve metrics")
+    flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
+    flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
+    flags.add("--record", Path, None, "file for a JSON line for each second and each decision")
+    flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
+    flags.add("--namespace", str, "default", "namespace of the Knative Service")
     flags.add("--service", str, "resnet18", "name of the Knative Service")
-    parser.add_argument("--shadow", action="store_true", help="write nothing; export what the policy would have done")
-    flags.add("--watch", url, "http://127.0.0.1:8002", "with --shadow on this machine: the controller that scales")
+    parser.add_argument(
+        "--shadow", action="store_true", help="change nothing, and export what the policy would have done"
+    )
+    flags.add(
+        "--watch", url, "http://127.0.0.1:8002", "address of the controller that scales, for --shadow with local pods"
+    )
     add_local(flags)
     parser.set_defaults(run=_run)
 

@@ -1,29 +1,31 @@
-"""`demo`: one photograph from zero pods, then autoscalers on the same traffic."""
+"""`demo`: sends one image at zero pods, then runs several autoscalers on the same traffic."""
 
 import argparse
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, add_local, number, policies, whole
+from autoscaler_tuning.commands.flags import Flags, add_local, policies, positive_integer
 from autoscaler_tuning.commands.terminal import terminal_width
 from autoscaler_tuning.live.demo import DemoConfig, run_demo
 from autoscaler_tuning.policies.registry import policy_named
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
+    """Add the flags of `demo`."""
     flags = Flags(parser, env)
-    flags.add("--workload", Path, Path("workload.txt"), "requests per second")
-    flags.add("--images", Path, Path("samples"), "photographs to send")
-    flags.add("--photograph", Path, Path("samples/cat.jpg"), "the first one")
-    flags.add("--out", Path, Path("report"), "folder of index.html")
-    flags.add("--policies", policies, "kpa,hpa,elastic", "names separated by commas")
-    flags.add("--from-s", int, 90, "second of the workload at which the live part starts")
-    flags.add("--seconds", whole, 90, "length of the live part")
-    flags.add("--max-pods", whole, 8, "live pods at the most")
-    add_local(flags)
-    parser.set_defaults(run=_run, pad_service_s=number(env.get("PAD_SERVICE_S", "0.1")))
+    flags.add("--workload", Path, Path("workload.txt"), "file with the requests of each second")
+    flags.add("--images", Path, Path("samples"), "folder of the images to send")
+    flags.add("--photograph", Path, Path("samples/cat.jpg"), "image to send at zero pods")
+    flags.add("--out", Path, Path("report"), "folder for index.html")
+    flags.add(
+        "--policies", policies, "kpa,hpa,elastic", "policies separated by commas, each NAME[setting=value,...]@ORDER"
+    )
+    flags.add("--from-s", int, 90, "first second of the workload in the live part")
+    flags.add("--seconds", positive_integer, 90, "length of the live part, in seconds")
+    flags.add("--max-pods", positive_integer, 8, "upper bound on the live pods")
+    add_local(flags, pad_service_s="0.1")
+    parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -41,5 +43,5 @@ def _run(args: argparse.Namespace) -> int:
         pad_service_s=args.pad_service_s,
     )
     page = run_demo(config, partial(print, flush=True), terminal_width())
-    print(f"\nThe report with its plots: {page}")
+    print(f"\nreport with plots: {page}")
     return 0

@@ -1,29 +1,29 @@
-"""`up` and `down`: the stack of this machine, for as long as somebody wants it."""
+"""`up` and `down`: start and stop dispatcher and controller on this machine."""
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, add_local, whole
+from autoscaler_tuning.commands.flags import Flags, add_local, positive_integer
 from autoscaler_tuning.live import local_stack as stack
 from autoscaler_tuning.live.local_stack import StackConfig
 from autoscaler_tuning.policies.registry import policy_named
 
 
 def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
+    """Add the flags of `up`."""
     flags = Flags(parser, env)
-    flags.add("--policy", str, "elastic", "who decides")
-    flags.add("--max-pods", whole, 8, "never more than this")
-    flags.add("--port", whole, 8001, "port of the dispatcher")
-    flags.add("--controller-port", whole, 8002, "port of the controller's metrics")
+    flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
+    flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
+    flags.add("--port", positive_integer, 8001, "port of the dispatcher")
+    flags.add("--controller-port", positive_integer, 8002, "port on which the controller serves metrics")
     add_local(flags)
     parser.set_defaults(run=_up)
 
 
 def add_down(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
-    """Its flags."""
-    Flags(parser, env).add("--log-dir", Path, Path(".run"), "where `up` left its state")
+    """Add the flags of `down`."""
+    Flags(parser, env).add("--log-dir", Path, Path(".run"), "folder with the state that `up` wrote")
     parser.set_defaults(run=_down)
 
 

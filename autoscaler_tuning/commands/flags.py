@@ -1,4 +1,4 @@
-"""Flags with environment variables of the same name, and what their values may be."""
+"""Flags with an environment variable of the same name, and the parsers of their values."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -11,107 +11,109 @@ PROGRAM = "autoscaler_tuning"
 
 
 class Flags:
-    """Adds flags whose defaults can be set by the environment variable of the same name: --max-pods by MAX_PODS."""
+    """Adds flags whose default can be set by an environment variable of the same name, as --max-pods by MAX_PODS."""
 
     def __init__(self, parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         self._parser, self._env = parser, env
 
     def add(self, flag: str, parse: Callable[[str], object], default: object, about: str) -> None:
-        """A string default goes through parse as well, as argparse has it."""
+        """Add a flag. argparse parses a default that is a string too. The metavar is the last word of parse's name."""
         given = self._env.get(flag.lstrip("-").replace("-", "_").upper(), default)
-        self._parser.add_argument(flag, type=parse, default=given, metavar=parse.__name__.upper(), help=about)
+        shown = "" if given in (None, "") else f" (default: {given})"
+        metavar = parse.__name__.rpartition("_")[2].upper()
+        self._parser.add_argument(flag, type=parse, default=given, metavar=metavar, help=about + shown)
 
 
 def number(text: str) -> float:
-    """A finite number that is not negative."""
+    """Parse a finite number that is at least 0."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a finite number and not negative, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a finite number, at least 0, got {text!r}")
     return value
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas."""
+    """Parse numbers separated by commas."""
     return tuple(number(part) for part in text.split(","))
 
 
-def spans(text: str) -> tuple[tuple[float, float], ...]:
-    """Numbers or ranges, separated by commas."""
-    return tuple(span(part) for part in text.split(","))
+def number_ranges(text: str) -> tuple[tuple[float, float], ...]:
+    """Parse numbers or ranges, separated by commas."""
+    return tuple(number_range(part) for part in text.split(","))
 
 
-def whole(text: str) -> int:
-    """A whole number above 0."""
+def positive_integer(text: str) -> int:
+    """Parse an integer above 0."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer above 0, got {text!r}")
     return int(text)
 
 
-def span(text: str) -> tuple[float, float]:
-    """`4`, or `2-6` for anything from 2 to 6."""
+def number_range(text: str) -> tuple[float, float]:
+    """Parse a range such as `2-6`; a single number such as `4` is the range from 4 to 4."""
     least, _, most = text.partition("-")
     try:
         return number(least), number(most or least)
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"must be a number or a range such as 2-6, was {text!r}") from error
+        raise argparse.ArgumentTypeError(f"must be a number or a range such as 2-6, got {text!r}") from error
 
 
 def urls(text: str) -> tuple[str, ...]:
-    """Addresses separated by commas."""
+    """Parse addresses separated by commas."""
     found = tuple(url.strip() for url in text.split(",") if url.strip())
     if not found or not all(url.startswith(("http://", "https://")) for url in found):
-        raise argparse.ArgumentTypeError(f"must be http:// or https:// addresses separated by commas, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be http:// or https:// addresses separated by commas, got {text!r}")
     return found
 
 
 def url(text: str) -> str:
-    """One address."""
+    """Parse a single address."""
     (found, *others) = urls(text)
     if others:
-        raise argparse.ArgumentTypeError(f"must be one address, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be one address, got {text!r}")
     return found
 
 
 def target_among(*names: str) -> Callable[[str], str]:
-    """One of these; unlike argparse's own choices, for what the environment says, too."""
+    """Return a parser of one of these names; unlike argparse's choices, it also checks values from the environment."""
 
     def target(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, was {text!r}")
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, got {text!r}")
         return text
 
     return target
 
 
-def seed(text: str) -> int:
-    """A whole number, 0 or more."""
+def non_negative_integer(text: str) -> int:
+    """Parse an integer that is at least 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer, at least 0, got {text!r}")
     return int(text)
 
 
-def out(text: str) -> Path:
-    """A file to write, in a folder that is there: to be told before a long run, not after it."""
+def output_file(text: str) -> Path:
+    """Parse the path of a file to write; a missing folder is an error before a long run, not after it."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a file in a folder that exists, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a file in an existing folder, got {text!r}")
     return path
 
 
 def bounds(text: str) -> tuple[BoundName, ...]:
-    """`lp`, `milp`, `lp,milp` or `none`."""
+    """Parse `lp`, `milp`, `lp,milp` or `none`."""
     known: dict[str, BoundName] = {"lp": "lp", "milp": "milp"}
     names = [] if text == "none" else text.split(",")
     if not set(names) <= set(known):
-        raise argparse.ArgumentTypeError(f"must be lp, milp, lp,milp or none, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must be lp, milp, lp,milp or none, got {text!r}")
     return tuple(known[name] for name in names)
 
 
 def policies(text: str) -> tuple[str, ...]:
-    """Names separated by commas, each once; checked here, so that a wrong one stops before anything runs."""
+    """Parse names of policies separated by commas; an unknown or repeated one is an error before anything runs."""
     names = split_names(text)
     try:
         for name in names:
@@ -119,12 +121,14 @@ def policies(text: str) -> tuple[str, ...]:
     except UnknownPolicyError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"each policy once, was {text!r}")
+        raise argparse.ArgumentTypeError(f"must name each policy only once, got {text!r}")
     return tuple(names)
 
 
-def add_local(flags: Flags) -> None:
-    """What pods of this machine are made from."""
-    flags.add("--pad-service-s", number, 0.0, "hold each request at least this long in the pod, for experiments")
-    flags.add("--model-dir", Path, Path("model"), "what function.tools.export wrote")
-    flags.add("--log-dir", Path, Path(".run"), "logs of the processes")
+def add_local(flags: Flags, pad_service_s: str = "0") -> None:
+    """Add the flags of pods on this machine."""
+    flags.add(
+        "--pad-service-s", number, pad_service_s, "least time of a request in the pod, in seconds, for experiments"
+    )
+    flags.add("--model-dir", Path, Path("model"), "folder with the output of function.tools.export")
+    flags.add("--log-dir", Path, Path(".run"), "folder for the logs of the processes")

@@ -1,4 +1,4 @@
-"""`--part` of a trace: the seconds that a command looks at."""
+"""The flag `--part`, which selects the seconds of a trace that a command uses."""
 
 import argparse
 import re
@@ -17,27 +17,27 @@ NAMED: dict[str, PartOfTrace] = {
 
 
 def part(text: str) -> PartOfTrace:
-    """`all`, `first-two-thirds`, `last-third`, or FROM:TO in seconds."""
+    """Parse `all`, `first-two-thirds`, `last-third`, or FROM:TO in seconds."""
     if text in NAMED:
         return NAMED[text]
     match = re.fullmatch(r"(\d+):(\d+)", text)
     if not match or int(match[1]) >= int(match[2]):
-        raise argparse.ArgumentTypeError(f"must be {', '.join(NAMED)} or FROM:TO in seconds, was {text!r}")
-    ends = int(match[1]), int(match[2])
-    return lambda _: ends
+        raise argparse.ArgumentTypeError(f"must be {', '.join(NAMED)} or FROM:TO in seconds, got {text!r}")
+    bounds = int(match[1]), int(match[2])
+    return lambda _: bounds
 
 
 def traces_of(paths: list[Path], wanted: PartOfTrace) -> list[tuple[str, Workload]]:
-    """Name and this part of each. Raises OSError or WorkloadError."""
+    """Return (name, this part of the trace) for each file. Raises OSError or WorkloadError."""
     found = []
     for path in paths:
-        whole = read_workload(path)
-        found.append((path.name, part_of(whole, path, *wanted(whole.duration_s))))
+        trace = read_workload(path)
+        found.append((path.name, part_of(trace, path, *wanted(trace.duration_s))))
     return found
 
 
-def part_of(whole: Workload, path: Path, from_s: int, end_s: int) -> Workload:
-    """These seconds of a trace. Raises WorkloadError."""
+def part_of(trace: Workload, path: Path, from_s: int, end_s: int) -> Workload:
+    """Return the seconds from from_s to end_s of a trace. Raises WorkloadError if there are none."""
     if from_s >= end_s:
-        raise WorkloadError(f"{path}: {whole.duration_s} s are too few to take a part of")
-    return whole.part(from_s, end_s - from_s)
+        raise WorkloadError(f"{path}: the trace is too short to take a part of it, got {trace.duration_s} s")
+    return trace.part(from_s, end_s - from_s)

@@ -1,31 +1,36 @@
-"""Flags of the simulated world, shared by compare, tune and goals."""
+"""Flags of the simulator, shared by compare, tune and goals."""
 
 import argparse
 from collections.abc import Callable
 
 import numpy as np
 
-from autoscaler_tuning.commands.flags import Flags, number, seed, span, whole
+from autoscaler_tuning.commands.flags import Flags, non_negative_integer, number, number_range, positive_integer
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 
-# A range of service times, as so many equally likely ones.
+# A range of service times is simulated as this many equally likely values.
 SERVICE_SAMPLES = 131
 
 
-def add_world(flags: Flags, service_times: Callable[[str], object] = span) -> None:
-    """Service and start times, SLO and pods; service_times reads one number or range, or several."""
-    flags.add("--service-time-s", service_times, "0.1", "mean time in a pod, or a uniform range such as 0.035-0.1")
-    flags.add("--cold-start-s", span, "2-6", "time from decision to ready, one number or a uniform range")
-    flags.add("--slo-s", number, 0.5, "an answer later than this is late")
-    flags.add("--initial-pods", seed, 1, "pods that are ready at the start")
-    flags.add("--max-pods", whole, 40, "bound of every policy")
+def add_world(flags: Flags, service_times: Callable[[str], object] = number_range, service_time_s: str = "0.1") -> None:
+    """Add the flags for service and start times, SLO and pods.
+
+    service_times: parser of the service time, for one number or range, or for several.
+    service_time_s: default of the service time.
+    """
+    service_about = "mean time of a request in a pod, in seconds, or a uniform range such as 0.035-0.1"
+    flags.add("--service-time-s", service_times, service_time_s, service_about)
+    flags.add("--cold-start-s", number_range, "2-6", "time from decision to ready pod, in seconds, or a uniform range")
+    flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
+    flags.add("--initial-pods", non_negative_integer, 1, "ready pods at the start")
+    flags.add("--max-pods", positive_integer, 40, "upper bound on the pods of every policy")
 
 
 def world_of(args: argparse.Namespace, service_time_s: tuple[float, float]) -> SimConfig:
-    """At service times from the least to the most. Raises SimulationError."""
+    """Return the simulator's settings with this range of service times. Raises SimulationError."""
     least_s, most_s = service_time_s
     if least_s > most_s:
-        raise SimulationError(f"service-time-s must be least-most, was {least_s:g}-{most_s:g}")
+        raise SimulationError(f"--service-time-s must be a range from low to high, got {least_s:g}-{most_s:g}")
     samples_s = np.linspace(least_s, most_s, SERVICE_SAMPLES).tolist() if least_s < most_s else ()
     return SimConfig(
         service_time_s=(least_s + most_s) / 2,
@@ -37,8 +42,8 @@ def world_of(args: argparse.Namespace, service_time_s: tuple[float, float]) -> S
     )
 
 
-def told_service_time(world: SimConfig) -> str:
-    """`service time 0.1 s`, or the range."""
+def service_time_text(world: SimConfig) -> str:
+    """Return the service time for a sentence: `service time 0.1 s`, or the range."""
     samples_s = world.service_samples_s
     return (
         f"service time {samples_s[0]:g} to {samples_s[-1]:g} s"

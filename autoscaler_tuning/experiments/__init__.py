@@ -1,1 +1,1 @@
-"""Simulated comparisons of policies, and the statistics behind them."""
+"""Simulated comparisons of policies, and the statistics of their results."""

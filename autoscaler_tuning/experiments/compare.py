@@ -1,4 +1,4 @@
-"""Policies side by side on the same arrivals: policies x seeds -> runs, with what no policy could undercut."""
+"""Runs each policy with each seed on the same arrivals, and adds the clairvoyant lower bounds on its pod-seconds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import numpy as np
 
 from autoscaler_tuning.bounds.grid import GridBound
 from autoscaler_tuning.bounds.linear_program import BoundConfig, BoundError, lp_bound
-from autoscaler_tuning.experiments.parallel import each
+from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.experiments.reaction import reaction_s
 from autoscaler_tuning.policies.base import Bounded, Recorded
 from autoscaler_tuning.policies.kpa.kpa import KpaConfig
@@ -20,11 +20,12 @@ from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
 from loadgen.workload.arrivals import arrival_times
 
-# A simulation keeps each request; more than these fill the memory of a small machine.
+# A simulation keeps every request in memory; more than this fill the memory of a small machine.
 MOST_REQUESTS = 5_000_000
 LP_TIME_LIMIT_S = 120.0
 GRID_S = 0.5
-# Work of one second over what all pods can do in it, beyond which the tables of the bound grow too large.
+# Work that arrives in one second, divided by what all pods can do in one; above this the tables of the bound grow too
+# large.
 MOST_OVERLOAD = 20.0
 
 KPA_TICK_S = 2.0
@@ -34,10 +35,13 @@ BoundName = Literal["lp", "milp"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What all policies of one comparison share.
+    """The traffic and the settings that all policies of one comparison share.
 
-    counts: requests per second. price_per_pod_hour: of ready and starting pods, in any currency.
-    min_pods: fewer no policy may keep. bounds: which of them the rows carry. label: the traffic's name in tables.
+    counts: requests in each second.
+    min_pods: lower bound on the pods of every policy.
+    price_per_pod_hour: price of a ready or starting pod, in any currency.
+    bounds: the lower bounds that the rows carry.
+    label: name of the traffic in tables.
     """
 
     counts: tuple[int, ...]
@@ -49,20 +53,22 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pods <= self.sim.max_pods:
-            raise SimulationError(f"min_pods must be from 0 to max_pods, {self.sim.max_pods}, was {self.min_pods}")
+            raise SimulationError(f"min_pods must be from 0 to max_pods ({self.sim.max_pods}), got {self.min_pods}")
         if not 0 <= self.price_per_pod_hour < inf:
-            raise SimulationError(f"price_per_pod_hour must be finite and at least 0, was {self.price_per_pod_hour}")
+            raise SimulationError(f"price_per_pod_hour must be finite and at least 0, got {self.price_per_pod_hour}")
         if not 1 <= sum(self.counts) <= MOST_REQUESTS:
-            raise SimulationError(f"a workload to simulate has 1 to {MOST_REQUESTS} requests, had {sum(self.counts)}")
+            raise SimulationError(f"workload must have 1 to {MOST_REQUESTS} requests, got {sum(self.counts)}")
 
     def arrivals_s(self, seed: int) -> FloatArray:
-        """The same for every policy."""
+        """Return the arrival times of a seed, which are the same for every policy."""
         return np.asarray(arrival_times(self.counts, "count", seed), dtype=float)
 
 
-def begun(comparison: Comparison) -> Comparison:
-    """The same from the middle of things, as a part of a trace needs it: with the pods stock KPA keeps for the rate
-    of its first ten seconds. To begin with one pod would count the same late answers against every policy.
+def with_initial_pods(comparison: Comparison) -> Comparison:
+    """Return the comparison with the initial pods that stock KPA would keep for the rate of its first ten seconds.
+
+    A part of a trace starts in the middle of the traffic. With a single initial pod, every policy would get the same
+    late requests at the start.
     """
     first = comparison.counts[:10]
     needed = sum(first) / len(first) * comparison.sim.service_time_s / KpaConfig().target_value
@@ -72,7 +78,7 @@ def begun(comparison: Comparison) -> Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run of a comparison."""
+    """One policy and one seed of a comparison."""
 
     comparison: Comparison
     policy: str
@@ -82,7 +88,7 @@ class Case:
 def simulated_run(
     spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int, min_pods: int = 0
 ) -> PolicyRun:
-    """One policy in the simulator, with Knative's way to zero, which every policy pays for there."""
+    """Simulate one policy; it scales to zero as Knative does, whose grace period every policy pays for."""
     most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
     least = min(most, max(spec.revision.min_pods, min_pods))
     recorded = Recorded(Bounded(spec.on_knative(), least, most))
@@ -91,7 +97,7 @@ def simulated_run(
 
 
 def run_case(case: Case) -> PolicyRun:
-    """One policy and seed, without the bounds. Policies travel by name, for they hold functions."""
+    """Run one case, without the bounds. A case names its policy because the functions of a policy cannot be pickled."""
     comparison, sim = case.comparison, case.comparison.sim
     spec = policy_named(case.policy, sim.slo_s)
     run = simulated_run(spec, comparison.arrivals_s(case.seed), sim, case.seed, comparison.min_pods)
@@ -99,25 +105,27 @@ def run_case(case: Case) -> PolicyRun:
 
 
 def compare(
-    comparison: Comparison, policies: Sequence[str], seeds: int, said: Callable[[str], None]
+    comparison: Comparison, policies: Sequence[str], seeds: int, progress: Callable[[str], None]
 ) -> list[PolicyRun]:
-    """All runs, by policy and then seed, on all cores; the same whatever their number.
+    """Return all runs, ordered by policy and then by seed.
 
-    said: is told of the progress. Raises SimulationError or BoundError.
+    They run on all cores; the result does not depend on their number.
+    progress: called with a short text after each step.
+    Raises SimulationError or BoundError.
     """
     cases = [Case(comparison, policy, seed) for policy in policies for seed in range(seeds)]
     runs: list[PolicyRun] = []
-    for case, run in zip(cases, each(run_case, cases), strict=True):
+    for case, run in zip(cases, parallel_map(run_case, cases), strict=True):
         runs.append(run)
-        said(f"{case.policy}, seed {case.seed}")
+        progress(f"{case.policy}, seed {case.seed}")
     if not comparison.bounds:
         return runs
-    rows = dict(_bounded_rows(comparison, [run.row for run in runs], said))
+    rows = dict(_bounded_rows(comparison, [run.row for run in runs], progress))
     return [replace(run, row=rows[(run.row.policy, run.row.seed)]) for run in runs]
 
 
 class Bounds:
-    """The bounds at any late ratio on the same arrivals; what was solved is kept, for many rows have the same."""
+    """Computes the bounds of rows on the same arrivals; caches what it solved, because many rows share a late ratio."""
 
     def __init__(
         self, arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, names: Sequence[BoundName]
@@ -127,8 +135,8 @@ class Bounds:
         self._grids: dict[BoundConfig, GridBound] = {}
         self._lps: dict[BoundConfig, float] = {}
 
-    def of(self, row: PolicyRow, zero_window_s: float) -> PolicyRow:
-        """The row with its bounds, under the stable window that its policy leaves Knative for the way to zero."""
+    def with_bounds(self, row: PolicyRow, zero_window_s: float) -> PolicyRow:
+        """Return the row with its bounds; zero_window_s is the stable window after which its policy scales to zero."""
         config = replace(
             self._config, zero_window_s=zero_window_s, end_s=row.until_s if isfinite(row.until_s) else None
         )
@@ -146,7 +154,7 @@ class Bounds:
         return self._grids[config].pod_seconds(row.late_ratio)
 
     def _lp(self, row: PolicyRow, config: BoundConfig) -> float:
-        """nan when HiGHS proves nothing in time."""
+        """Return the LP bound; nan if HiGHS cannot prove one within the time limit."""
         config = replace(config, late_ratio=row.late_ratio, lost=row.lost)
         if config not in self._lps:
             try:
@@ -157,14 +165,14 @@ class Bounds:
 
 
 def bound_config(sim: SimConfig) -> BoundConfig:
-    """What a clairvoyant may rely on in this world: the shortest start, and slots that divide the SLO."""
+    """Return the assumptions of the clairvoyant bound: the shortest pod start, and slots that divide the SLO."""
     starts_s = sim.cold_start_samples_s or sim.cold_start_s
     shortest_s, longest_s = min(starts_s), max(starts_s)
     return BoundConfig(
         slo_s=sim.slo_s,
         cold_start_s=shortest_s,
         wake_s=longest_s + sim.actuation_s + sim.readiness_delay_s + sim.max_pods * sim.start_serial_s + KPA_TICK_S,
-        # whoever is judged from the middle on may have kept any pods until then
+        # A policy that is judged from the middle on may have kept any number of pods until then.
         initial_pods=sim.max_pods if sim.judged_from_s else sim.initial_pods,
         max_pods=sim.max_pods,
         concurrency=sim.concurrency,
@@ -184,18 +192,18 @@ def _completed(run: PolicyRun, case: Case, comparison: Comparison) -> PolicyRow:
 
 
 def cost_per_1000_in_slo(row: PolicyRow, price_per_pod_hour: float) -> float:
-    """Price of the pod-seconds of a thousand answers in time; nan without one."""
+    """Return the price of the pod-seconds per thousand responses within the SLO; nan if there are none."""
     in_slo = row.requests - row.late
     return row.pod_seconds / 3600 * price_per_pod_hour / in_slo * 1000 if in_slo else nan
 
 
 def _bounded_rows(
-    comparison: Comparison, rows: Sequence[PolicyRow], said: Callable[[str], None]
+    comparison: Comparison, rows: Sequence[PolicyRow], progress: Callable[[str], None]
 ) -> Iterator[tuple[tuple[str, int], PolicyRow]]:
     by_seed = sorted(rows, key=lambda row: row.seed)
     batches = [(comparison, seed, tuple(group)) for seed, group in groupby(by_seed, key=lambda row: row.seed)]
-    for (_, seed, _), bounded in zip(batches, each(_bounds_of_seed, batches), strict=True):
-        said(f"bounds, seed {seed}")
+    for (_, seed, _), bounded in zip(batches, parallel_map(_bounds_of_seed, batches), strict=True):
+        progress(f"bounds, seed {seed}")
         for row in bounded:
             yield (row.policy, row.seed), row
 
@@ -203,15 +211,15 @@ def _bounded_rows(
 def _bounds_of_seed(batch: tuple[Comparison, int, tuple[PolicyRow, ...]]) -> list[PolicyRow]:
     comparison, seed, rows = batch
     arrivals_s = comparison.arrivals_s(seed)
-    # the simulator's first draw from this seed: the very service times of the runs
+    # The simulator draws these first from the seed, so they are the service times of the runs.
     service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
     judged_s = comparison.sim.judged_from_s
     judged = arrivals_s >= judged_s
     bounds = Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
-    return [bounds.of(row, policy_named(row.policy).revision.zero_window_s) for row in rows]
+    return [bounds.with_bounds(row, policy_named(row.policy).revision.zero_window_s) for row in rows]
 
 
 def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:
-    """Whether the busiest second's work is within reason for these pods."""
+    """Return whether the work of the busiest second is small enough for the tables of the bound."""
     work_s = np.bincount(arrivals_s.astype(int), weights=service_s)
     return float(work_s.max()) <= MOST_OVERLOAD * config.max_pods * config.concurrency

@@ -1,4 +1,4 @@
-"""How sure a figure is that was taken over a few seeds."""
+"""Confidence intervals of figures that were measured with a few seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and its 95 % confidence interval; an interval of nan says that it cannot be told."""
+    """A figure and its 95 % confidence interval; low and high are nan if the interval cannot be estimated."""
 
     value: float
     low: float
@@ -22,7 +22,7 @@ class Estimate:
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
-    """Mean over seeds, with Student's interval."""
+    """Return the mean over seeds, with Student's confidence interval."""
     sample = np.asarray(values, dtype=float)
     mean = float(sample.mean())
     if len(sample) < 2 or not np.isfinite(sample).all():
@@ -32,9 +32,9 @@ def mean_of(values: Sequence[float]) -> Estimate:
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """Sum of ours over sum of theirs, seed by seed on the same arrivals; interval by bootstrap over the seeds.
+    """Return sum(ours) / sum(theirs), whose values are paired by seed; the interval is a bootstrap over the seeds.
 
-    0 over 0 is 1: neither is better. Anything over 0 is infinite.
+    0 / 0 counts as 1, because neither is better. Anything else divided by 0 is infinite.
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, the percentile interval.
     """
     pairs = np.column_stack([ours, theirs]).astype(float)

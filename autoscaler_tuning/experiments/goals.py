@@ -1,4 +1,4 @@
-"""What `elastic` set out to reach beside KPA and the clairvoyant bound: each goal with its value, met or missed."""
+"""The goals of `elastic` relative to KPA and to the clairvoyant bound: each with its value and whether it is met."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,20 @@ from autoscaler_tuning.results import PolicyRow
 OURS = "elastic"
 BASELINES = ("kpa", "kpa-tuned", "kpa-tuned@deadline")
 POLICIES = (*BASELINES, OURS)
-# Share of late answers to reach: on traffic without a jump, and with one, of which somebody has to bear the start.
-REACH_LATE, REACH_LATE_JUMP = 0.001, 0.002
-# From a jump to its first sign in the signals: half of elastic's interval and a scrape.
+# Stretch goal for the share of late requests: on traffic without a rate jump, and with one, after which some requests
+# have to wait until pods have started.
+STRETCH_LATE_RATIO, STRETCH_LATE_RATIO_JUMP = 0.001, 0.002
+# From a rate jump until the policy sees it in the signals: half of elastic's interval and a scrape.
 DECISION_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """must: its miss is a failure; others are to reach for. value with its 95 % interval must be at most limit.
+    """A limit on one figure of elastic, and the value that it has.
 
-    floor: what nobody gets below who has as few late answers, for knowing every arrival in advance.
+    must: a required goal; missing it is a failure. The others are stretch goals.
+    value: met if at most limit.
+    floor: clairvoyant lower bound on the value of any policy with as few late requests.
     """
 
     must: bool
@@ -34,51 +37,53 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """By the value itself; nan meets nothing."""
+        """Return whether the value itself is within the limit; nan never is."""
         return self.value.value <= self.limit
 
     @property
-    def sure(self) -> bool:
-        """Whether the whole interval is on the value's side of the limit."""
+    def is_conclusive(self) -> bool:
+        """Return whether the whole confidence interval is on the value's side of the limit."""
         return self.value.high <= self.limit if self.met else self.value.low > self.limit
 
 
 def goals(rows: Mapping[str, Sequence[PolicyRow]], unavoidable_ratio: float, has_jump: bool) -> list[Goal]:
-    """From the rows of POLICIES, each sorted by seed and with the MILP bound.
+    """Return all goals with their values.
 
-    unavoidable_ratio: late share that no policy avoids which does not foresee the traffic's jumps.
+    rows: for each of POLICIES its rows, sorted by seed and with the MILP bound.
+    unavoidable_ratio: late ratio that no policy can avoid without knowing the rate jumps in advance.
     """
     ours, kpa, tuned, ordered = (rows[name] for name in (OURS, *BASELINES))
     late = mean_of([row.late_ratio for row in ours])
     lost = mean_of([float(row.lost) for row in ours])
     bound = mean_of([row.ratio_to_bound for row in ours])
-    reach = max(REACH_LATE_JUMP if has_jump else REACH_LATE, unavoidable_ratio)
+    stretch_late_ratio = max(STRETCH_LATE_RATIO_JUMP if has_jump else STRETCH_LATE_RATIO, unavoidable_ratio)
     return [
-        Goal(True, "late answers over stock KPA's", _late(ours, kpa), 1 / 10),
-        Goal(True, "pod-seconds over stock KPA's", _pods(ours, kpa), 0.8, _floor(ours, kpa)),
-        Goal(True, "late answers over kpa-tuned's", _late(ours, tuned), 1 / 2),
-        Goal(True, "pod-seconds over kpa-tuned's", _pods(ours, tuned), 0.9, _floor(ours, tuned)),
-        Goal(True, "late answers over kpa-tuned@deadline's", _late(ours, ordered), 1.0),
-        Goal(True, "pod-seconds over kpa-tuned@deadline's", _pods(ours, ordered), 1.0, _floor(ours, ordered)),
-        Goal(True, "lost requests a run", lost, 0.0),
-        Goal(True, "pod-seconds over the MILP bound", bound, 2.0),
-        Goal(False, "late share of all requests", late, reach),
-        Goal(False, "late answers over stock KPA's", _late(ours, kpa), 1 / 20),
-        Goal(False, "pod-seconds over stock KPA's", _pods(ours, kpa), 0.6, _floor(ours, kpa)),
-        Goal(False, "late answers over kpa-tuned's", _late(ours, tuned), 1 / 5),
-        Goal(False, "pod-seconds over the MILP bound", bound, 1.5),
+        Goal(True, "late requests relative to stock KPA", _late(ours, kpa), 1 / 10),
+        Goal(True, "pod-seconds relative to stock KPA", _pods(ours, kpa), 0.8, _floor(ours, kpa)),
+        Goal(True, "late requests relative to kpa-tuned", _late(ours, tuned), 1 / 2),
+        Goal(True, "pod-seconds relative to kpa-tuned", _pods(ours, tuned), 0.9, _floor(ours, tuned)),
+        Goal(True, "late requests relative to kpa-tuned@deadline", _late(ours, ordered), 1.0),
+        Goal(True, "pod-seconds relative to kpa-tuned@deadline", _pods(ours, ordered), 1.0, _floor(ours, ordered)),
+        Goal(True, "lost requests per run", lost, 0.0),
+        Goal(True, "pod-seconds relative to the MILP bound", bound, 2.0),
+        Goal(False, "share of late requests", late, stretch_late_ratio),
+        Goal(False, "late requests relative to stock KPA", _late(ours, kpa), 1 / 20),
+        Goal(False, "pod-seconds relative to stock KPA", _pods(ours, kpa), 0.6, _floor(ours, kpa)),
+        Goal(False, "late requests relative to kpa-tuned", _late(ours, tuned), 1 / 5),
+        Goal(False, "pod-seconds relative to the MILP bound", bound, 1.5),
     ]
 
 
-def missed_musts(listed: Sequence[Goal]) -> list[Goal]:
-    """Those whose miss is a failure."""
+def missed_required(listed: Sequence[Goal]) -> list[Goal]:
+    """Return the required goals that are missed."""
     return [goal for goal in listed if goal.must and not goal.met]
 
 
-def unavoidable(comparison: Comparison) -> float:
-    """Share of late answers that no policy avoids which does not foresee the jumps of the rate, over all requests.
+def unavoidable_late_ratio(comparison: Comparison) -> float:
+    """Return the share of all requests that is late for any policy that does not know the rate jumps in advance.
 
-    For it, pods for the rate before the jump are ready, and new ones answer after the mean start and DECISION_S.
+    Such a policy has the pods for the rate before the jump ready, and new ones serve after the mean start time plus
+    DECISION_S.
     """
     counts, sim = comparison.counts, comparison.sim
     arrivals_s = comparison.arrivals_s(0)
@@ -93,7 +98,7 @@ def unavoidable(comparison: Comparison) -> float:
 
 
 def _late(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
-    """0 over 0 counts as 0: where nobody is late, there is nothing left to win."""
+    """Return the ratio of late requests; 0 / 0 counts as 0, because without late requests the goal is met."""
     if not any(row.late for row in ours):
         return Estimate(0.0, 0.0, 0.0)
     return paired_ratio([row.late for row in ours], [row.late for row in theirs])
@@ -104,5 +109,5 @@ def _pods(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
 
 
 def _floor(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> float:
-    """The bound's share of their pod-seconds."""
+    """Return the lower bound on the ratio of pod-seconds."""
     return sum(row.milp_bound_pod_seconds for row in ours) / sum(row.pod_seconds for row in theirs)

@@ -1,4 +1,4 @@
-"""The same work on each item, on all cores, in the items' order."""
+"""Applies a function to many items on all cores."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,14 +10,14 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def each(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None) -> Iterator[Result]:
-    """Results in the order of the items, as they come; work and items must be picklable.
+def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None) -> Iterator[Result]:
+    """Yield the result of each item, in the order of the items; work and items must be picklable.
 
-    One worker (or one item) stays in this process. An exception of the work is raised here and ends the others.
+    A single worker or item runs in this process. An exception in the work is raised here and cancels the rest.
     """
     workers = min(workers or cores(), len(items))
     if workers <= 1:

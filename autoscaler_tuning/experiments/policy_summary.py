@@ -1,4 +1,4 @@
-"""What the seeds of a comparison come to: a line a policy, and policies paired on the same arrivals."""
+"""Summaries over the seeds of a comparison: one for each policy, and one for each pair of policies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from autoscaler_tuning.results import PolicyRow
 
 @dataclass(frozen=True, slots=True)
 class PolicySummary:
-    """Means over the seeds of one policy; late_ratio of all requests together, lost their sum over all seeds."""
+    """Means over the seeds of one policy; lost is the sum over all seeds."""
 
     policy: str
     target: str
@@ -33,9 +33,10 @@ class PolicySummary:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """One policy against another, seed by seed: ratios below 1 say that ours has less.
+    """One policy compared with another, seed by seed on the same arrivals.
 
-    fewer_late, cheaper: in how many of the seeds ours had fewer late answers, or fewer pod-seconds.
+    late, pod_seconds: ratio of ours to theirs; below 1, ours has fewer.
+    fewer_late, cheaper: number of seeds in which ours has fewer late requests, or fewer pod-seconds.
     """
 
     ours: str
@@ -48,18 +49,18 @@ class Paired:
 
 
 def summaries(rows: Sequence[PolicyRow]) -> list[PolicySummary]:
-    """One for each policy, in the order in which they come."""
-    return [_summary(_of(rows, policy)) for policy in dict.fromkeys(row.policy for row in rows)]
+    """Return one summary for each policy, in the order of their first rows."""
+    return [_summary(_rows_of(rows, policy)) for policy in dict.fromkeys(row.policy for row in rows)]
 
 
 def paired(rows: Sequence[PolicyRow], ours: str) -> list[Paired]:
-    """One policy against each of the others; rows of the same place in their policies share their arrivals."""
-    mine = _of(rows, ours)
+    """Return the comparison of one policy with each of the others; every policy must have rows for the same seeds."""
+    our_rows = _rows_of(rows, ours)
     others = [policy for policy in dict.fromkeys(row.policy for row in rows) if policy != ours]
-    return [_pair(mine, _of(rows, policy)) for policy in others]
+    return [_pair(our_rows, _rows_of(rows, policy)) for policy in others]
 
 
-def _of(rows: Sequence[PolicyRow], policy: str) -> list[PolicyRow]:
+def _rows_of(rows: Sequence[PolicyRow], policy: str) -> list[PolicyRow]:
     return sorted((row for row in rows if row.policy == policy), key=lambda row: row.seed)
 
 
@@ -89,13 +90,13 @@ def _summary(rows: Sequence[PolicyRow]) -> PolicySummary:
     )
 
 
-def _pair(mine: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Paired:
-    pairs = list(zip(mine, theirs, strict=True))
+def _pair(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Paired:
+    pairs = list(zip(ours, theirs, strict=True))
     return Paired(
-        ours=mine[0].policy,
+        ours=ours[0].policy,
         theirs=theirs[0].policy,
-        late=paired_ratio([row.late for row in mine], [row.late for row in theirs]),
-        pod_seconds=paired_ratio([row.pod_seconds for row in mine], [row.pod_seconds for row in theirs]),
+        late=paired_ratio([row.late for row in ours], [row.late for row in theirs]),
+        pod_seconds=paired_ratio([row.pod_seconds for row in ours], [row.pod_seconds for row in theirs]),
         fewer_late=sum(a.late < b.late for a, b in pairs),
         cheaper=sum(a.pod_seconds < b.pod_seconds for a, b in pairs),
         seeds=len(pairs),

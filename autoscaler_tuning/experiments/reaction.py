@@ -1,19 +1,22 @@
-"""How soon a policy answers a jump of the arrival rate."""
+"""Reaction time of a policy: from a jump of the arrival rate to its first decision for more pods."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from math import nan, sqrt
 
-# A jump: the mean of AFTER_S seconds is JUMP_FACTOR times that of the BEFORE_S before, and SIGMAS standard deviations
-# of a Poisson count above it. The next one may come QUIET_S later.
+# A rate jump: the mean of AFTER_S seconds is JUMP_FACTOR times that of the BEFORE_S seconds before, and SIGMAS standard
+# deviations of a Poisson count above it. The next one is at least QUIET_S later.
 BEFORE_S, AFTER_S, QUIET_S = 10, 3, 15
 JUMP_FACTOR, SIGMAS = 1.5, 4.0
-# A policy that has not answered by then has not answered the jump.
+# Reaction time of a policy that has not reacted by then.
 LATEST_S = 30.0
 
 
 def jumps(counts: Sequence[int], from_s: int = 0) -> list[tuple[int, float]]:
-    """(second, new rate in requests per second) of each jump upwards from from_s on; counts are requests per second."""
+    """Return (second, new rate in requests per second) of each upward rate jump from from_s on.
+
+    counts: requests in each second.
+    """
     found: list[tuple[int, float]] = []
     earliest = BEFORE_S
     for second in range(BEFORE_S, len(counts) - AFTER_S + 1):
@@ -28,21 +31,22 @@ def jumps(counts: Sequence[int], from_s: int = 0) -> list[tuple[int, float]]:
 
 
 def reaction_s(
-    counts: Sequence[int], wishes: Sequence[tuple[float, int]], service_time_s: float, from_s: int = 0
+    counts: Sequence[int], wanted_pods: Sequence[tuple[float, int]], service_time_s: float, from_s: int = 0
 ) -> float:
-    """Mean over the jumps from from_s on of the time from its second to the first decision for more pods than before.
+    """Return the mean reaction time over the rate jumps from from_s on; nan without a rate jump.
 
-    0 where the pods wanted before carry the new rate already; LATEST_S where no answer came until then; nan without a
-    jump. wishes: (time_s, pods), ascending, each unlike the one before.
+    A jump counts as 0 if the pods wanted before it can serve the new rate, and as LATEST_S if the policy does not want
+    more pods within that time.
+    wanted_pods: (time_s, pods) of each decision that changed the wanted pods, ascending.
     """
-    times_s = [time_s for time_s, _ in wishes]
+    times_s = [time_s for time_s, _ in wanted_pods]
     delays_s = []
     for second, rate_rps in jumps(counts, from_s):
         index = bisect_right(times_s, second)
-        wanted = wishes[index - 1][1] if index else 0
+        wanted = wanted_pods[index - 1][1] if index else 0
         if wanted >= rate_rps * service_time_s:
             delays_s.append(0.0)
             continue
-        answers_s = (time_s - second for time_s, pods in wishes[index:] if pods > wanted)
-        delays_s.append(min(LATEST_S, next(answers_s, LATEST_S)))
+        reactions_s = (time_s - second for time_s, pods in wanted_pods[index:] if pods > wanted)
+        delays_s.append(min(LATEST_S, next(reactions_s, LATEST_S)))
     return sum(delays_s) / len(delays_s) if delays_s else nan

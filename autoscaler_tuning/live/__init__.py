@@ -1,1 +1,1 @@
-"""The controller and everything else that runs with real pods."""
+"""The controller, and everything else that runs with real pods."""

@@ -1,4 +1,4 @@
-"""The loop that makes decisions real: observe the dispatcher, ask the policy, scale, tell the capacity."""
+"""The control loop: read the dispatcher's signals, ask the policy, scale the pods and announce their capacity."""
 
 import json
 import logging
@@ -16,11 +16,11 @@ from autoscaler_tuning.types import Decision, Observation, PodPhase
 
 log = logging.getLogger(__name__)
 
-REST_S = 1.0
+RETRY_AFTER_S = 1.0
 
 
 class SignalSource(Protocol):
-    """Where the signals come from and the capacity goes to; Dispatchers in real life."""
+    """Where the controller reads signals and announces capacity; in production, the class Dispatchers."""
 
     def signals(self) -> Signals: ...
 
@@ -29,11 +29,12 @@ class SignalSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
-    """Times of the loop.
+    """Settings of the control loop.
 
-    signals_every_s: how often the dispatcher is read, whatever the policy's own interval.
-    stale_after_s: without signals for this long, the policy is told that they are not fresh.
-    capacity_valid_s: how long an announced capacity counts; renewed at half of it.
+    concurrency: requests that a pod serves at once.
+    signals_every_s: time between two reads of the dispatcher's signals, independent of the policy's interval.
+    stale_after_s: age at which the policy's observations are marked as not fresh.
+    capacity_valid_s: how long an announced capacity is valid; it is renewed after half of this time.
     """
 
     concurrency: int = 1
@@ -42,22 +43,30 @@ class ControllerConfig:
     capacity_valid_s: float = 5.0
 
 
-class OnlyHeard:
-    """Any source of signals, for looking on: no capacity is announced."""
+@dataclass(frozen=True, slots=True)
+class NamedPolicy:
+    """A policy's name, and a function that makes a new instance; a restarted dispatcher needs a new one."""
+
+    name: str
+    make: Callable[[], Policy]
+
+
+class ReadOnlySource:
+    """A source for shadow mode: its signals can be read, but announcing capacity does nothing."""
 
     def __init__(self, inner: SignalSource) -> None:
         self._inner = inner
 
     def signals(self) -> Signals:
-        """Raises ScrapeError."""
+        """Return the source's signals. Raises ScrapeError."""
         return self._inner.signals()
 
     def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Recorder:
-    """One JSON line a second and one for each change of decision; what the report's plots are drawn from."""
+    """Writes one JSON line for each second and each decision; the report's plots are drawn from them."""
 
     def __init__(self, path: Path | None) -> None:
         self._file: IO[str] | None = path.open("w", buffering=1, encoding="utf-8") if path else None
@@ -68,7 +77,7 @@ class Recorder:
 
 
 class ControllerMetrics:
-    """What the controller exports; registry is the caller's."""
+    """The metrics that the controller exports in the caller's registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.wanted = Gauge("autoscaler_wanted_pods", "Pods that the policy wants", ["policy"], registry=registry)
@@ -81,14 +90,14 @@ class ControllerMetrics:
 
 @dataclass(slots=True)
 class PodSecondsMeter:
-    """Pod-seconds so far."""
+    """Integrates the number of pods over time."""
 
     updated_s: float | None = None
     pod_seconds: float = 0.0
     terminating_pod_seconds: float = 0.0
 
     def account(self, now_s: float, state: TargetState) -> None:
-        """Add the time since the last call at the counts of now; calls come every few hundredths of a second."""
+        """Add the time since the last call, a few hundredths of a second, multiplied by the current number of pods."""
         if self.updated_s is not None:
             elapsed_s = now_s - self.updated_s
             terminating = sum(1 for pod in state.pods if pod.phase is PodPhase.TERMINATING)
@@ -98,61 +107,62 @@ class PodSecondsMeter:
 
 
 class Controller:
-    """One policy, one target. step() does what is due; the caller sleeps between steps."""
+    """Scales one target with one policy. step() does what is due; the caller sleeps between steps."""
 
     def __init__(
         self,
-        policy: tuple[str, Callable[[], Policy]],
+        policy: NamedPolicy,
         source: SignalSource,
         target: ScaleTarget,
         config: ControllerConfig,
         metrics: ControllerMetrics,
         recorder: Recorder,
     ) -> None:
-        self._policy_name, self._make_policy = policy
-        self._policy = self._make_policy()
+        self._named_policy, self._policy = policy, policy.make()
         self._source, self._target = source, target
         self._config, self._metrics, self._recorder = config, metrics, recorder
         self._signals: Signals | None = None
         self._signals_read_s = float("-inf")
         self._signals_tried_s = float("-inf")
         self._decided_s = float("-inf")
-        self._told: tuple[int, tuple[str, ...] | None] | None = None
-        self._told_s = float("-inf")
+        self._announced: tuple[int, tuple[str, ...] | None] | None = None
+        self._announced_s = float("-inf")
         self._recorded_s = float("-inf")
-        self._resting_until_s = float("-inf")
+        self._retry_at_s = float("-inf")
         self._decision = Decision(0, "no decision yet")
         self._usage = PodSecondsMeter()
 
     def step(self, now_s: float, unix_s: float) -> None:
-        """Do what is due at now_s (monotonic; unix_s only labels the record).
+        """Do what is due at now_s.
 
-        A step that fails is logged and survived; the next try is a second later. What was announced lapses meanwhile,
-        so a broken controller leaves Knative to itself.
+        now_s: monotonic time.
+        unix_s: the same moment as Unix time, only for the record.
+        A step that fails is logged, and the next one runs RETRY_AFTER_S later. If steps keep failing, the announced
+        capacity expires, so that a broken controller does not get in the way of Knative's own autoscaler.
         """
-        if now_s < self._resting_until_s:
+        if now_s < self._retry_at_s:
             return
         try:
             self._step(now_s, unix_s)
         except Exception:
             self._metrics.failures.labels("step").inc()
-            self._resting_until_s = now_s + REST_S
-            log.exception("a step failed; trying again in %g s", REST_S)
+            self._retry_at_s = now_s + RETRY_AFTER_S
+            log.exception("control step failed; retrying in %g s", RETRY_AFTER_S)
 
     def _step(self, now_s: float, unix_s: float) -> None:
         state = self._target.poll()
         self._usage.account(now_s, state)
-        self._tell(now_s, state)
+        self._announce_capacity(now_s, state)
         if now_s - self._signals_tried_s >= self._config.signals_every_s:
             self._read_signals(now_s)
-        if self._signals and (now_s - self._decided_s >= self._policy.interval_s or self._is_poked(state)):
+        if self._signals and (now_s - self._decided_s >= self._policy.interval_s or self._must_wake(state)):
             self._decide(now_s, state, self._signals)
             self._record(now_s, unix_s, state)
         elif now_s - self._recorded_s >= 1:
             self._record(now_s, unix_s, state)
 
-    def _is_poked(self, state: TargetState) -> bool:
-        """From zero, the first request asks at once, as Knative's activator does."""
+    def _must_wake(self, state: TargetState) -> bool:
+        """Return whether a request waits at zero pods; like Knative's activator, it triggers a decision at once."""
         alive = any(pod.phase is not PodPhase.TERMINATING for pod in state.pods)
         return not alive and self._decision.pods == 0 and self._signals is not None and self._signals.waiting > 0
 
@@ -166,18 +176,18 @@ class Controller:
                 log.warning("%s", error)
             return
         if self._signals and signals.now_s < self._signals.now_s:
-            log.warning("the dispatcher was restarted: the policy starts anew")
-            self._policy = self._make_policy()
+            log.warning("the dispatcher restarted; starting with a new instance of the policy")
+            self._policy = self._named_policy.make()
         self._signals, self._signals_read_s = signals, now_s
 
-    def _tell(self, now_s: float, state: TargetState) -> None:
+    def _announce_capacity(self, now_s: float, state: TargetState) -> None:
         ready = sum(1 for pod in state.pods if pod.phase is PodPhase.READY)
-        news = (ready, state.backends)
-        if news == self._told and now_s - self._told_s < self._config.capacity_valid_s / 2:
+        capacity = (ready, state.backends)
+        if capacity == self._announced and now_s - self._announced_s < self._config.capacity_valid_s / 2:
             return
         try:
             self._source.announce(ready, self._config.concurrency, self._config.capacity_valid_s, state.backends)
-            self._told, self._told_s = news, now_s
+            self._announced, self._announced_s = capacity, now_s
         except ScrapeError as error:
             self._metrics.failures.labels("capacity").inc()
             log.debug("%s", error)
@@ -186,13 +196,13 @@ class Controller:
         self._decided_s = now_s
         decision = self._policy.decide(self._observation(now_s, state, signals))
         if decision.pods != self._decision.pods:
-            log.info("%s wants %d pods: %s", self._policy_name, decision.pods, decision.reason)
+            log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
         self._decision = decision
         self._target.scale_to(decision.pods)
 
     def _observation(self, now_s: float, state: TargetState, signals: Signals) -> Observation:
-        """Everything on the dispatcher's clock, carried on to now."""
+        """Return the observation, with all times moved to the dispatcher's clock, which is extrapolated to now."""
         offset_s = signals.now_s - self._signals_read_s
         pods = tuple(
             replace(
@@ -211,9 +221,9 @@ class Controller:
         counts = {phase.value: phases.count(phase) for phase in PodPhase}
         for phase, pods in counts.items():
             self._metrics.pods.labels(phase).set(pods)
-        self._metrics.wanted.labels(self._policy_name).set(self._decision.pods)
+        self._metrics.wanted.labels(self._named_policy.name).set(self._decision.pods)
         for name, value in self._decision.record.items():
-            self._metrics.figures.labels(self._policy_name, name).set(value)
+            self._metrics.figures.labels(self._named_policy.name, name).set(value)
         self._recorder.write(
             {
                 "unix_s": unix_s,

@@ -1,4 +1,4 @@
-"""The demonstration: one photograph from zero, then three autoscalers on the same traffic, live and simulated."""
+"""The demo: one image from zero pods, then three autoscalers on the same traffic, live and simulated."""
 
 import os
 import time
@@ -21,15 +21,15 @@ from autoscaler_tuning.simulator.world import SimConfig
 from loadgen.workload.arrivals import arrival_times
 from loadgen.workload.workload import Workload, read_workload
 
-# CPU time besides the pod's own that one request costs this machine: dispatcher, load generator, kernel.
+# CPU time of one request on this machine outside the pod: dispatcher, load generator, kernel.
 OVERHEAD_CPU_S = 0.012
-# Share of the cores that the replay may keep busy, so that pods and not cores are the limit.
+# Share of the cores that the replay may keep busy, so that the limit is the pods and not the cores.
 CPU_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """What the demo runs; the live part is seconds of the workload from from_s on."""
+    """Settings of the demo; its live part replays `seconds` of the workload from `from_s` on."""
 
     workload: Path
     images: Path
@@ -50,7 +50,12 @@ Say = Callable[[str], None]
 
 
 def run_demo(config: DemoConfig, say: Say, width: int | None = None) -> Path:
-    """Run everything; returns the report's path. Raises StackError or WorkloadError."""
+    """Run the demo and return the path of its report.
+
+    say: prints one line of progress.
+    width: width of the terminal; None means no limit.
+    Raises StackError or WorkloadError.
+    """
     workload = read_workload(config.workload)
     base = StackConfig(max_pods=config.max_pods, slo_s=config.slo_s, model_dir=config.model_dir, log_dir=config.log_dir)
     service_cpu_s = show_one_photograph(config, base, say)
@@ -66,24 +71,24 @@ def run_demo(config: DemoConfig, say: Say, width: int | None = None) -> Path:
 
 
 def show_one_photograph(config: DemoConfig, stack: StackConfig, say: Say) -> float:
-    """Zero pods, one photograph, one answer; returns the CPU time that a second one took in the pod, in seconds."""
+    """Send one image at zero pods, then a second one; return the CPU time of the second one in the pod, in seconds."""
     with LocalStack(stack) as running:
-        say(f"dispatcher and controller run, no pod; sending {config.photograph.name}")
+        say(f"dispatcher and controller are running with no pod; sending {config.photograph.name}")
         began_s = time.monotonic()
-        answer = _send(running.url, config.photograph)
-        zero_to_answer_s = time.monotonic() - began_s
-        body = answer.json()
-        say(f"  {body['prediction']}   (model {body['model']['version']}, pod {answer.headers['X-Pod']})")
-        say(f"  from zero pods to the answer: {zero_to_answer_s:.2f} s")
+        response = _send(running.url, config.photograph)
+        zero_to_response_s = time.monotonic() - began_s
+        body = response.json()
+        say(f"  {body['prediction']}   (model {body['model']['version']}, pod {response.headers['X-Pod']})")
+        say(f"  from zero pods to the response: {zero_to_response_s:.2f} s")
         began_s = time.monotonic()
         again = _send(running.url, config.photograph)
-        say(f"  the next answer, from the warm pod: {time.monotonic() - began_s:.3f} s")
-        say(f"  time in the pod: {again.headers['Server-Timing']}")
+        say(f"  next response, from the warm pod: {time.monotonic() - began_s:.3f} s")
+        say(f"  timing inside the pod: {again.headers['Server-Timing']}")
         return min(1.0, again.elapsed.total_seconds())
 
 
 def fitting_scale(workload: Workload, config: DemoConfig, service_cpu_s: float) -> float:
-    """Factor on the rates at which the live part keeps at most CPU_SHARE of the cores busy; at most 1."""
+    """Return the factor on the rates, at most 1, with which the live part keeps at most CPU_SHARE of the cores busy."""
     peak_rps = max(workload.counts[config.from_s : config.from_s + config.seconds], default=0)
     cores = len(os.sched_getaffinity(0))
     return min(1.0, CPU_SHARE * cores / (max(1, peak_rps) * (service_cpu_s + OVERHEAD_CPU_S)))
@@ -91,9 +96,9 @@ def fitting_scale(workload: Workload, config: DemoConfig, service_cpu_s: float) 
 
 def _send(url: str, photograph: Path) -> requests.Response:
     with photograph.open("rb") as image:
-        answer = requests.post(f"{url}/predict", files={"file": image}, timeout=60)
-    answer.raise_for_status()
-    return answer
+        response = requests.post(f"{url}/predict", files={"file": image}, timeout=60)
+    response.raise_for_status()
+    return response
 
 
 def _live_section(config: DemoConfig, stack: StackConfig, scale: float, say: Say) -> Section:
@@ -105,9 +110,10 @@ def _live_section(config: DemoConfig, stack: StackConfig, scale: float, say: Say
         runs.append(run)
         say(f"  {100 * run.row.late_ratio:.2f} % late, {run.row.lost} lost, {run.row.pod_seconds:.0f} pod-seconds")
     about = (
-        f"{config.seconds} s of {config.workload.name} from second {config.from_s} at {scale:.2f} of its rates, real "
-        f"pods on this machine (at most {config.max_pods}, from zero), each request held for "
-        f"{config.pad_service_s:g} s (--pad-service-s) so that pods, not cores, are the limit; SLO {config.slo_s:g} s."
+        f"{config.seconds} s of {config.workload.name} from second {config.from_s} on at {scale:.2f} times its rates, "
+        f"with real pods on this machine (0 at the start, at most {config.max_pods}). Each request takes at least "
+        f"{config.pad_service_s:g} s in a pod (--pad-service-s), so that the limit is the pods and not the cores; "
+        f"SLO {config.slo_s:g} s."
     )
     return Section("Live pods on this machine", about, config.slo_s, tuple(runs))
 
@@ -121,9 +127,8 @@ def _simulated_section(config: DemoConfig, workload: Workload, say: Say) -> Sect
         runs.append(simulated_run(spec, arrivals_s, sim, config.seed))
         say(f"simulated: all of {config.workload.name} under {spec.name}, {time.monotonic() - began_s:.1f} s")
     about = (
-        f"all {workload.duration_s} s of {config.workload.name}, pods that start in {sim.cold_start_s[0]:g} to "
-        f"{sim.cold_start_s[1]:g} s and serve one request in {sim.service_time_s:g} s, all of it CPU time, "
-        f"at most {sim.max_pods}; "
-        f"zero pods cost Knative's window and grace period; SLO {config.slo_s:g} s."
+        f"all {workload.duration_s} s of {config.workload.name}, with at most {sim.max_pods} pods that start in "
+        f"{sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s and take {sim.service_time_s:g} s, all of it CPU time, "
+        f"for one request. The last pod stops after Knative's stable window and grace period; SLO {config.slo_s:g} s."
     )
     return Section("Simulated, the whole workload", about, config.slo_s, tuple(runs))

@@ -1,4 +1,4 @@
-"""One policy on real pods, of this machine or of a Knative Service, replayed by the load generator."""
+"""Runs one policy with real pods, on this machine or of a Knative Service, under traffic of the load generator."""
 
 import json
 import subprocess
@@ -23,9 +23,10 @@ from knative.client import KnativeClient
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
-    """One replay of part of a workload by the load generator.
+    """One replay of a part of a workload by the load generator.
 
-    from_s, seconds: which part of the workload; scale: factor on its rates.
+    from_s, seconds: start and length of the part.
+    scale: factor on its rates.
     """
 
     workload: Path
@@ -38,11 +39,11 @@ class LiveConfig:
 
 
 def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
-    """One policy with real pods from zero; returns the run and its start as Unix time.
+    """Run one policy from zero pods; return the run and its start as Unix time.
 
-    On Knative, KPA is Knative's own: its knobs are written on the live Revision, and ours only looks on and counts.
-    Raises StackError if the stack or the load generator cannot run at all, KnativeError if the cluster refuses; a run
-    that the load generator calls invalid comes back with that in its notes.
+    On Knative, KPA is Knative's own: its knobs are written to the live Revision, and our controller only observes and
+    counts. A run that the load generator reports as invalid has the reasons in its notes.
+    Raises StackError if the stack or the load generator fails to run, KnativeError if the cluster rejects a request.
     """
     with tempfile.TemporaryDirectory() as folder:
         record, result = Path(folder) / "record.jsonl", Path(folder) / "result.json"
@@ -53,38 +54,40 @@ def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
         with LocalStack(stack) as running:
             status = _replay(f"{running.url}/predict", config, result)
         if status not in (0, 3):
-            raise StackError(f"the load generator ended with {status}")
+            raise StackError(f"the load generator exited with status {status}")
         notes = [f"INVALID: {line}" for line in _invalid_reasons(result)] if status == 3 else []
         if config.seconds < spec.revision.longest_window_s:
-            notes.append(f"{config.seconds} s is shorter than its {spec.revision.longest_window_s:g} s window")
+            notes.append(f"{config.seconds} s is shorter than the policy's {spec.revision.longest_window_s:g} s window")
         run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
         target = "knative" if stack.route else "local"
         return replace(run, row=replace(run.row, target=target, seed=config.seed)), started_unix_s
 
 
-def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int, patience_s: float = 300.0) -> None:
-    """Give the live Revision the knobs of this policy and none of the last one's, and wait until it has no pod.
+def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int, timeout_s: float = 300.0) -> None:
+    """Replace the knobs of the live Revision with those of this policy, and wait until it has no pod.
 
-    Raises StackError for HPA, whose class cannot be put on a live Revision, or if pods stay.
+    Raises StackError for HPA, because the class of a live Revision cannot change, and if pods remain after timeout_s.
     """
     if spec.entry.knative_class is KnativeClass.HPA:
-        raise StackError(f"{spec.name} needs a Service deployed with Knative's HPA class: not on a live Revision", 2)
+        raise StackError(
+            f"{spec.name} needs a Service deployed with Knative's HPA class; a live Revision cannot change its class", 2
+        )
     knobs = spec.knobs or KpaKnobs()
     revision = client.live_revision(service).name
     most = min(max_pods, knobs.max_scale or max_pods)
     bounds = {"min-scale": str(min(most, knobs.min_scale)), "max-scale": str(most)}
     client.annotate(revision, {**dict.fromkeys(KpaKnobs.names()), **knobs.annotations(), "min-scale": "0"})
-    deadline_s = time.monotonic() + patience_s
+    deadline_s = time.monotonic() + timeout_s
     while client.pods(revision):
         if time.monotonic() > deadline_s:
-            raise StackError(f"{revision} still has pods after {patience_s:g} s without traffic")
+            raise StackError(f"{revision} still has pods after {timeout_s:g} s without traffic")
         time.sleep(1)
     client.annotate(revision, bounds)
 
 
 @contextmanager
-def knobs_kept(client: KnativeClient, service: str) -> Iterator[None]:
-    """Afterwards the Revision that is live now has its own knobs and bounds again, whatever ended the runs."""
+def restore_knobs(client: KnativeClient, service: str) -> Iterator[None]:
+    """Restore the knobs and bounds of the live Revision at the end of the with block, even after an exception."""
     revision = client.live_revision(service).name
     before = client.annotations(revision)
     try:
@@ -94,7 +97,7 @@ def knobs_kept(client: KnativeClient, service: str) -> Iterator[None]:
 
 
 def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequence[str]) -> tuple[PolicyRun, float]:
-    """A Run from what the load generator and the controller wrote."""
+    """Return a run, from the load generator's result and the controller's record, and its start as Unix time."""
     document = json.loads(result.read_text())
     started_unix_s = float(document["started_unix_s"])
     columns = document["requests"]
@@ -113,17 +116,17 @@ def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequenc
         if line["unix_s"] >= first["unix_s"]
     )
     row = replace(summarise(name, "live", intended_s, done_s, slo_s, cost), notes=tuple(notes))
-    return PolicyRun(row, intended_s, done_s, pods, _wishes(lines, started_unix_s)), started_unix_s
+    return PolicyRun(row, intended_s, done_s, pods, _wanted_pods(lines, started_unix_s)), started_unix_s
 
 
-def _wishes(lines: Sequence[dict[str, Any]], started_unix_s: float) -> tuple[tuple[float, int], ...]:
-    """Where the record's wanted pods change."""
-    wishes: list[tuple[float, int]] = []
+def _wanted_pods(lines: Sequence[dict[str, Any]], started_unix_s: float) -> tuple[tuple[float, int], ...]:
+    """Return (time_s, pods) of each change of the wanted pods in the record."""
+    changes: list[tuple[float, int]] = []
     for line in lines:
         pods = line.get("wanted_pods")
-        if pods is not None and (not wishes or wishes[-1][1] != pods):
-            wishes.append((line["unix_s"] - started_unix_s, pods))
-    return tuple(wishes)
+        if pods is not None and (not changes or changes[-1][1] != pods):
+            changes.append((line["unix_s"] - started_unix_s, pods))
+    return tuple(changes)
 
 
 def _replay(url: str, config: LiveConfig, result: Path) -> int:

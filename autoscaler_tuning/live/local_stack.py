@@ -1,4 +1,4 @@
-"""Dispatcher and controller as processes on this machine: for the demo, for live comparisons, for `up` and `down`."""
+"""Runs dispatcher and controller as processes on this machine, for the demo, live comparisons, `up` and `down`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class StackError(Exception):
-    """A process of the stack did not start, or is not there; status is the exit status to end with."""
+    """The stack cannot start, or a process of it failed; status is the exit status of the command."""
 
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
@@ -28,7 +28,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KnativeRoute:
-    """A Knative Service: where it is, and how it is reached; host names it at a gateway that url is the address of."""
+    """A Knative Service and its address; host is its host name, needed if url is the address of a gateway."""
 
     namespace: str
     service: str
@@ -38,10 +38,10 @@ class KnativeRoute:
 
 @dataclass(frozen=True, slots=True)
 class StackConfig:
-    """What `autoscaler_tuning control` and the dispatcher are started with; port 0 takes a free one.
+    """Settings of the dispatcher and of `autoscaler_tuning control`; port 0 means any free port.
 
-    route: the Knative Service behind them; without one, pods are processes on this machine.
-    shadow: the policy only looks on, for Knative's own autoscaler is the one that scales.
+    route: the Knative Service that receives the requests; without one, pods are processes on this machine.
+    shadow: the policy only observes, because Knative's own autoscaler scales.
     """
 
     policy: str = "elastic"
@@ -59,7 +59,7 @@ class StackConfig:
 
 
 def commands(config: StackConfig, dispatcher_port: int, controller_port: int) -> dict[str, list[str]]:
-    """The command lines of the two processes, by name."""
+    """Return the command lines of the two processes, by name."""
     url = f"http://127.0.0.1:{dispatcher_port}"
     dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(dispatcher_port)]
     dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
@@ -82,12 +82,12 @@ def commands(config: StackConfig, dispatcher_port: int, controller_port: int) ->
 
 
 def dies_with_parent(argv: Sequence[str]) -> list[str]:
-    """The same command, killed by the kernel when the thread that started it is gone, even by SIGKILL."""
+    """Return the command wrapped so that the kernel kills it when the thread that started it dies, even by SIGKILL."""
     return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
 
 
 def environment() -> dict[str, str]:
-    """This process's, without what would set the ports and limits of its children behind their flags' back."""
+    """Return a minimal environment for child processes: other variables could override the defaults of their flags."""
     inherited = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "KUBECONFIG") if name in os.environ
     }
@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 
 def start(name: str, argv: Sequence[str], log_dir: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, so that a Ctrl-C reaches only its parent; output goes to NAME.log."""
+    """Start a process in its own session, so that Ctrl-C reaches only its parent; its output goes to NAME.log."""
     log_dir.mkdir(parents=True, exist_ok=True)
     with (log_dir / f"{name}.log").open("wb") as output:
         return subprocess.Popen(
@@ -104,22 +104,25 @@ def start(name: str, argv: Sequence[str], log_dir: Path, env: Mapping[str, str])
 
 
 def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float = 60.0) -> None:
-    """Raises StackError with the end of the log if the process ends or does not answer in time."""
+    """Wait until url responds.
+
+    Raises StackError, with the last line of the log, if the process exits or does not respond within timeout_s.
+    """
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
-            text = f"{log_file.stem} ended with {process.returncode}: {_last_line(log_file)}"
+            text = f"{log_file.stem} exited with status {process.returncode}: {_last_line(log_file)}"
             raise StackError(text, status=2 if process.returncode == 2 else 1)
         try:
             if requests.get(url, timeout=1).ok:
                 return
         except requests.RequestException:
             time.sleep(0.05)
-    raise StackError(f"{log_file.stem} did not answer on {url} within {timeout_s:g} s: {_last_line(log_file)}")
+    raise StackError(f"{log_file.stem} did not respond on {url} within {timeout_s:g} s: {_last_line(log_file)}")
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """SIGTERM, then after grace_s SIGKILL; returns when it has ended."""
+    """Send SIGTERM, then SIGKILL after grace_s; return when the process has exited."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -130,7 +133,7 @@ def stop(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 class LocalStack:
-    """Dispatcher, controller and its pods, for as long as this object is entered; they die with this process."""
+    """Runs dispatcher and controller, with its pods, inside a with block; they are killed if this process dies."""
 
     def __init__(self, config: StackConfig) -> None:
         self._config = config
@@ -154,7 +157,7 @@ class LocalStack:
         self.close()
 
     def close(self) -> None:
-        """Stop the dispatcher while there are pods to finish its work, then the controller with its pods."""
+        """Stop the dispatcher while pods can still serve its requests, then the controller with its pods."""
         for name in ("dispatcher", "controller"):
             if name in self._processes:
                 stop(self._processes.pop(name), grace_s=20)
@@ -165,13 +168,13 @@ class LocalStack:
 
 
 def up(config: StackConfig) -> str:
-    """Start the stack so that it outlives this process; returns the dispatcher's URL when all answer.
+    """Start the stack so that it outlives this process; return the dispatcher's URL when both processes respond.
 
-    Raises StackError if it runs already, or a process does not start (then none is left).
+    Raises StackError if it is already running, or if a process does not start; in that case all are stopped.
     """
     state_file = config.log_dir / "stack.json"
-    if any(_is_ours(entry) for entry in _read_state(state_file)):
-        raise StackError("it runs already; `make down` stops it")
+    if any(_is_running(entry) for entry in _read_state(state_file)):
+        raise StackError("already running; stop it with `make down`")
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name, argv in commands(config, config.dispatcher_port, config.controller_port).items():
@@ -189,23 +192,23 @@ def up(config: StackConfig) -> str:
 
 
 def down(log_dir: Path, grace_s: float = 70.0) -> int:
-    """Stop what up() started, the dispatcher first; returns how many processes were stopped."""
+    """Stop the processes that up() started, the dispatcher first; return the number of stopped processes."""
     state_file = log_dir / "stack.json"
     stopped = 0
     for entry in _read_state(state_file):
-        stopped += _end(entry, grace_s)
+        stopped += _terminate(entry, grace_s)
     state_file.unlink(missing_ok=True)
     return stopped
 
 
-def _end(entry: Mapping[str, int], grace_s: float) -> bool:
-    if not _is_ours(entry):
+def _terminate(entry: Mapping[str, int], grace_s: float) -> bool:
+    if not _is_running(entry):
         return False
     os.kill(entry["pid"], signal.SIGTERM)
     deadline_s = time.monotonic() + grace_s
-    while _is_ours(entry) and time.monotonic() < deadline_s:
+    while _is_running(entry) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    if _is_ours(entry):
+    if _is_running(entry):
         os.kill(entry["pid"], signal.SIGKILL)
     return True
 
@@ -217,13 +220,13 @@ def _read_state(state_file: Path) -> list[dict[str, int]]:
         return []
 
 
-def _is_ours(entry: Mapping[str, int]) -> bool:
-    """Whether the pid still belongs to the process that was started: pids are used again, start times are not."""
+def _is_running(entry: Mapping[str, int]) -> bool:
+    """Return whether the pid still belongs to the process that was started; the start time detects a reused pid."""
     return _start_ticks(entry["pid"]) == entry["started"]
 
 
 def _start_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; 0 if there is none, or only a zombie."""
+    """Return the start time of a process in clock ticks since boot; 0 if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -233,4 +236,4 @@ def _start_ticks(pid: int) -> int:
 
 def _last_line(log_file: Path) -> str:
     lines = log_file.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "nothing in its log"
+    return lines[-1] if lines else "its log is empty"

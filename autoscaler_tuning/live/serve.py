@@ -1,4 +1,4 @@
-"""The controller as a process: builds it from its configuration and runs it until it is told to stop."""
+"""The controller as a process: builds it from its configuration and runs it until a signal stops it."""
 
 import logging
 import signal
@@ -10,11 +10,18 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, OnlyHeard, Recorder
+from autoscaler_tuning.live.controller import (
+    Controller,
+    ControllerConfig,
+    ControllerMetrics,
+    NamedPolicy,
+    ReadOnlySource,
+    Recorder,
+)
 from autoscaler_tuning.live.local_stack import ROOT
 from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.live.signals import Dispatchers
-from autoscaler_tuning.live.targets import KnativeTarget, LocalTarget, OnlyWatched, ScaleTarget
+from autoscaler_tuning.live.targets import KnativeTarget, LocalTarget, ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.live.watch import WatchedController
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
@@ -28,10 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig:
-    """Settings of `autoscaler_tuning control`; for_s None means until a signal comes.
+    """Settings of `autoscaler_tuning control`.
 
-    shadow: write nothing, only tell what the policy would have done. watch: the controller that scales meanwhile, where
-    target is local.
+    for_s: how long to run, in seconds; None means until a signal arrives.
+    shadow: change nothing and only export what the policy would have done.
+    watch: address of the controller that scales the pods in shadow mode, if the target is local.
     """
 
     target: str
@@ -53,9 +61,9 @@ class ServeConfig:
 
 
 def serve(config: ServeConfig) -> None:
-    """Run the loop; SIGTERM and SIGINT end it after the pods of this machine are drained and gone.
+    """Run the control loop until SIGTERM or SIGINT, then drain and stop the pods on this machine.
 
-    Raises OSError if the port is taken.
+    Raises OSError if the port is in use.
     """
     registry = CollectorRegistry()
     start_http_server(config.port, config.host, registry=registry)
@@ -69,16 +77,16 @@ def serve(config: ServeConfig) -> None:
     target = make_target(config)
     source = Dispatchers(config.dispatchers)
     controller = Controller(
-        (config.policy.name, lambda: live_policy(config)),
-        OnlyHeard(source) if config.shadow else source,
-        OnlyWatched(target) if config.shadow else target,
+        NamedPolicy(config.policy.name, lambda: live_policy(config)),
+        ReadOnlySource(source) if config.shadow else source,
+        ReadOnlyTarget(target) if config.shadow else target,
         ControllerConfig(),
         ControllerMetrics(registry),
         Recorder(config.record),
     )
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
-    does = "only watches" if config.shadow else "scales"
-    log.info("%s %s %s pods for %s", config.policy.name, does, config.target, ", ".join(config.dispatchers))
+    verb = "observes" if config.shadow else "scales"
+    log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(config.dispatchers))
     try:
         while not stopping and time.monotonic() < end_s:
             controller.step(time.monotonic(), time.time())
@@ -88,21 +96,21 @@ def serve(config: ServeConfig) -> None:
 
 
 def live_policy(config: ServeConfig) -> Policy:
-    """The policy within its bounds, in its imagined service if it is a shadow.
+    """Return the policy within its bounds, inside a shadow service in shadow mode.
 
-    Where there is no Knative, on this machine and in a shadow's service, KPA brings Knative's way to zero along.
+    Without Knative, that is on this machine and in a shadow service, KPA includes Knative's scale to zero.
     """
     spec = config.policy
-    imagines_knative = config.shadow and config.target == "knative"
+    shadows_knative = config.shadow and config.target == "knative"
     without_knative = config.target == "local" and not spec.entry.decides_zero
-    policy = spec.on_knative() if imagines_knative or without_knative else spec.make()
+    policy = spec.on_knative() if shadows_knative or without_knative else spec.make()
     most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
     bounded = Bounded(policy, min(most, spec.revision.min_pods), most)
     return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
 
 
 def make_target(config: ServeConfig) -> ScaleTarget:
-    """The pods of this machine, or the Service of a cluster."""
+    """Return the target: the pods on this machine or a Knative Service."""
     if config.target == "local" and config.shadow:
         return WatchedController(config.watch, time.monotonic)
     if config.target == "knative":
@@ -111,7 +119,7 @@ def make_target(config: ServeConfig) -> ScaleTarget:
 
 
 def function_pod(config: ServeConfig) -> LocalPodSpec:
-    """The real function under gunicorn, as its image runs it."""
+    """Return the spec of a pod that runs the function under gunicorn, as its container image does."""
     argv = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "function/gunicorn.conf.py"), "function.wsgi:app")
     env = {
         "MODEL_DIR": str(config.model_dir.resolve()),

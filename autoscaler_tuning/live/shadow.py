@@ -1,7 +1,7 @@
-"""Shadow mode: what a policy would have done on live traffic, while somebody else scales.
+"""Shadow mode: computes what a policy would have done with live traffic while another autoscaler scales the pods.
 
-The policy lives in an imagined service: its arrivals and service times are the live ones, its pods are those that it
-wished for (each ready after the mean start time that live pods show), its queue is what these pods would have left.
+The policy observes a shadow service. Its arrivals and service times are the live ones. Its pods are those that the
+policy wanted, each ready after the mean start time of live pods. Its queue holds what these pods would not have served.
 """
 
 from collections import deque
@@ -21,7 +21,12 @@ SECONDS_KEPT = 120
 
 @dataclass(frozen=True, slots=True)
 class ShadowConfig:
-    """order: of the imagined queue. late_price: pod-seconds that one late answer is worth."""
+    """Settings of a shadow.
+
+    order: order of the shadow queue.
+    late_price: price of one late request, in pod-seconds.
+    first_service_time_s: service time until one has been measured.
+    """
 
     slo_s: float = 0.5
     order: Order = "fifo"
@@ -31,35 +36,35 @@ class ShadowConfig:
     def __post_init__(self) -> None:
         for name in ("slo_s", "late_price", "first_service_time_s"):
             if not 0 < getattr(self, name) < inf:
-                raise ValueError(f"{name} must be above 0 and finite, was {getattr(self, name)}")
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
 
 
 class FluidQueue:
-    """A queue of requests as a fluid: what comes in within a step is one parcel, pods serve at their mean rate."""
+    """A queue of requests as a fluid: the arrivals of a step are one parcel, and pods serve at their mean rate."""
 
     def __init__(self, slo_s: float, order: Order) -> None:
         self._slo_s, self._order = slo_s, order
-        self._in_time: deque[list[float]] = deque()  # [came at, requests]
+        self._in_time: deque[list[float]] = deque()  # [arrival time, requests]
         self._expired: deque[list[float]] = deque()
         self.late = 0.0
         self.busy_pods = 0.0
 
     @property
     def waiting(self) -> float:
-        """Requests in the queue."""
+        """Return the requests in the queue."""
         return self.feasible + sum(amount for _, amount in self._expired)
 
     @property
     def feasible(self) -> float:
-        """Those of them that can still be answered in time."""
+        """Return the requests in the queue that can still be answered within the SLO."""
         return sum(amount for _, amount in self._in_time)
 
     def oldest_s(self) -> float | None:
-        """When the oldest came."""
+        """Return the arrival time of the oldest request; None if the queue is empty."""
         return min((parcels[0][0] for parcels in (self._in_time, self._expired) if parcels), default=None)
 
     def step(self, now_s: float, arrived: float, pods: int, service_time_s: float) -> None:
-        """STEP_S until now_s: requests come in, the pods serve, and what now waits too long is late."""
+        """Advance by STEP_S to now_s: add the arrivals, serve, and count requests as late that cannot meet the SLO."""
         if arrived > 0:
             self._in_time.append([now_s - STEP_S / 2, arrived])
         capacity = pods * STEP_S / service_time_s
@@ -76,7 +81,7 @@ class FluidQueue:
 
 
 def _served(parcels: deque[list[float]], capacity: float) -> float:
-    """Take from the oldest; returns what is left of the capacity."""
+    """Serve the oldest parcels first; return the remaining capacity."""
     while parcels and capacity > 0:
         taken = min(capacity, parcels[0][1])
         capacity -= taken
@@ -87,42 +92,42 @@ def _served(parcels: deque[list[float]], capacity: float) -> float:
 
 
 @dataclass(slots=True)
-class _ImaginedPod:
+class _ShadowPod:
     name: str
     started_s: float
     ready_s: float
     cpu_s: float = 0.0
 
 
-class ImaginedPods:
-    """The pods that the policy wished for."""
+class ShadowPods:
+    """The pods that the policy wanted."""
 
     def __init__(self) -> None:
-        self._pods: list[_ImaginedPod] = []
+        self._pods: list[_ShadowPod] = []
         self._started = 0
 
     def __len__(self) -> int:
         return len(self._pods)
 
     def ready(self, now_s: float) -> int:
-        """How many can serve."""
+        """Return the number of ready pods."""
         return sum(1 for pod in self._pods if pod.ready_s <= now_s)
 
     def scale_to(self, pods: int, now_s: float, cold_start_s: float) -> None:
-        """Start some, or stop the newest."""
+        """Start pods, or stop the newest ones."""
         while len(self._pods) < pods:
             self._started += 1
-            self._pods.append(_ImaginedPod(f"shadow-{self._started}", now_s, now_s + cold_start_s))
+            self._pods.append(_ShadowPod(f"shadow-{self._started}", now_s, now_s + cold_start_s))
         del self._pods[max(0, pods) :]
 
     def use(self, busy_pods: float, now_s: float) -> None:
-        """Spread STEP_S of this many pods' work: a busy pod uses one CPU."""
+        """Add the CPU time of STEP_S, spread over the ready pods: a busy pod uses one CPU."""
         ready = [pod for pod in self._pods if pod.ready_s <= now_s]
         for pod in ready:
             pod.cpu_s += busy_pods / len(ready) * STEP_S
 
     def samples(self, now_s: float) -> Iterator[PodSample]:
-        """As a policy sees them."""
+        """Yield the pods as a policy observes them."""
         for pod in self._pods:
             ready = pod.ready_s <= now_s
             phase = PodPhase.READY if ready else PodPhase.STARTING
@@ -130,20 +135,20 @@ class ImaginedPods:
 
 
 class Shadow:
-    """A policy around a policy: it is shown live signals, and answers what the inner one would have wanted.
+    """Wraps a policy: it observes live signals and returns the decisions of the inner policy in the shadow service.
 
-    Estimated regret, in pod-seconds: what the live service has cost so far less what the inner policy would have cost,
-    where a cost is pod-seconds (ready and starting) + late_price x late answers. Above 0, following the policy would
-    have paid. Late answers of both are those of a fluid queue, fed with the same live arrivals and service times and
-    served once by the live ready pods, once by the imagined ones: so the model's faults (no randomness within a tenth
-    of a second, starts at their mean, live pods in the order of the imagined queue) count on both sides alike. The
-    imagined service begins with the live pods; ticks without fresh signals are left out of both.
+    Estimated regret, in pod-seconds: the cost of the live service so far minus the cost of the inner policy, where cost
+    is pod-seconds (ready and starting) + late_price x late requests. If it is above 0, the policy would have been
+    cheaper. The late requests of both services come from a fluid queue with the same live arrivals and service times,
+    served by the live ready pods in one and by the shadow pods in the other. So the errors of the model affect both
+    alike: no randomness within a tenth of a second, mean start times, live pods in the order of the shadow queue. The
+    shadow service starts with the live pods; time without fresh signals counts for neither.
     """
 
     def __init__(self, inner: Policy, config: ShadowConfig) -> None:
         self._inner, self._config = inner, config
-        self._live, self._imagined = FluidQueue(config.slo_s, config.order), FluidQueue(config.slo_s, config.order)
-        self._pods = ImaginedPods()
+        self._live, self._shadow = FluidQueue(config.slo_s, config.order), FluidQueue(config.slo_s, config.order)
+        self._pods = ShadowPods()
         self._starts = StartTimes(FIRST_COLD_START_S)
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._load_of: dict[int, float] = {}
@@ -159,38 +164,38 @@ class Shadow:
 
     @property
     def regret_pod_seconds(self) -> float:
-        """See the class."""
+        """Return the estimated regret so far; the docstring of the class defines it."""
         price = self._config.late_price
-        return self._live_pod_seconds - self._pod_seconds + price * (self._live.late - self._imagined.late)
+        return self._live_pod_seconds - self._pod_seconds + price * (self._live.late - self._shadow.late)
 
     def decide(self, obs: Observation) -> Decision:
-        """The inner policy's wish, with the figures of both services beside its own."""
+        """Return the inner policy's decision; its record also has the figures of both services."""
         if not obs.fresh:
             self._stepped_s = None
             return replace(self._decision, reason="shadow: no data")
         self._starts.update(obs.pods)
         self._advance(obs)
-        poked = len(self._pods) == 0 and self._imagined.waiting > 0
-        if obs.now_s - self._decided_s >= self._inner.interval_s - 1e-9 or poked:
+        must_wake = len(self._pods) == 0 and self._shadow.waiting > 0
+        if obs.now_s - self._decided_s >= self._inner.interval_s - 1e-9 or must_wake:
             self._decided_s = obs.now_s
-            wish = self._inner.decide(self._imagine(obs))
-            self._pods.scale_to(wish.pods, obs.now_s, self._starts.mean_s)
-            self._decision = replace(wish, reason=f"shadow: {wish.reason}")
+            decision = self._inner.decide(self._shadow_observation(obs))
+            self._pods.scale_to(decision.pods, obs.now_s, self._starts.mean_s)
+            self._decision = replace(decision, reason=f"shadow: {decision.reason}")
         return replace(self._decision, record={**self._decision.record, **self.figures()})
 
     def figures(self) -> dict[str, float]:
-        """By the names under which they are exported."""
+        """Return the figures of both services by the names under which they are exported."""
         return {
             "regret_pod_seconds": self.regret_pod_seconds,
             "shadow_pods": float(len(self._pods)),
             "shadow_pod_seconds": self._pod_seconds,
-            "shadow_late": self._imagined.late,
+            "shadow_late": self._shadow.late,
             "live_pod_seconds": self._live_pod_seconds,
             "live_late": self._live.late,
         }
 
     def _advance(self, obs: Observation) -> None:
-        """Both queues up to now, in whole steps; what came since the last look is spread over them."""
+        """Advance both queues to now in whole steps, over which the arrivals since the last call are spread evenly."""
         if self._stepped_s is None:
             self._stepped_s, self._arrived = obs.now_s, obs.arrived
             if not len(self._pods):
@@ -200,26 +205,26 @@ class Shadow:
         steps = floor((obs.now_s - self._stepped_s) / STEP_S + 1e-9)
         if steps < 1:
             return
-        came = max(0, obs.arrived - self._arrived) / steps
+        arrived = max(0, obs.arrived - self._arrived) / steps
         self._arrived = obs.arrived
         service_time_s = obs.service_time_s or self._config.first_service_time_s
         for _ in range(steps):
             self._stepped_s += STEP_S
-            self._step(self._stepped_s, came, obs, service_time_s)
+            self._step(self._stepped_s, arrived, obs, service_time_s)
         self._close_seconds(obs)
 
-    def _step(self, now_s: float, came: float, obs: Observation, service_time_s: float) -> None:
-        self._live.step(now_s, came, obs.ready_pods, service_time_s)
-        self._imagined.step(now_s, came, self._pods.ready(now_s), service_time_s)
-        self._pods.use(self._imagined.busy_pods, now_s)
+    def _step(self, now_s: float, arrived: float, obs: Observation, service_time_s: float) -> None:
+        self._live.step(now_s, arrived, obs.ready_pods, service_time_s)
+        self._shadow.step(now_s, arrived, self._pods.ready(now_s), service_time_s)
+        self._pods.use(self._shadow.busy_pods, now_s)
         self._live_pod_seconds += (obs.ready_pods + obs.starting_pods) * STEP_S
         self._pod_seconds += len(self._pods) * STEP_S
         second = floor(now_s - STEP_S / 2)
-        load = self._imagined.waiting + self._imagined.busy_pods
+        load = self._shadow.waiting + self._shadow.busy_pods
         self._load_of[second] = self._load_of.get(second, 0.0) + load * STEP_S
 
     def _close_seconds(self, obs: Observation) -> None:
-        """Live seconds with the imagined concurrency; those from before the shadow began keep the live one."""
+        """Add the new live seconds with the shadow concurrency; seconds before the shadow began keep the live one."""
         closed = self._seconds[-1].index if self._seconds else -1
         for second in obs.seconds:
             if second.index > closed:
@@ -227,8 +232,8 @@ class Shadow:
                 self._seconds.append(replace(second, concurrency=load if load > 1e-6 else 0.0))
                 self._load_of = {index: load for index, load in self._load_of.items() if index > second.index}
 
-    def _imagine(self, obs: Observation) -> Observation:
-        now_s, queue = obs.now_s, self._imagined
+    def _shadow_observation(self, obs: Observation) -> Observation:
+        now_s, queue = obs.now_s, self._shadow
         ready, oldest_s = self._pods.ready(now_s), queue.oldest_s()
         service_time_s = obs.service_time_s or self._config.first_service_time_s
         return replace(

@@ -1,4 +1,4 @@
-"""Reads the dispatcher's signals into what policies observe."""
+"""Reads the dispatcher's signals and converts them to observations of a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
 
 
 class ScrapeError(Exception):
-    """The signals could not be read, or are not what was agreed."""
+    """The dispatcher did not respond, or its response was malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """The dispatcher's GET /signals. now_s is the dispatcher's monotonic clock."""
+    """The response to GET /signals of the dispatcher; now_s is the dispatcher's monotonic clock."""
 
     now_s: float
     seconds: tuple[Second, ...]
@@ -29,7 +29,10 @@ class Signals:
 
 
 def parse_signals(body: Any) -> Signals:
-    """Raises ScrapeError, naming the field, if one is missing, not a number, negative or not finite."""
+    """Return the signals in a response body.
+
+    Raises ScrapeError, which names the field, if one is missing, not a number, negative or not finite.
+    """
     try:
         arrivals, concurrency = body["arrivals"], body["concurrency"]
         first = int(arrivals["since_s"])
@@ -49,21 +52,21 @@ def parse_signals(body: Any) -> Signals:
             service_time_s=None if mean is None else _number("service_time_s.mean", mean),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ScrapeError(f"signals are not as agreed: {error!r}") from error
+        raise ScrapeError(f"malformed /signals response: {error!r}") from error
     return signals
 
 
 def _number(name: str, value: Any) -> float:
     number = float(value)
     if not (isfinite(number) and number >= 0):
-        raise ValueError(f"{name} must be finite and not negative, was {value!r}")
+        raise ValueError(f"{name} must be finite and at least 0, got {value!r}")
     return number
 
 
 def merge(dispatchers: Sequence[Signals]) -> Signals:
-    """Several dispatchers as one: counts add up; seconds are those of the first, whose clock is taken.
+    """Return the signals of several dispatchers as those of one, on the clock of the first.
 
-    Their clocks start at different times, so the others' seconds are aligned by their newest.
+    Counts are added. The clocks start at different times, so the seconds are aligned by the newest of each dispatcher.
     """
     if len(dispatchers) == 1:
         return dispatchers[0]
@@ -87,7 +90,7 @@ def merge(dispatchers: Sequence[Signals]) -> Signals:
 
 
 def observe(signals: Signals, pods: tuple[PodSample, ...], fresh: bool) -> Observation:
-    """Signals and pods as one observation; the pods' times must be on the signals' clock."""
+    """Return an observation of the signals and the pods, whose times must be on the clock of the signals."""
     phases = [pod.phase for pod in pods]
     return Observation(
         now_s=signals.now_s,
@@ -106,7 +109,7 @@ def observe(signals: Signals, pods: tuple[PodSample, ...], fresh: bool) -> Obser
 
 
 class Dispatchers:
-    """The dispatchers that a controller listens to and tells the capacity; one or several."""
+    """One or several dispatchers, from which a controller reads signals and to which it announces capacity."""
 
     def __init__(self, urls: Sequence[str], timeout_s: float = 2.0) -> None:
         self._urls = [url.rstrip("/") for url in urls]
@@ -114,19 +117,22 @@ class Dispatchers:
         self._session = requests.Session()
 
     def signals(self) -> Signals:
-        """Raises ScrapeError if any does not answer: half the traffic is not the traffic."""
+        """Return the merged signals.
+
+        Raises ScrapeError if any dispatcher fails, because the signals would then miss part of the traffic.
+        """
         try:
-            answers = [self._session.get(f"{url}/signals", timeout=self._timeout_s) for url in self._urls]
-            for answer in answers:
-                answer.raise_for_status()
-            return merge([parse_signals(answer.json()) for answer in answers])
+            responses = [self._session.get(f"{url}/signals", timeout=self._timeout_s) for url in self._urls]
+            for response in responses:
+                response.raise_for_status()
+            return merge([parse_signals(response.json()) for response in responses])
         except (requests.RequestException, ValueError) as error:
-            raise ScrapeError(f"no signals: {error}") from error
+            raise ScrapeError(f"cannot read signals: {error}") from error
 
     def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: Sequence[str] | None) -> None:
-        """Tell each dispatcher its share of the capacity; the first get what does not divide.
+        """Announce to each dispatcher its share of the capacity; the first ones get the remainder.
 
-        Raises ScrapeError if one cannot be told; the others were.
+        Raises ScrapeError if any announcement fails, after all have been tried.
         """
         failed: list[str] = []
         for index, url in enumerate(self._urls):
@@ -139,4 +145,4 @@ class Dispatchers:
             except requests.RequestException as error:
                 failed.append(str(error))
         if failed:
-            raise ScrapeError(f"capacity not told: {'; '.join(failed)}")
+            raise ScrapeError(f"cannot announce capacity: {'; '.join(failed)}")

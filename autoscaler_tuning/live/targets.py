@@ -1,4 +1,4 @@
-"""What a controller scales: pods as processes on this machine, or a Knative Service."""
+"""The targets that a controller can scale: processes on this machine, or a Knative Service."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from knative.objects import Pod, ScaleBounds
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """The pods of now, on the controller's monotonic clock.
+    """The pods of a target at one moment, with times on the controller's monotonic clock.
 
-    backends: addresses of the ready pods where the dispatcher sends to them itself; None behind a Knative route.
+    backends: addresses of the ready pods, to which the dispatcher sends requests; None behind a Knative route.
     cold_starts: pods started so far.
     """
 
@@ -24,7 +24,7 @@ class TargetState:
 
 
 class ScaleTarget(Protocol):
-    """Something with pods that can be counted and scaled."""
+    """A set of pods that can be observed and scaled."""
 
     def poll(self) -> TargetState: ...
 
@@ -33,8 +33,8 @@ class ScaleTarget(Protocol):
     def close(self) -> None: ...
 
 
-class OnlyWatched:
-    """Any target, for looking on: what is wanted of it is not done, and closing it stops nothing."""
+class ReadOnlyTarget:
+    """A target for shadow mode: it can be observed, but scaling and closing it do nothing."""
 
     def __init__(self, inner: ScaleTarget) -> None:
         self._inner = inner
@@ -43,10 +43,10 @@ class OnlyWatched:
         return self._inner.poll()
 
     def scale_to(self, pods: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class LocalTarget:
@@ -56,7 +56,7 @@ class LocalTarget:
         self._pods = pods
 
     def poll(self) -> TargetState:
-        """Cheap; to be called every 50 ms or so, for it is also what moves the pods along."""
+        """Return the pods. Call it about every 50 ms: it is cheap, and it also advances the pods' life cycle."""
         status = self._pods.poll()
         samples = tuple(
             PodSample(pod.name, PodPhase(pod.phase), pod.started_s, pod.ready_s, pod.cpu_seconds) for pod in status.pods
@@ -72,10 +72,10 @@ class LocalTarget:
 
 
 class KnativeTarget:
-    """A Knative Service: decisions become min-scale and max-scale of the Revision that gets the traffic.
+    """A Knative Service: a decision sets min-scale and max-scale of the Revision that receives the traffic.
 
-    Both are set to the wanted number, so Knative's own autoscaler has nothing to decide; wanting none is min-scale 0
-    and max-scale 1, and Knative's window and grace period end the last pod.
+    Both are set to the number of wanted pods, which leaves Knative's own autoscaler no choice. For zero wanted pods
+    they are 0 and 1, and Knative removes the last pod after its stable window and grace period.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class KnativeTarget:
         self._bounds: ScaleBounds | None = None
 
     def poll(self) -> TargetState:
-        """Ask the API at most every poll_every_s; between two asks the last answer stands."""
+        """Return the pods of the live Revision; the API is called at most once in poll_every_s."""
         if self._clock() - self._polled_s >= self._poll_every_s:
             self._polled_s = self._clock()
             revision = self._client.live_revision(self._service).name
@@ -104,14 +104,14 @@ class KnativeTarget:
         return self._state
 
     def scale_to(self, pods: int) -> None:
-        """One patch when the bounds change, or when a new Revision took the traffic: it starts from the template."""
+        """Patch the bounds if they changed, or if a new Revision, which has those of its template, got the traffic."""
         bounds = ScaleBounds(min_pods=pods, max_pods=max(1, pods))
         if self._revision is not None and bounds != self._bounds:
             self._client.set_bounds(self._revision, bounds)
             self._bounds = bounds
 
     def _state_of(self, pods: tuple[Pod, ...]) -> TargetState:
-        """On the controller's clock: the cluster's is a Unix clock, in whole seconds."""
+        """Convert the pods' times from the cluster's Unix clock, in whole seconds, to the controller's clock."""
         offset_s = self._clock() - self._unix_clock()
         samples = tuple(
             PodSample(
@@ -126,7 +126,7 @@ class KnativeTarget:
         return TargetState(samples, None, len(self._seen))
 
     def close(self) -> None:
-        """Leave the cluster as it is: the bounds stay until the next Revision."""
+        """Leave the cluster unchanged; the bounds stay until the next Revision."""
 
     def _follow(self, revision: str) -> None:
         if revision != self._revision:

@@ -1,4 +1,4 @@
-"""Pods that another controller scales, as its metrics tell; for a shadow on this machine."""
+"""Reads the pods of another controller from its metrics, for shadow mode on this machine."""
 
 from collections.abc import Callable
 
@@ -12,33 +12,36 @@ PODS = "autoscaler_pods"
 
 
 class WatchedController:
-    """The target of a running `control`, by its address; it is asked, never told."""
+    """A read-only target: the pods of the `control` process at this address."""
 
     def __init__(self, url: str, clock: Callable[[], float], every_s: float = 0.25, timeout_s: float = 2.0) -> None:
         self._url, self._clock = f"{url.rstrip('/')}/metrics", clock
         self._every_s, self._timeout_s = every_s, timeout_s
-        self._asked_s = float("-inf")
+        self._polled_s = float("-inf")
         self._state = TargetState((), None, 0)
 
     def poll(self) -> TargetState:
-        """Raises requests.RequestException if it does not answer, ValueError if what it says is not metrics."""
+        """Return the pods that the controller reports, read at most once in every_s.
+
+        Raises requests.RequestException if it does not respond, ValueError if the response is not metrics.
+        """
         now_s = self._clock()
-        if now_s - self._asked_s >= self._every_s:
-            self._asked_s = now_s
-            answer = requests.get(self._url, timeout=self._timeout_s)
-            answer.raise_for_status()
-            self._state = TargetState(pods_of(answer.text, now_s), None, 0)
+        if now_s - self._polled_s >= self._every_s:
+            self._polled_s = now_s
+            response = requests.get(self._url, timeout=self._timeout_s)
+            response.raise_for_status()
+            self._state = TargetState(pods_of(response.text, now_s), None, 0)
         return self._state
 
     def scale_to(self, pods: int) -> None:
-        """Nothing: somebody else does."""
+        """Do nothing: the other controller scales the pods."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def pods_of(text: str, now_s: float) -> tuple[PodSample, ...]:
-    """One sample for each pod that the metrics count; how long it took to start they do not say."""
+    """Return one sample for each pod in the metrics; its start time is now_s, because the metrics do not contain it."""
     found: list[PodSample] = []
     for family in text_string_to_metric_families(text):
         for sample in family.samples if family.name == PODS else ():

@@ -1,4 +1,4 @@
-"""Plots as inline SVG that takes the page's own text colour, so that they follow a dark page."""
+"""Plots as inline SVG in the text colour of the page, so that they suit a light and a dark page."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import PolicySummary
 from autoscaler_tuning.results import FloatArray, PolicyRun
 
-# Okabe and Ito's colours: told apart by every kind of eye, on white and on black.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, on white and on black.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", ":")
-# Stands in the SVG for the page's own text colour.
+# Placeholder that is replaced by the text colour of the page.
 INK = "#123456"
 SMOOTHING_S = 3
-# Below this the late axis is linear, so that 0 % has its place.
+# Below this the axis of late requests is linear, because a logarithmic axis has no 0 %.
 LEAST_LATE_PERCENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Runs on the same arrivals, to be drawn over each other; about says what they were."""
+    """Runs on the same arrivals, drawn in the same plots; about describes them."""
 
     title: str
     about: str
@@ -35,7 +35,7 @@ class Section:
 
 
 def colour(index: int) -> str:
-    """Of the policy at this place."""
+    """Return the colour of the policy with this index."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -44,7 +44,7 @@ def _dash(index: int) -> str:
 
 
 def course_plot(section: Section) -> str:
-    """Offered load, pods, queue and latency over time."""
+    """Return a plot of offered load, pods, queue and latency over time."""
     figure = Figure(figsize=(10, 9))
     load, pods, queue, latency = figure.subplots(4, 1, sharex=True)
     longest = max(section.runs, key=lambda run: len(run.intended_s))
@@ -52,9 +52,9 @@ def course_plot(section: Section) -> str:
     load.step(seconds, np.bincount(longest.intended_s.astype(int), minlength=len(seconds)), color=INK, where="post")
     for index, run in enumerate(section.runs):
         times_s = [counts.time_s for counts in run.pods]
-        alive = [counts.ready_pods + counts.starting_pods for counts in run.pods]
+        running = [counts.ready_pods + counts.starting_pods for counts in run.pods]
         look = {"color": colour(index), "linestyle": _dash(index), "linewidth": 1.2}
-        pods.step(times_s, alive, where="post", label=run.row.policy, **look)
+        pods.step(times_s, running, where="post", label=run.row.policy, **look)
         queue.step(times_s, [counts.waiting for counts in run.pods], where="post", **look)
         latency.plot(*_worst_latency(run), **look)
     latency.axhline(section.slo_s, color=INK, linestyle="--", linewidth=0.8)
@@ -75,7 +75,7 @@ def course_plot(section: Section) -> str:
 
 
 def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequence[Point]]) -> str:
-    """Late answers over cost: each policy's point, its efficient settings as a curve, and what none can undercut."""
+    """Return a plot of late requests over cost: each policy, its efficient settings as a curve, and the lower bound."""
     figure = Figure(figsize=(10, 5.5))
     axes = figure.subplots()
     for index, line in enumerate(lines):
@@ -94,13 +94,13 @@ def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequen
     axes.xaxis.set_minor_formatter(FuncFormatter(_minor_label))
     axes.yaxis.set_major_formatter("{x:g}")
     _style(axes, "late requests, %")
-    axes.set_xlabel("pod-seconds (dots on a curve: its main knob; large: as compared)", color=INK)
+    axes.set_xlabel("pod-seconds (large dot: the compared setting; curve: other values of its main knob)", color=INK)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=4)
     return _svg(figure)
 
 
 def _minor_label(value: float, _: int | None) -> str:
-    """Between powers of ten only 2, 3 and 5."""
+    """Return the label of a tick between powers of ten; only 2, 3 and 5 get one."""
     return f"{value:g}" if f"{value:e}"[0] in "235" else ""
 
 
@@ -115,20 +115,20 @@ def _style(axes: Axes, label: str) -> None:
 
 
 def _worst_latency(run: PolicyRun) -> tuple[FloatArray, FloatArray]:
-    """95th percentile of the latency of the requests intended within each few seconds; gaps where there were none."""
+    """Return (middle of each bin of SMOOTHING_S, p95 latency of its requests); nan for a bin without a response."""
     latency_s = run.done_s - run.intended_s
     bins = (run.intended_s // SMOOTHING_S).astype(int)
     at_s = np.arange(bins.max() + 1) * float(SMOOTHING_S) + SMOOTHING_S / 2
     worst_s = np.full(len(at_s), np.nan)
     for index in np.unique(bins):
-        answered_s = latency_s[(bins == index) & np.isfinite(latency_s)]
-        if len(answered_s):
-            worst_s[index] = np.percentile(answered_s, 95)
+        responses_s = latency_s[(bins == index) & np.isfinite(latency_s)]
+        if len(responses_s):
+            worst_s[index] = np.percentile(responses_s, 95)
     return at_s, worst_s
 
 
 def _svg(figure: Figure) -> str:
-    """The same bytes for the same figure; text stays text."""
+    """Return the figure as SVG with text as text; the same figure always gives the same bytes."""
     figure.tight_layout()
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "comparison"}):

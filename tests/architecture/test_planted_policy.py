@@ -43,7 +43,7 @@ ROW = """
 OPENING = "POLICIES: tuple[PolicyEntry[Any, Any], ...] = ("
 CONTROLLER = """
 from prometheus_client import CollectorRegistry
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, Recorder
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, NamedPolicy, Recorder
 from autoscaler_tuning.live.signals import Signals
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.policies.registry import policy_named
@@ -60,7 +60,7 @@ class Pods:
 
 spec = policy_named("steady[pods=3]")
 metrics = ControllerMetrics(CollectorRegistry())
-policy = (spec.name, spec.make)
+policy = NamedPolicy(spec.name, spec.make)
 Controller(policy, Dispatcher(), Pods(), ControllerConfig(), metrics, Recorder(None)).step(1.0, 1.0)
 print(spec.name, Pods.wanted)
 """

@@ -1,4 +1,4 @@
-"""`python -m autoscaler_tuning`: names of policies, comparisons, and what is refused."""
+"""`python -m autoscaler_tuning`: its commands, their output, and bad input."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoscaler_tuning.cli import main
-from autoscaler_tuning.commands.flags import span
+from autoscaler_tuning.commands.flags import number_range
 from autoscaler_tuning.commands.terminal import progress_line
 from autoscaler_tuning.experiments.compare import simulated_run
 from autoscaler_tuning.live.live_run import read_run
@@ -18,8 +18,8 @@ from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.simulator.world import SimConfig
 
 
-def test_a_span_is_one_number_or_two() -> None:
-    assert (span("4"), span("2-6")) == ((4.0, 4.0), (2.0, 6.0))
+def test_a_range_is_one_number_or_two() -> None:
+    assert (number_range("4"), number_range("2-6")) == ((4.0, 4.0), (2.0, 6.0))
 
 
 class Terminal(io.StringIO):
@@ -45,7 +45,7 @@ def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
     assert shown.rindex("\x1b[2K") > shown.rindex("seed 0")  # the line is erased at the end
 
 
-def test_compare_writes_table_json_csv_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_writes_tables_json_csv_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workload = tmp_path / "w.txt"
     workload.write_text("5 " * 30)
     files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "html")}
@@ -59,19 +59,19 @@ def test_compare_writes_table_json_csv_and_page(tmp_path: Path, capsys: pytest.C
     assert "pod-s" in capsys.readouterr().out
 
 
-def test_every_promised_figure_is_in_every_row_and_json_has_no_nan(tmp_path: Path) -> None:
+def test_every_row_has_all_documented_figures_and_json_has_no_nan(tmp_path: Path) -> None:
     (tmp_path / "w.txt").write_text("5 " * 15 + "30 " * 15)
     out = tmp_path / "out.json"
     argv = ["compare", "--workload", str(tmp_path / "w.txt"), "--policies", "kpa,peak", "--seeds", "1"]
     assert main([*argv, "--frontier-seeds", "1", "--json", str(out)]) == 0
     document = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    promised = (
+    documented = (
         *("policy", "seed", "target", "requests", "late_ratio", "lost", "p50_s", "p95_s", "p99_s", "pod_seconds"),
         *("terminating_pod_seconds", "cold_starts", "reaction_s", "lp_bound_pod_seconds", "milp_bound_pod_seconds"),
         *("ratio_to_bound", "cost_per_1000_in_slo"),
     )
     for row in document["rows"]:
-        assert all(row[name] is not None for name in promised)
+        assert all(row[name] is not None for name in documented)
     assert [pair["theirs"] for pair in document["paired"]] == ["kpa"]
     assert {len(points) for points in document["frontiers"].values()} == {8, 6}
 
@@ -88,40 +88,36 @@ def test_the_same_command_writes_the_same_bytes(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_tune_prints_annotations_and_the_kn_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tune_prints_annotations_and_the_kn_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "w.txt").write_text(("5 " * 20 + "25 " * 20) * 3)
     argv = ["tune", "--trace", str(tmp_path / "w.txt"), "--settings", "4", "--seeds", "1", "--blocks", "2"]
     assert main([*argv, "--scales", "1", "--json", str(tmp_path / "t.json"), "--service", "mine"]) == 0
     printed = capsys.readouterr().out
     assert "kn service update mine" in printed
-    assert "of stock KPA's" in printed
+    assert "relative to stock KPA" in printed
     assert json.loads((tmp_path / "t.json").read_text())["held_back"][0]["block"] == 1
 
 
-def test_goals_ends_with_1_when_a_must_is_missed_and_0_when_all_are_met(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_goals_exits_1_if_a_required_goal_is_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "still.txt").write_text("9 " * 90)
     argv = ["goals", "--trace", str(tmp_path / "still.txt"), "--seeds", "2", "--service-time-s", "0.1", "--part", "all"]
-    # one pod from the beginning, and no traffic that needs another: KPA can be no dearer than the one pod, so 0.8 is missed
+    # Every policy keeps the one pod all the time, so elastic cannot reach 0.8 of KPA's pod-seconds.
     assert main([*argv, "--max-pods", "1", "--markdown", str(tmp_path / "g.md")]) == 1
     assert "MISSED" in capsys.readouterr().out
-    assert "| pod-seconds over stock KPA's | must |" in (tmp_path / "g.md").read_text()
+    assert "| pod-seconds relative to stock KPA | required |" in (tmp_path / "g.md").read_text()
 
 
-def test_a_million_a_second_is_too_much_to_simulate_at_length_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_workload_with_too_many_requests_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "w.txt").write_text("1000000 " * 10)
     assert main(["compare", "--workload", str(tmp_path / "w.txt")]) == 2
-    assert "1 to 5000000 requests, had 10000000" in capsys.readouterr().err
+    assert "1 to 5000000 requests, got 10000000" in capsys.readouterr().err
 
 
-def test_zero_pods_cost_every_policy_knatives_window() -> None:
+def test_every_policy_scales_to_zero_only_after_knatives_window() -> None:
     arrivals_s = np.array([0.5, 300.0])
     run = simulated_run(policy_named("elastic"), arrivals_s, SimConfig(cold_start_s=(1.0, 1.0)), seed=0)
     last_alive_s = max(c.time_s for c in run.pods if c.ready_pods + c.starting_pods and c.time_s < 299)
-    assert 60 <= last_alive_s <= 75  # and what the policy itself still holds it for
+    assert 60 <= last_alive_s <= 75  # the window, and the time for which the policy itself keeps the pod
 
 
 @pytest.mark.parametrize(
@@ -137,7 +133,7 @@ def test_zero_pods_cost_every_policy_knatives_window() -> None:
         ("1", ["--target", "knative"]),
     ],
 )
-def test_bad_input_ends_with_2_and_one_line(
+def test_bad_input_exits_2_with_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, flags: list[str]
 ) -> None:
     (tmp_path / "w.txt").write_text(text)
@@ -158,37 +154,37 @@ def test_bad_input_ends_with_2_and_one_line(
         ["--target", "Knative"],
     ],
 )
-def test_wrong_flags_end_with_2(flags: list[str]) -> None:
+def test_bad_flags_exit_2(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", *flags])
     assert caught.value.code == 2
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "2-x", ""])
-def test_a_span_that_is_none_is_told_the_rule(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_bad_range_is_reported_with_the_rule(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["compare", f"--cold-start-s={text}"])
-    assert f"must be a number or a range such as 2-6, was {text!r}" in capsys.readouterr().err
+    assert f"must be a number or a range such as 2-6, got {text!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["compare", "control"])
-def test_a_target_that_the_environment_misspells_is_refused(
+def test_a_bad_target_in_the_environment_is_rejected(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setenv("TARGET", "Knative")
     with pytest.raises(SystemExit, match="2"):
         main([command])
-    assert "knative, was 'Knative'" in capsys.readouterr().err
+    assert "knative, got 'Knative'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("watch", ["foo", "http://a,http://b"])
-def test_a_controller_to_watch_has_one_address(capsys: pytest.CaptureFixture[str], watch: str) -> None:
+def test_watch_accepts_only_one_address(capsys: pytest.CaptureFixture[str], watch: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["control", "--shadow", "--watch", watch])
-    assert f"was {watch!r}" in capsys.readouterr().err
+    assert f"got {watch!r}" in capsys.readouterr().err
 
 
-def test_a_live_run_is_read_from_what_loadgen_and_controller_wrote(tmp_path: Path) -> None:
+def test_a_live_run_is_read_from_the_files_of_loadgen_and_controller(tmp_path: Path) -> None:
     columns = {"intended_s": [0.0, 1.0, 2.0], "done_s": [0.1, 1.1, None], "status": [200, 503, 0]}
     (tmp_path / "r.json").write_text(json.dumps({"started_unix_s": 100.0, "requests": columns}))
     lines = [

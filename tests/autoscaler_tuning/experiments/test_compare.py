@@ -1,4 +1,4 @@
-"""compare: policies and seeds on the same arrivals, with what no policy could undercut."""
+"""compare: policies and seeds on the same arrivals, with the clairvoyant lower bounds."""
 
 from dataclasses import replace
 from math import isnan, nan
@@ -17,9 +17,8 @@ from autoscaler_tuning.experiments.compare import (
     run_case,
     simulated_run,
 )
-from autoscaler_tuning.experiments.frontier import Point, frontiers, sweep_of
-from autoscaler_tuning.experiments.frontier import _marked as marked
-from autoscaler_tuning.experiments.parallel import each
+from autoscaler_tuning.experiments.frontier import Point, _mark_efficient, frontiers, sweep_of
+from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import Cost, PolicyRow, summarise
@@ -38,39 +37,41 @@ def row(policy: str = "kpa", seed: int = 0, late: int = 10, pod_seconds: float =
     return replace(made, seed=seed)
 
 
-def test_every_policy_sees_the_same_arrivals_and_every_seed_others() -> None:
+def test_all_policies_see_the_same_arrivals_and_each_seed_has_its_own() -> None:
     runs = compare(replace(STEP, bounds=()), ("kpa", "peak"), 2, silent)
     assert [(run.row.policy, run.row.seed) for run in runs] == [("kpa", 0), ("kpa", 1), ("peak", 0), ("peak", 1)]
     assert np.array_equal(runs[0].intended_s, runs[2].intended_s)
     assert not np.array_equal(runs[0].intended_s, runs[1].intended_s)
 
 
-def test_rows_are_the_same_however_many_cores_there_are() -> None:
+def test_rows_do_not_depend_on_the_number_of_cores() -> None:
     cases = [Case(STEP, policy, seed) for policy in ("kpa", "elastic") for seed in range(2)]
-    alone, together = ([run.row for run in each(run_case, cases, workers)] for workers in (1, 2))
+    alone, together = ([run.row for run in parallel_map(run_case, cases, workers)] for workers in (1, 2))
     assert alone == together or all(str(a) == str(b) for a, b in zip(alone, together, strict=True))  # nan is not nan
 
 
-def test_no_policy_undercuts_the_bounds_at_its_own_late_ratio() -> None:
+def test_no_policy_uses_fewer_pod_seconds_than_the_bounds_at_its_late_ratio() -> None:
     for run in compare(STEP, ("kpa", "peak", "elastic", "hpa70"), 2, silent):
         assert run.row.lp_bound_pod_seconds <= run.row.pod_seconds + 1e-6
         assert run.row.lp_bound_pod_seconds > 0
         assert run.row.ratio_to_bound == pytest.approx(run.row.pod_seconds / run.row.milp_bound_pod_seconds)
 
 
-def test_fewer_late_answers_have_a_dearer_bound() -> None:
+def test_the_bound_is_higher_for_fewer_late_requests() -> None:
     arrivals_s = STEP.arrivals_s(0)
     bounds = Bounds(arrivals_s, np.full(len(arrivals_s), 0.1), bound_config(SIM), ("lp", "milp"))
-    strict, loose = bounds.of(row(late=0), 60.0), bounds.of(row(late=20), 60.0)
+    strict, loose = bounds.with_bounds(row(late=0), 60.0), bounds.with_bounds(row(late=20), 60.0)
     assert strict.lp_bound_pod_seconds > loose.lp_bound_pod_seconds
     assert strict.milp_bound_pod_seconds > loose.milp_bound_pod_seconds
 
 
-def test_bounds_nobody_asked_for_and_loads_beyond_reason_have_none() -> None:
+def test_bounds_are_nan_if_not_requested_or_if_the_load_is_too_high() -> None:
     arrivals_s = STEP.arrivals_s(0)
     service_s = np.full(len(arrivals_s), 0.1)
-    assert isnan(Bounds(arrivals_s, service_s, bound_config(SIM), ()).of(row(), 60.0).lp_bound_pod_seconds)
-    overloaded = Bounds(np.zeros(3000), np.full(3000, 0.1), BoundConfig(max_pods=1), ("lp", "milp")).of(row(), 60.0)
+    assert isnan(Bounds(arrivals_s, service_s, bound_config(SIM), ()).with_bounds(row(), 60.0).lp_bound_pod_seconds)
+    overloaded = Bounds(np.zeros(3000), np.full(3000, 0.1), BoundConfig(max_pods=1), ("lp", "milp")).with_bounds(
+        row(), 60.0
+    )
     assert isnan(overloaded.milp_bound_pod_seconds)
     assert isnan(overloaded.ratio_to_bound)
 
@@ -81,12 +82,12 @@ def test_the_grid_divides_any_slo(slo_s: float) -> None:
     assert slo_s / config.grid_s == pytest.approx(round(slo_s / config.grid_s))
 
 
-def test_the_bound_may_start_pods_in_the_shortest_time_that_any_took() -> None:
+def test_the_bound_assumes_the_shortest_pod_start() -> None:
     assert bound_config(SimConfig(cold_start_s=(2.0, 6.0))).cold_start_s == 2.0
     assert bound_config(SimConfig(cold_start_samples_s=(3.0, 2.5, 4.0))).cold_start_s == 2.5
 
 
-def test_a_policys_own_bounds_count_and_so_does_min_pods() -> None:
+def test_a_run_respects_the_bounds_of_the_policy_and_min_pods() -> None:
     arrivals_s = STEP.arrivals_s(0)
     capped = simulated_run(policy_named("kpa[max-scale=2]"), arrivals_s, SIM, 0)
     assert max(c.ready_pods + c.starting_pods for c in capped.pods) == 2
@@ -94,28 +95,28 @@ def test_a_policys_own_bounds_count_and_so_does_min_pods() -> None:
     assert min(c.ready_pods + c.starting_pods for c in floored.pods[1:]) >= 4
 
 
-def test_a_run_keeps_each_change_of_mind() -> None:
+def test_a_run_records_each_change_of_the_wanted_pods() -> None:
     run = simulated_run(policy_named("peak"), STEP.arrivals_s(0), SIM, 0)
     assert all(a[1] != b[1] and a[0] < b[0] for a, b in zip(run.wanted_pods, run.wanted_pods[1:], strict=False))
     assert max(pods for _, pods in run.wanted_pods) >= 3
 
 
-def test_a_thousand_answers_in_time_cost_their_share_of_the_pod_hours() -> None:
+def test_a_thousand_responses_within_the_slo_cost_their_share_of_the_pod_hours() -> None:
     assert cost_per_1000_in_slo(row(late=20, pod_seconds=3600.0), 0.04) == pytest.approx(0.04 / 80 * 1000)
     assert isnan(cost_per_1000_in_slo(row(late=100), 0.04))
 
 
 @pytest.mark.parametrize(
-    ("counts", "changes", "said"),
+    ("counts", "changes", "message"),
     [
-        ((0, 0), {}, "had 0"),
-        ((1_000_000,) * 6, {}, "had 6000000"),
-        ((1,), {"min_pods": 11}, "min_pods must be from 0 to max_pods, 10, was 11"),
+        ((0, 0), {}, "got 0"),
+        ((1_000_000,) * 6, {}, "got 6000000"),
+        ((1,), {"min_pods": 11}, r"min_pods must be from 0 to max_pods \(10\), got 11"),
         ((1,), {"price_per_pod_hour": float("nan")}, "price_per_pod_hour must be finite"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(counts: tuple[int, ...], changes: dict[str, float], said: str) -> None:
-    with pytest.raises(SimulationError, match=said):
+def test_invalid_comparisons_are_rejected(counts: tuple[int, ...], changes: dict[str, float], message: str) -> None:
+    with pytest.raises(SimulationError, match=message):
         Comparison(counts, SIM, **changes)  # type: ignore[arg-type]  # rows of a table
 
 
@@ -127,14 +128,14 @@ def test_what_cannot_be_compared_is_refused(counts: tuple[int, ...], changes: di
         pytest.param((5000,), id="far more than all pods can do"),
     ],
 )
-def test_odd_traffic_goes_through_with_every_request_accounted_for(counts: tuple[int, ...]) -> None:
+def test_unusual_traffic_runs_and_every_request_is_counted(counts: tuple[int, ...]) -> None:
     for run in compare(Comparison(counts, SIM), ("kpa", "hpa70", "peak", "elastic"), 1, silent):
         assert run.row.requests == sum(counts)
         assert run.row.late >= run.row.lost >= 0
         assert run.row.pod_seconds > 0
 
 
-def test_means_are_over_seeds_and_lost_is_a_sum() -> None:
+def test_a_summary_has_means_over_the_seeds_and_the_sum_of_lost_requests() -> None:
     rows = [row(seed=0, late=10, lost=1), row(seed=1, late=20, lost=2), row("peak", 0), row("peak", 1)]
     kpa, peak = summaries(rows)
     assert (kpa.policy, kpa.seeds, kpa.lost) == ("kpa", 2, 3)
@@ -142,14 +143,14 @@ def test_means_are_over_seeds_and_lost_is_a_sum() -> None:
     assert peak.policy == "peak"
 
 
-def test_pairs_are_of_the_same_seed_whatever_their_order() -> None:
+def test_policies_are_paired_by_seed_whatever_the_order_of_the_rows() -> None:
     rows = [row("a", 1, 5, 50.0), row("a", 0, 10, 40.0), row("b", 0, 20, 90.0), row("b", 1, 4, 45.0)]
     (pair,) = paired(rows, "a")
     assert (pair.ours, pair.theirs, pair.fewer_late, pair.cheaper, pair.seeds) == ("a", "b", 1, 1, 2)
     assert (pair.late.value, pair.pod_seconds.value) == (15 / 24, 90 / 135)
 
 
-def test_a_frontier_goes_along_the_main_knob_and_keeps_the_other_settings() -> None:
+def test_a_sweep_varies_the_main_knob_and_keeps_the_other_settings() -> None:
     assert [name for name, _, _ in sweep_of("peak")][:2] == ["peak[utilization=0.4]", "peak[utilization=0.5]"]
     first, *_ = sweep_of("kpa[window=6,target-utilization-percentage=50]@deadline")
     assert first[0] == "kpa[window=6,target-utilization-percentage=30]@deadline"
@@ -157,12 +158,12 @@ def test_a_frontier_goes_along_the_main_knob_and_keeps_the_other_settings() -> N
     assert sweep_of("elastic-nohold") == []
 
 
-def test_a_setting_beaten_on_both_figures_is_not_on_the_frontier() -> None:
+def test_a_dominated_setting_is_not_on_the_frontier() -> None:
     points = [
         Point("p", "k", value, late, cost, efficient=False)
         for value, late, cost in ((1, 0.1, 10.0), (2, 0.1, 12.0), (3, 0.0, 20.0), (4, 0.2, 10.0))
     ]
-    assert [point.efficient for point in marked(points)] == [True, False, True, False]
+    assert [point.efficient for point in _mark_efficient(points)] == [True, False, True, False]
 
 
 def test_frontiers_are_means_over_their_seeds() -> None:

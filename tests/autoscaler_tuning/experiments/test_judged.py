@@ -1,4 +1,4 @@
-"""A run that is judged from the middle on: what came before taught the policy and counts for nothing."""
+"""A run that is judged from the middle on: the policy observes the earlier traffic, which counts for nothing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoscaler_tuning.commands.cmd_goals import _until
+from autoscaler_tuning.commands.cmd_goals import _trace_until_end_of_part
 from autoscaler_tuning.commands.trace_parts import part
 from autoscaler_tuning.experiments.compare import simulated_run
 from autoscaler_tuning.experiments.reaction import jumps
@@ -16,13 +16,13 @@ from loadgen.workload.arrivals import arrival_times
 
 COUNTS = [5] * 40 + [30] * 40
 ARRIVALS_S = np.asarray(arrival_times(COUNTS, "count", 0))
-WHOLE = SimConfig(initial_pods=1)
+SIM = SimConfig(initial_pods=1)
 
 
 @pytest.mark.parametrize("policy", ["kpa", "elastic"])
-def test_the_row_tells_of_the_end_and_the_run_of_everything(policy: str) -> None:
-    whole = simulated_run(policy_named(policy), ARRIVALS_S, WHOLE, 0)
-    end = simulated_run(policy_named(policy), ARRIVALS_S, replace(WHOLE, judged_from_s=40.0), 0)
+def test_the_row_covers_the_judged_part_and_the_run_covers_everything(policy: str) -> None:
+    whole = simulated_run(policy_named(policy), ARRIVALS_S, SIM, 0)
+    end = simulated_run(policy_named(policy), ARRIVALS_S, replace(SIM, judged_from_s=40.0), 0)
     assert end.done_s.tolist() == whole.done_s.tolist()
     assert end.row.requests == sum(COUNTS[40:])
     late = np.count_nonzero(~(end.done_s - ARRIVALS_S <= 0.5) & (ARRIVALS_S >= 40.0))
@@ -31,20 +31,20 @@ def test_the_row_tells_of_the_end_and_the_run_of_everything(policy: str) -> None
     assert end.row.until_s == whole.row.until_s - 40.0
 
 
-def test_pods_that_ran_before_are_paid_from_then_on() -> None:
+def test_pods_from_before_count_from_the_start_of_the_judged_part() -> None:
     pinned = SimConfig(initial_pods=3, max_pods=3, judged_from_s=40.0)
     row = simulated_run(policy_named("kpa[min-scale=3]"), ARRIVALS_S[ARRIVALS_S < 60.0], pinned, 0).row
     assert row.pod_seconds == pytest.approx(3 * row.until_s)
     assert row.cold_starts == 0
 
 
-def test_a_jump_before_does_not_count() -> None:
+def test_a_rate_jump_before_the_judged_part_does_not_count() -> None:
     assert [second for second, _ in jumps(COUNTS)] == [40]
     assert jumps(COUNTS, 41) == []
 
 
-def test_goals_replay_what_came_before_the_part(tmp_path: Path) -> None:
+def test_goals_replays_the_traffic_before_the_part(tmp_path: Path) -> None:
     trace = tmp_path / "trace.txt"
     trace.write_text(" ".join(map(str, COUNTS)))
-    found, from_s = _until(trace, part("30:60"))
+    found, from_s = _trace_until_end_of_part(trace, part("30:60"))
     assert (list(found.counts), from_s) == (COUNTS[:60], 30)

@@ -1,4 +1,4 @@
-"""The controller's loop, with fakes for the dispatcher and the pods, and time as an argument."""
+"""The control loop, with fakes for the dispatcher and the pods, and time as an argument."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, Recorder
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, NamedPolicy, Recorder
 from autoscaler_tuning.live.signals import ScrapeError, Signals
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
@@ -18,23 +18,23 @@ QUIET = Signals(100.0, (), 0, 0, 0, 0.0, 0.0, None)
 
 @dataclass
 class Source:
-    """A dispatcher that says what it is told to say."""
+    """A dispatcher that returns the signals it is given and records the announced capacity."""
 
     now: Signals | None = QUIET
-    told: list[tuple[int, tuple[str, ...] | None]] = field(default_factory=list)
+    announced: list[tuple[int, tuple[str, ...] | None]] = field(default_factory=list)
 
     def signals(self) -> Signals:
         if self.now is None:
-            raise ScrapeError("nobody there")
+            raise ScrapeError("connection refused")
         return self.now
 
     def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
-        self.told.append((ready_pods, backends))
+        self.announced.append((ready_pods, backends))
 
 
 @dataclass
 class Pods:
-    """Pods that are ready the moment they are wanted."""
+    """Pods that are ready as soon as they are wanted."""
 
     wanted: list[int] = field(default_factory=list)
     broken: bool = False
@@ -54,7 +54,7 @@ class Pods:
 
 @dataclass
 class Scripted:
-    """A policy that follows a rule and keeps what it saw."""
+    """A policy that follows a rule and records its observations."""
 
     rule: Callable[[Observation], int]
     seen: list[Observation] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Scripted:
 
     def decide(self, obs: Observation) -> Decision:
         self.seen.append(obs)
-        return Decision(self.rule(obs), "as told")
+        return Decision(self.rule(obs), "scripted")
 
 
 @dataclass
@@ -78,7 +78,7 @@ class World:
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
         self.controller = Controller(
-            ("scripted", self._make),
+            NamedPolicy("scripted", self._make),
             self.source,
             self.pods,
             ControllerConfig(),
@@ -97,14 +97,14 @@ class World:
             self.controller.step(now_s, unix_s=1000.0 + now_s)
 
 
-def test_it_decides_at_the_policys_interval_and_scales() -> None:
+def test_it_decides_at_the_interval_of_the_policy_and_scales() -> None:
     world = World(Scripted(lambda obs: 3))
     world.run(0.0, 0.5, 1.9, 2.0)
     assert len(world.policy.seen) == 2
     assert world.pods.wanted == [3, 3]
 
 
-def test_a_request_at_zero_pods_is_answered_with_a_decision_at_once() -> None:
+def test_a_waiting_request_at_zero_pods_triggers_a_decision_at_once() -> None:
     world = World(Scripted(lambda obs: min(1, obs.waiting)))
     world.run(0.0)
     world.source.now = replace(QUIET, waiting=1)
@@ -112,15 +112,15 @@ def test_a_request_at_zero_pods_is_answered_with_a_decision_at_once() -> None:
     assert world.pods.wanted == [0, 1]
 
 
-def test_the_capacity_is_told_when_pods_change_and_again_before_it_lapses() -> None:
+def test_the_capacity_is_announced_when_pods_change_and_again_before_it_expires() -> None:
     world = World(Scripted(lambda obs: 2))
     world.run(0.0, 0.1, 0.2, 0.3)
-    assert world.source.told == [(0, ()), (2, ("http://pod-0", "http://pod-1"))]
+    assert world.source.announced == [(0, ()), (2, ("http://pod-0", "http://pod-1"))]
     world.run(3.0)
-    assert len(world.source.told) == 3
+    assert len(world.source.announced) == 3
 
 
-def test_silence_of_the_dispatcher_makes_the_signals_stale_and_not_zero() -> None:
+def test_signals_become_stale_and_not_zero_if_the_dispatcher_stops_responding() -> None:
     world = World(Scripted(lambda obs: 1 if obs.fresh else 7))
     world.run(0.0)
     world.source.now = None
@@ -129,13 +129,13 @@ def test_silence_of_the_dispatcher_makes_the_signals_stale_and_not_zero() -> Non
     assert world.policy.seen[-1].now_s == pytest.approx(106.1)
 
 
-def test_without_any_signals_nothing_is_decided() -> None:
+def test_without_any_signals_there_is_no_decision() -> None:
     world = World(Scripted(lambda obs: 1), source=Source(now=None))
     world.run(0.0, 3.0)
     assert world.pods.wanted == []
 
 
-def test_a_restarted_dispatcher_makes_the_policy_start_anew() -> None:
+def test_a_restarted_dispatcher_causes_a_new_instance_of_the_policy() -> None:
     world = World(Scripted(lambda obs: 1))
     world.run(0.0)
     world.source.now = replace(QUIET, now_s=0.0)
@@ -143,13 +143,13 @@ def test_a_restarted_dispatcher_makes_the_policy_start_anew() -> None:
     assert world.made == 2
 
 
-def test_pods_times_are_given_on_the_dispatchers_clock() -> None:
+def test_times_of_pods_are_on_the_dispatchers_clock() -> None:
     world = World(Scripted(lambda obs: 1))
     world.run(50.0, 52.0)
     assert world.policy.seen[-1].pods[0].started_s == pytest.approx(101.0)
 
 
-def test_a_failed_step_is_survived_after_a_rest(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_step_is_logged_and_retried_after_a_second(caplog: pytest.LogCaptureFixture) -> None:
     world = World(Scripted(lambda obs: 1))
     world.pods.broken = True
     world.run(0.0)

@@ -1,11 +1,11 @@
-"""Live runs: what the stack is started with, and what a Revision is given before a policy's turn."""
+"""Live runs: the command lines of the stack, and the annotations of a Revision before each policy."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from autoscaler_tuning.live.live_run import knobs_kept, prepare
+from autoscaler_tuning.live.live_run import prepare, restore_knobs
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, commands
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
@@ -16,7 +16,7 @@ ROUTE = KnativeRoute("default", "resnet18", "http://10.0.0.1", "resnet18.default
 
 @dataclass
 class FakeApi:
-    """A Service with one Revision and no pod; keeps the patches."""
+    """A Service with one Revision and no pod, which records the patches."""
 
     patches: list[Json] = field(default_factory=list)
     pods_left: int = 0
@@ -43,14 +43,14 @@ class FakeApi:
 
 
 def after(patches: list[Json]) -> dict[str, str]:
-    """What a Revision has when these merge patches were applied, by the annotation's own name."""
+    """Return the annotations of a Revision after these merge patches, by name without the prefix."""
     merged: dict[str, str | None] = {}
     for patch in patches:
         merged |= patch
     return {name.partition("/")[2]: value for name, value in merged.items() if value is not None}
 
 
-def test_knatives_kpa_gets_its_knobs_and_none_of_the_last_ones() -> None:
+def test_preparing_a_policy_replaces_all_knobs_of_the_previous_one() -> None:
     api = FakeApi()
     client = KnativeClient("default", api)
     prepare(client, "resnet18", policy_named("kpa[window=6,scale-down-delay=10]"), 40)
@@ -59,21 +59,21 @@ def test_knatives_kpa_gets_its_knobs_and_none_of_the_last_ones() -> None:
     assert after(api.patches) == {"min-scale": "0", "max-scale": "40"}
 
 
-def test_the_policys_own_bounds_are_written_when_no_pod_is_left() -> None:
+def test_the_bounds_of_the_policy_are_written_once_no_pod_is_left() -> None:
     api = FakeApi()
     prepare(KnativeClient("default", api), "resnet18", policy_named("kpa[min-scale=2,max-scale=7]"), 40)
     assert api.patches[0][MIN_SCALE] == "0"
     assert after(api.patches) == {"min-scale": "2", "max-scale": "7"}
 
 
-def test_the_revision_has_its_own_knobs_again_whatever_ended_the_runs() -> None:
+def test_the_knobs_of_the_revision_are_restored_after_an_interrupt() -> None:
     own = {"window": "6s", "target": "1", "min-scale": "1", "max-scale": "8"}
     api = FakeApi(annotations={f"{AUTOSCALING_GROUP}/{name}": value for name, value in own.items()})
     api.annotations[f"{SERVING_GROUP}/creator"] = "me"
     client = KnativeClient("default", api)
 
     def interrupted() -> None:
-        with knobs_kept(client, "resnet18"):
+        with restore_knobs(client, "resnet18"):
             prepare(client, "resnet18", policy_named("kpa[scale-down-delay=10]"), 40)
             raise KeyboardInterrupt
 
@@ -82,18 +82,18 @@ def test_the_revision_has_its_own_knobs_again_whatever_ended_the_runs() -> None:
     assert after(api.patches) == own
 
 
-def test_pods_that_stay_end_the_comparison() -> None:
+def test_pods_that_remain_stop_the_comparison() -> None:
     with pytest.raises(StackError, match="resnet18-00001 still has pods after 0 s"):
-        prepare(KnativeClient("default", FakeApi(pods_left=1)), "resnet18", policy_named("elastic"), 40, patience_s=0)
+        prepare(KnativeClient("default", FakeApi(pods_left=1)), "resnet18", policy_named("elastic"), 40, timeout_s=0)
 
 
-def test_hpas_class_cannot_be_put_on_a_live_revision() -> None:
+def test_hpa_is_rejected_for_a_live_revision() -> None:
     with pytest.raises(StackError, match="hpa70 needs a Service deployed with Knative's HPA class") as caught:
         prepare(KnativeClient("default", FakeApi()), "resnet18", policy_named("hpa70"), 40)
     assert caught.value.status == 2
 
 
-def test_before_a_knative_service_the_dispatcher_takes_no_backends_from_the_controller() -> None:
+def test_for_a_knative_service_the_dispatcher_accepts_no_backends_from_the_controller() -> None:
     argv = commands(StackConfig(route=ROUTE, shadow=True, log_dir=Path("x")), 1, 2)
     dispatcher, controller = " ".join(argv["dispatcher"]), " ".join(argv["controller"])
     assert "--ml-service-url http://10.0.0.1 --ml-service-host resnet18.default.example.com" in dispatcher
@@ -101,7 +101,7 @@ def test_before_a_knative_service_the_dispatcher_takes_no_backends_from_the_cont
     assert "--target knative --namespace default --service resnet18 --shadow" in controller
 
 
-def test_on_this_machine_the_controller_names_the_backends() -> None:
+def test_for_local_pods_the_dispatcher_accepts_backends_from_the_controller() -> None:
     argv = commands(StackConfig(log_dir=Path("x")), 1, 2)
     assert "--accept-backends" in argv["dispatcher"]
     assert "--shadow" not in argv["controller"]

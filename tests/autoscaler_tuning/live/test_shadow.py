@@ -1,14 +1,21 @@
-"""Shadow mode: what a policy would have done on live traffic, while somebody else scales."""
+"""Shadow mode: what a policy would have done with live traffic while another autoscaler scales."""
 
 from dataclasses import dataclass, field, replace
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, OnlyHeard, Recorder
-from autoscaler_tuning.live.shadow import STEP_S, FluidQueue, ImaginedPods, Shadow, ShadowConfig
+from autoscaler_tuning.live.controller import (
+    Controller,
+    ControllerConfig,
+    ControllerMetrics,
+    NamedPolicy,
+    ReadOnlySource,
+    Recorder,
+)
+from autoscaler_tuning.live.shadow import STEP_S, FluidQueue, Shadow, ShadowConfig, ShadowPods
 from autoscaler_tuning.live.signals import Signals
-from autoscaler_tuning.live.targets import OnlyWatched, TargetState
+from autoscaler_tuning.live.targets import ReadOnlyTarget, TargetState
 from autoscaler_tuning.live.watch import pods_of
 from autoscaler_tuning.policies.kpa.kpa import Kpa
 from autoscaler_tuning.policies.peak import Peak
@@ -19,7 +26,7 @@ SERVICE_S = 0.1
 
 @dataclass
 class Fixed:
-    """Always wants as many."""
+    """A policy that always wants the same number of pods."""
 
     pods: int
     interval_s: float = 0.5
@@ -27,11 +34,11 @@ class Fixed:
 
     def decide(self, obs: Observation) -> Decision:
         self.seen.append(obs)
-        return Decision(self.pods, "as told", {"wish": 1.0})
+        return Decision(self.pods, "fixed", {"figure": 1.0})
 
 
 def live(policy: Shadow, rates_rps: list[int], pods: int, began_s: float = 100.0) -> Decision:
-    """A live service with these pods: two ticks a second, seconds told as they end."""
+    """Run a policy beside a live service with these pods: two ticks a second, each second reported at its end."""
     arrived, seconds = 0, []
     decision = policy.decide(Observation(began_s, pods, 0, service_time_s=SERVICE_S))
     for index, rate in enumerate(rates_rps):
@@ -55,28 +62,28 @@ def run_queue(order: str, pods: list[int], rates_rps: list[int]) -> FluidQueue:
     return queue
 
 
-def test_a_queue_with_enough_pods_makes_nobody_late() -> None:
+def test_a_queue_with_enough_pods_has_no_late_requests() -> None:
     queue = run_queue("fifo", [2] * 10, [20] * 10)
     assert queue.late == 0
     assert queue.waiting == pytest.approx(0)
 
 
-def test_in_order_everybody_behind_a_backlog_is_late_by_deadline_only_what_was_too_much() -> None:
-    pods, rates = [1] * 5 + [3] * 5, [20] * 10  # 50 too many come in 5 s; then 10 a second are made up for
+def test_fifo_makes_all_requests_behind_a_backlog_late_and_deadline_order_only_the_excess() -> None:
+    pods, rates = [1] * 5 + [3] * 5, [20] * 10  # an excess of 50 in 5 s, then 10 of it are served each second
     late = {order: run_queue(order, pods, rates).late for order in ("fifo", "deadline")}
     assert late["deadline"] < 0.7 * late["fifo"]
-    # of the 50 that are too many, the 8 of the last 0.4 s can still be served
+    # of the excess of 50, the 8 of the last 0.4 s can still be served in time
     assert late["deadline"] == pytest.approx(42, abs=1)
 
 
-def test_fluid_is_neither_made_nor_lost() -> None:
+def test_the_fluid_queue_conserves_requests() -> None:
     queue = run_queue("deadline", [1] * 4, [30] * 4)
     assert queue.waiting == pytest.approx(4 * 30 - 4 * 10, abs=1)
     assert queue.feasible < queue.waiting
 
 
-def test_imagined_pods_serve_after_their_start_and_the_newest_stop_first() -> None:
-    pods = ImaginedPods()
+def test_shadow_pods_serve_after_their_start_and_the_newest_stop_first() -> None:
+    pods = ShadowPods()
     pods.scale_to(2, 10.0, 3.0)
     assert (pods.ready(12.9), pods.ready(13.0), len(pods)) == (0, 2, 2)
     pods.scale_to(3, 14.0, 3.0)
@@ -84,34 +91,34 @@ def test_imagined_pods_serve_after_their_start_and_the_newest_stop_first() -> No
     assert [pod.phase for pod in pods.samples(15.0)] == [PodPhase.READY, PodPhase.READY]
 
 
-def test_a_policy_that_wants_what_there_is_regrets_nothing() -> None:
+def test_the_regret_is_zero_if_the_policy_wants_the_live_pods() -> None:
     decision = live(Shadow(Fixed(2), ShadowConfig()), [15] * 60, pods=2)
     assert decision.record["regret_pod_seconds"] == pytest.approx(0, abs=1e-6)
     assert decision.record["live_pod_seconds"] == pytest.approx(120, abs=0.5)
 
 
-def test_idle_live_pods_that_the_policy_would_not_keep_are_regretted_at_their_pod_seconds() -> None:
+def test_idle_live_pods_that_the_policy_would_not_keep_add_their_pod_seconds_to_the_regret() -> None:
     decision = live(Shadow(Fixed(2), ShadowConfig()), [15] * 60, pods=5)
     assert decision.record["regret_pod_seconds"] == pytest.approx(3 * 60, rel=0.02)
 
 
-def test_live_late_answers_that_the_policys_pods_would_have_saved_are_regretted_at_their_price() -> None:
+def test_live_late_requests_that_the_policy_would_have_avoided_add_their_price_to_the_regret() -> None:
     # 20 a second for a minute on one pod that serves 10: half are late
     shadow = Shadow(Fixed(3), ShadowConfig(order="deadline", late_price=2.0))
     figures = live(shadow, [20] * 60, pods=1).record
     assert figures["live_late"] > 500
-    assert figures["shadow_late"] < 35  # those of its three seconds of start
+    assert figures["shadow_late"] < 35  # during the three seconds of its pods' start
     saved = 2.0 * (figures["live_late"] - figures["shadow_late"])
     more = figures["shadow_pod_seconds"] - figures["live_pod_seconds"]
     assert figures["regret_pod_seconds"] == pytest.approx(saved - more)
     assert figures["regret_pod_seconds"] > 0
 
 
-def test_a_policy_that_wants_too_few_is_worse_than_the_live_service() -> None:
+def test_the_regret_is_negative_if_the_policy_wants_too_few_pods() -> None:
     assert live(Shadow(Fixed(1), ShadowConfig()), [20] * 60, pods=3).record["regret_pod_seconds"] < 0
 
 
-def test_the_policy_is_shown_its_own_pods_and_queue_and_the_live_arrivals() -> None:
+def test_the_policy_observes_its_shadow_pods_and_queue_and_the_live_arrivals() -> None:
     inner = Fixed(1)
     live(Shadow(inner, ShadowConfig()), [20] * 20, pods=4)
     last = inner.seen[-1]
@@ -123,19 +130,19 @@ def test_the_policy_is_shown_its_own_pods_and_queue_and_the_live_arrivals() -> N
     assert 17 <= (last.pods[0].cpu_seconds or 0) <= 20.01
 
 
-def test_kpa_in_the_shadow_scales_on_its_own_concurrency() -> None:
+def test_kpa_in_shadow_mode_scales_on_the_concurrency_of_the_shadow_service() -> None:
     decision = live(Shadow(Kpa(), ShadowConfig()), [30] * 120, pods=30)
-    assert decision.record["shadow_pods"] == 5  # 3 in flight / 0.7, whatever the 30 live pods are
+    assert decision.record["shadow_pods"] == 5  # 3 in flight / 0.7, independent of the 30 live pods
     assert decision.reason.startswith("shadow: ")
 
 
-def test_the_inner_policy_is_asked_at_its_own_interval() -> None:
+def test_the_inner_policy_decides_at_its_own_interval() -> None:
     inner = Fixed(1, interval_s=2.0)
     live(Shadow(inner, ShadowConfig()), [10] * 20, pods=1)
     assert len(inner.seen) == 11
 
 
-def test_time_without_signals_counts_on_neither_side() -> None:
+def test_time_without_signals_counts_for_neither_service() -> None:
     shadow = Shadow(Fixed(2), ShadowConfig())
     live(shadow, [15] * 10, pods=3)
     before = shadow.figures()
@@ -145,26 +152,26 @@ def test_time_without_signals_counts_on_neither_side() -> None:
     assert shadow.figures() == before
 
 
-def test_the_imagined_service_begins_with_the_live_pods() -> None:
+def test_the_shadow_service_starts_with_the_live_pods() -> None:
     inner = Fixed(4)
     Shadow(inner, ShadowConfig()).decide(Observation(100.0, 3, 1, service_time_s=SERVICE_S))
     assert inner.seen[0].ready_pods == 4
 
 
 @pytest.mark.parametrize("name", ["slo_s", "late_price", "first_service_time_s"])
-def test_impossible_settings_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be above 0 and finite, was 0"):
+def test_invalid_settings_are_rejected(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be above 0 and finite, got 0"):
         ShadowConfig(**{name: 0})  # type: ignore[arg-type]  # by name
 
 
 class Untouchable:
-    """A dispatcher and pods that break if anybody changes something; each look is a tenth of a second later."""
+    """A dispatcher and pods that fail on any change; each read of the signals is a tenth of a second later."""
 
-    looks = 0
+    reads = 0
 
     def signals(self) -> Signals:
-        self.looks += 1
-        return Signals(100 + self.looks / 10, (Second(99, 17, 1.7),), 17, 0, 0, 0.0, 0.0, SERVICE_S)
+        self.reads += 1
+        return Signals(100 + self.reads / 10, (Second(99, 17, 1.7),), 17, 0, 0, 0.0, 0.0, SERVICE_S)
 
     def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
         raise AssertionError("a shadow announced a capacity")
@@ -176,16 +183,16 @@ class Untouchable:
         raise AssertionError("a shadow scaled")
 
     def close(self) -> None:
-        raise AssertionError("a shadow closed somebody's pods")
+        raise AssertionError("a shadow closed the pods of another controller")
 
 
-def test_the_controller_of_a_shadow_writes_nothing_and_exports_what_it_would_have_done() -> None:
+def test_a_controller_in_shadow_mode_changes_nothing_and_exports_its_figures() -> None:
     registry, world = CollectorRegistry(), Untouchable()
-    target = OnlyWatched(world)
+    target = ReadOnlyTarget(world)
     shadow = Shadow(Peak(), ShadowConfig())
     controller = Controller(
-        ("peak", lambda: shadow),
-        OnlyHeard(world),
+        NamedPolicy("peak", lambda: shadow),
+        ReadOnlySource(world),
         target,
         ControllerConfig(),
         ControllerMetrics(registry),

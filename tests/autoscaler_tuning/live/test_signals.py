@@ -1,4 +1,4 @@
-"""Signals: what the dispatcher says, read strictly, and several dispatchers as one."""
+"""Signals: strict parsing of the dispatcher's response, and merging of several dispatchers."""
 
 import copy
 from typing import Any
@@ -43,15 +43,15 @@ def test_an_unmeasured_service_time_is_none_and_not_zero() -> None:
         pytest.param(changed(oldest_wait_s=-1), id="negative"),
         pytest.param(changed(waiting="many"), id="a word"),
         pytest.param(changed(arrivals={"since_s": 5, "count": 12, "per_second": [3]}), id="columns of unequal length"),
-        pytest.param({key: value for key, value in BODY.items() if key != "in_flight"}, id="a field missing"),
+        pytest.param({key: value for key, value in BODY.items() if key != "in_flight"}, id="missing field"),
     ],
 )
-def test_anything_else_is_refused(body: object) -> None:
+def test_a_malformed_response_is_rejected(body: object) -> None:
     with pytest.raises(ScrapeError):
         parse_signals(body)
 
 
-def test_two_dispatchers_add_up_on_the_clock_of_the_first() -> None:
+def test_two_dispatchers_are_added_up_on_the_clock_of_the_first() -> None:
     later = changed(now_s=107.5, arrivals={"since_s": 104, "count": 30, "per_second": [9, 1, 2]})
     later["concurrency"] = {"since_s": 104, "per_second": [9.0, 0.25, 0.5]}
     both = merge([parse_signals(BODY), parse_signals(later)])

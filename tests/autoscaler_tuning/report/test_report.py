@@ -1,4 +1,4 @@
-"""The report: a table in text and a page that needs nothing else."""
+"""The report: tables as text, and self-contained HTML pages."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
     assert table.text().splitlines()[2:] == ["kpa         9  dominated", "peak       10"]
 
 
-def test_the_page_holds_its_plots_and_follows_a_dark_system() -> None:
+def test_the_page_contains_its_plots_loads_nothing_and_supports_dark_mode() -> None:
     page = html_page("Title", [Section("Live", "about", 0.5, (RUN, RUN))])
     assert page.count("<svg") == 1
     assert "currentColor" in page
@@ -75,7 +75,7 @@ def comparison(bounds: bool = True) -> Report:
     )
 
 
-def test_the_comparison_has_means_pairs_frontiers_the_course_and_each_row_in_one_page() -> None:
+def test_a_comparison_page_has_means_pairs_frontiers_the_course_and_each_row() -> None:
     page = comparison_page("Title", comparison())
     assert page.count("<svg") == 2
     for heading in ("Late requests over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
@@ -86,11 +86,11 @@ def test_the_comparison_has_means_pairs_frontiers_the_course_and_each_row_in_one
         assert link not in page
 
 
-def test_a_page_without_bounds_draws_none() -> None:
+def test_a_page_without_bounds_has_no_bound_in_its_plot() -> None:
     assert "clairvoyant bound" not in comparison_page("Title", comparison(bounds=False))
 
 
-def test_a_column_without_any_figure_is_left_out_and_one_with_a_gap_is_not() -> None:
+def test_only_columns_without_any_figure_are_left_out() -> None:
     table = summary_table(comparison().summaries)
     assert "LP bound" not in table.headings
     assert "MILP bound" in table.headings
@@ -98,10 +98,10 @@ def test_a_column_without_any_figure_is_left_out_and_one_with_a_gap_is_not() -> 
     assert len({len(table.headings), *map(len, table.lines)}) == 1
 
 
-def test_a_table_is_written_in_markdown_with_a_rule_below_its_headings() -> None:
+def test_a_markdown_table_has_a_rule_below_its_headings() -> None:
     lines = Table(("policy", "late %"), (("kpa", "1.0"),)).markdown().splitlines()
     assert lines == ["| policy | late % |", "| --- | ---: |", "| kpa | 1.0 |"]
 
 
-def test_json_knows_no_nan_however_deep() -> None:
+def test_nan_becomes_none_at_any_depth_in_json() -> None:
     assert plain({"a": [np.nan, 1.0, (np.inf, "x")], "b": 2}) == {"a": [None, 1.0, [None, "x"]], "b": 2}
