@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         "factors on the rates, separated by commas",
     )
     flags.add("--service", str, "resnet18", "name of the Knative Service in the kn command")
-    flags.add("--json", output_file, None, "file for all results")
+    flags.add("--json", output_file, None, "file for all results, as JSON")
     parser.set_defaults(run=_run)
 
 

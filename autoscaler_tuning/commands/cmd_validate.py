@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 def add_fit(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `fit`."""
-    _file_and_part(parser, env).add("--json", Path, None, "file for all settings")
+    _file_and_part(parser, env).add("--json", Path, None, "file for all settings, as JSON")
     parser.set_defaults(run=_fit)
 
 

@@ -12,17 +12,26 @@ from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 SERVICE_SAMPLES = 131
 
 
-def add_world(flags: Flags, service_times: Callable[[str], object] = number_range, service_time_s: str = "0.1") -> None:
+def add_world(
+    flags: Flags,
+    service_times: Callable[[str], object] = number_range,
+    service_time_s: str = "0.1",
+    initial_pods: int | None = 1,
+) -> None:
     """Add the flags for service and start times, SLO and pods.
 
     service_times: parser of the service time, for one number or range, or for several.
     service_time_s: default of the service time.
+    initial_pods: default of the initial pods; None means as many as stock KPA would keep.
     """
     service_about = "mean time of a request in a pod, in seconds, or a uniform range such as 0.035-0.1"
     flags.add("--service-time-s", service_times, service_time_s, service_about)
     flags.add("--cold-start-s", number_range, "2-6", "time from decision to ready pod, in seconds, or a uniform range")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
-    flags.add("--initial-pods", non_negative_integer, 1, "ready pods at the start")
+    initial_about = "ready pods at the start"
+    if initial_pods is None:
+        initial_about += " (default: as many as stock KPA would keep for the first ten seconds)"
+    flags.add("--initial-pods", non_negative_integer, initial_pods, initial_about)
     flags.add("--max-pods", positive_integer, 40, "upper bound on the pods of every policy")
 
 
