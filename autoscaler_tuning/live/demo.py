@@ -46,44 +46,44 @@ class DemoConfig:
     seed: int = 0
 
 
-Say = Callable[[str], None]
+Show = Callable[[str], None]
 
 
-def run_demo(config: DemoConfig, say: Say, width: int | None = None) -> Path:
+def run_demo(config: DemoConfig, show: Show, width: int | None = None) -> Path:
     """Run the demo and return the path of its report.
 
-    say: prints one line of progress.
+    show: prints one line of progress.
     width: width of the terminal; None means no limit.
     Raises StackError or WorkloadError.
     """
     workload = read_workload(config.workload)
     base = StackConfig(max_pods=config.max_pods, slo_s=config.slo_s, model_dir=config.model_dir, log_dir=config.log_dir)
-    service_cpu_s = show_one_photograph(config, base, say)
+    service_cpu_s = show_one_photograph(config, base, show)
     scale = fitting_scale(workload, config, service_cpu_s)
-    live = _live_section(config, replace(base, pad_service_s=config.pad_service_s), scale, say)
-    simulated = _simulated_section(config, workload, say)
-    say(f"\nLive: {live.about}\nSimulated: {simulated.about}\n")
-    say(rows_table([run.row for section in (live, simulated) for run in section.runs]).text(width))
+    live = _live_section(config, replace(base, pad_service_s=config.pad_service_s), scale, show)
+    simulated = _simulated_section(config, workload, show)
+    show(f"\nLive: {live.about}\nSimulated: {simulated.about}\n")
+    show(rows_table([run.row for section in (live, simulated) for run in section.runs]).text(width))
     config.out.mkdir(parents=True, exist_ok=True)
     page = config.out / "index.html"
     page.write_text(html_page("Three autoscalers on the same traffic", [live, simulated]), encoding="utf-8")
     return page
 
 
-def show_one_photograph(config: DemoConfig, stack: StackConfig, say: Say) -> float:
+def show_one_photograph(config: DemoConfig, stack: StackConfig, show: Show) -> float:
     """Send one image at zero pods, then a second one; return the CPU time of the second one in the pod, in seconds."""
     with LocalStack(stack) as running:
-        say(f"dispatcher and controller are running with no pod; sending {config.photograph.name}")
+        show(f"dispatcher and controller are running with no pod; sending {config.photograph.name}")
         began_s = time.monotonic()
         response = _send(running.url, config.photograph)
         zero_to_response_s = time.monotonic() - began_s
         body = response.json()
-        say(f"  {body['prediction']}   (model {body['model']['version']}, pod {response.headers['X-Pod']})")
-        say(f"  from zero pods to the response: {zero_to_response_s:.2f} s")
+        show(f"  {body['prediction']}   (model {body['model']['version']}, pod {response.headers['X-Pod']})")
+        show(f"  from zero pods to the response: {zero_to_response_s:.2f} s")
         began_s = time.monotonic()
         again = _send(running.url, config.photograph)
-        say(f"  next response, from the warm pod: {time.monotonic() - began_s:.3f} s")
-        say(f"  timing inside the pod: {again.headers['Server-Timing']}")
+        show(f"  next response, from the warm pod: {time.monotonic() - began_s:.3f} s")
+        show(f"  timing inside the pod: {again.headers['Server-Timing']}")
         return min(1.0, again.elapsed.total_seconds())
 
 
@@ -101,14 +101,14 @@ def _send(url: str, photograph: Path) -> requests.Response:
     return response
 
 
-def _live_section(config: DemoConfig, stack: StackConfig, scale: float, say: Say) -> Section:
+def _live_section(config: DemoConfig, stack: StackConfig, scale: float, show: Show) -> Section:
     runs: list[PolicyRun] = []
     for spec in config.policies:
-        say(f"live: {config.seconds} s of {config.workload.name} under {spec.name} ...")
+        show(f"live: {config.seconds} s of {config.workload.name} under {spec.name} ...")
         live = LiveConfig(config.workload, config.images, config.from_s, config.seconds, scale, config.seed, stack)
         run, _ = live_run(spec, live)
         runs.append(run)
-        say(f"  {100 * run.row.late_ratio:.2f} % late, {run.row.lost} lost, {run.row.pod_seconds:.0f} pod-seconds")
+        show(f"  {100 * run.row.late_ratio:.2f} % late, {run.row.lost} lost, {run.row.pod_seconds:.0f} pod-seconds")
     about = (
         f"{config.seconds} s of {config.workload.name} from second {config.from_s} on at {scale:.2f} times its rates, "
         f"with real pods on this machine (0 at the start, at most {config.max_pods}). Each request takes at least "
@@ -118,14 +118,14 @@ def _live_section(config: DemoConfig, stack: StackConfig, scale: float, say: Say
     return Section("Live pods on this machine", about, config.slo_s, tuple(runs))
 
 
-def _simulated_section(config: DemoConfig, workload: Workload, say: Say) -> Section:
+def _simulated_section(config: DemoConfig, workload: Workload, show: Show) -> Section:
     arrivals_s = np.asarray(arrival_times(workload.counts, "count", config.seed))
     sim = SimConfig(service_time_s=config.pad_service_s, slo_s=config.slo_s)
     runs: list[PolicyRun] = []
     for spec in config.policies:
         began_s = time.monotonic()
         runs.append(simulated_run(spec, arrivals_s, sim, config.seed))
-        say(f"simulated: all of {config.workload.name} under {spec.name}, {time.monotonic() - began_s:.1f} s")
+        show(f"simulated: all of {config.workload.name} under {spec.name}, {time.monotonic() - began_s:.1f} s")
     about = (
         f"all {workload.duration_s} s of {config.workload.name}, with at most {sim.max_pods} pods that start in "
         f"{sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s and take {sim.service_time_s:g} s, all of it CPU time, "

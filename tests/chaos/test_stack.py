@@ -104,7 +104,7 @@ def test_up_answers_from_zero_scales_back_to_zero_and_answers_again(
         assert pods()
         again = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert again.returncode == 1
-        assert "it runs already" in again.stderr
+        assert "already running; stop it with `make down`" in again.stderr
         os.kill(pods()[0].pid, signal.SIGKILL)  # another pod replaces it
         assert ask().status_code == 200
         wait_until(lambda: pods() == [], "no pods after a minute without requests", timeout_s=120)
