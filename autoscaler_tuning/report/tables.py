@@ -49,7 +49,7 @@ class Table:
     text_headings: frozenset[str] = frozenset()
 
     def text(self, width: int | None = None) -> str:
-        """Return the table for a terminal of this width, or without a limit if width is None.
+        """Return the table for a terminal of this width; if width is None, with each row on one line.
 
         On a narrow terminal words are folded, numbers never are, and columns that do not fit follow in further tables.
         """
@@ -57,7 +57,8 @@ class Table:
         columns = [Column(first, is_text=True)]
         columns += [Column(cells, is_text=cells[0] in self.text_headings) for cells in others]
         if any(self.notes):
-            columns.append(Column((NOTES_HEADING, *map("\n".join, self.notes)), is_text=True))
+            separator = "; " if width is None else "\n"
+            columns.append(Column((NOTES_HEADING, *map(separator.join, self.notes)), is_text=True))
         return render(columns, width)
 
     def without_empty_columns(self) -> "Table":

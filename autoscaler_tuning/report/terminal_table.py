@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress, takewhile
 
 from rich import box
 from rich.cells import cell_len
@@ -39,28 +40,37 @@ class Column:
 
 
 def render(columns: Sequence[Column], width: int | None) -> str:
-    """Return the columns as a table without colour codes; width is the terminal's, None is without limit.
+    """Return the columns as a table without colour codes.
 
-    Columns that do not fit follow in further tables, each of which repeats the first column.
+    width: characters of the terminal; None means no limit.
+    Columns that do not fit follow in further tables. These repeat the columns of words at the left and leave out lines
+    that are empty otherwise.
     """
     if width is None:
         return _table(columns, sum(column.width + GAP for column in columns))
-    first, *others = columns
-    return "\n\n".join(_table([first, *group], width) for group in _groups(first, others, width))
+    keys = list(takewhile(lambda column: column.is_text, columns))
+    first, *others = _groups(columns[len(keys) :], width - sum(column.least_width + GAP for column in keys))
+    groups = [[*keys, *first], *(_without_empty_lines(keys, group) for group in others)]
+    return "\n\n".join(_table(group, width) for group in groups)
 
 
-def _groups(first: Column, others: Sequence[Column], width: int) -> Iterator[list[Column]]:
-    """Yield the other columns in groups that fit beside the first one."""
+def _groups(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:
+    """Yield the columns in groups that fit into a width; a group has at least one column, unless there are none."""
     group: list[Column] = []
-    left = width - first.least_width
-    for column in others:
-        needed = GAP + column.least_width
-        if group and needed > left:
+    left = width
+    for column in columns:
+        if group and column.least_width > left:
             yield group
-            group, left = [], width - first.least_width
+            group, left = [], width
         group.append(column)
-        left -= needed
+        left -= column.least_width + GAP
     yield group
+
+
+def _without_empty_lines(keys: Sequence[Column], group: Sequence[Column]) -> list[Column]:
+    """Return both as the columns of one table, without the lines in which the group is empty."""
+    kept = [any(cells) for cells in zip(*(column.cells for column in group), strict=True)]
+    return [replace(column, cells=tuple(compress(column.cells, kept))) for column in (*keys, *group)]
 
 
 def _table(columns: Sequence[Column], width: int) -> str:

@@ -25,6 +25,7 @@ def test_the_table_has_one_line_for_each_row_with_its_notes_in_the_last_column()
     assert heading.split() == " ".join((*LIVE_HEADINGS, "notes")).split()
     assert row.split()[:11] == ["kpa", "live", "3", "66.67", "1", "0.500", "0.860", "0.892", "12", "1", "2"]
     assert row.endswith("  INVALID: it fell behind <badly>")
+    assert rows_table([replace(ROW, notes=("one", "two"))]).text().endswith("  one; two")
 
 
 def test_a_table_for_a_file_has_no_colour_codes_and_one_line_for_each_row_however_long() -> None:
@@ -41,6 +42,13 @@ def test_on_a_narrow_terminal_no_line_is_too_long_and_no_number_is_folded(width:
     assert max(map(len, text.splitlines())) <= width
     assert all(text.split().count(cell) == 2 for cell in ("66.67", "0.500", "0.860", "0.892", "12"))
     assert all(text.split().count(word) >= 1 for word in ("p50", "terminating", "notes"))
+
+
+def test_notes_that_do_not_fit_follow_in_a_table_of_the_rows_that_have_any() -> None:
+    rows = [replace(ROW, notes=()), replace(ROW, target="simulated", notes=("first note", "second note"))]
+    heading, _, *notes = rows_table(rows).text(100).split("\n\n")[1].splitlines()
+    assert heading.split() == ["policy", "target", "notes"]
+    assert [line.strip() for line in notes] == ["kpa     simulated  first note", "second note"]
 
 
 def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
