@@ -10,6 +10,7 @@ from pathlib import Path
 from autoscaler_tuning.commands.flags import (
     Flags,
     bounds,
+    list_policies,
     non_negative_integer,
     number,
     output_file,
@@ -37,6 +38,7 @@ DEFAULT_POLICIES = "kpa,kpa-tuned,kpa-tuned@deadline,hpa70,peak,elastic"
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `compare`."""
     flags = Flags(parser, env)
+    list_policies(parser)
     flags.add(
         "--workload",
         Path,

@@ -10,6 +10,7 @@ from autoscaler_tuning.commands.flags import (
     PROGRAM,
     Flags,
     add_local,
+    list_policies,
     number,
     positive_integer,
     target_among,
@@ -24,6 +25,7 @@ from knative.ports import bind_failure
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `control`."""
     flags = Flags(parser, env)
+    list_policies(parser)
     flags.add(
         "--target",
         target_among("local", "knative"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, add_local, policies, positive_integer
+from autoscaler_tuning.commands.flags import Flags, add_local, list_policies, policies, positive_integer
 from autoscaler_tuning.commands.terminal import terminal_width
 from autoscaler_tuning.live.demo import DemoConfig, run_demo
 from autoscaler_tuning.policies.registry import policy_named
@@ -14,6 +14,7 @@ from autoscaler_tuning.policies.registry import policy_named
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `demo`."""
     flags = Flags(parser, env)
+    list_policies(parser)
     flags.add("--workload", Path, Path("workload.txt"), "file with the requests of each second")
     flags.add("--images", Path, Path("samples"), "folder of the images to send")
     flags.add("--photograph", Path, Path("samples/cat.jpg"), "image to send at zero pods")

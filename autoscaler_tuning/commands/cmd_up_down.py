@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, add_local, positive_integer
+from autoscaler_tuning.commands.flags import Flags, add_local, list_policies, positive_integer
 from autoscaler_tuning.live import local_stack as stack
 from autoscaler_tuning.live.local_stack import StackConfig
 from autoscaler_tuning.policies.registry import policy_named
@@ -13,6 +13,7 @@ from autoscaler_tuning.policies.registry import policy_named
 def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `up`."""
     flags = Flags(parser, env)
+    list_policies(parser)
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--port", positive_integer, 8001, "port of the dispatcher")

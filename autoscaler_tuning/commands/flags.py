@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autoscaler_tuning.experiments.compare import BoundName
-from autoscaler_tuning.policies.registry import UnknownPolicyError, policy_named, split_names
+from autoscaler_tuning.policies.registry import ALIASES, POLICIES, UnknownPolicyError, policy_named, split_names
 
 PROGRAM = "autoscaler_tuning"
 
@@ -123,6 +123,14 @@ def policies(text: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"must name each policy only once, got {text!r}")
     return tuple(names)
+
+
+def list_policies(parser: argparse.ArgumentParser) -> None:
+    """End the help with the registered policies."""
+    rows = [f"  {entry.name:12}{entry.about}" for entry in POLICIES]
+    aliases = f"  {', '.join(ALIASES)}: elastic without one of its parts"
+    parser.epilog = "\n".join(["policies:", *rows, aliases])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def add_local(flags: Flags, pad_service_s: str = "0") -> None:

@@ -110,3 +110,8 @@ def test_the_controller_scales_with_a_planted_policy(copy: Path) -> None:
 def test_the_message_about_an_unknown_policy_lists_a_planted_one(copy: Path) -> None:
     code = "from autoscaler_tuning.policies.registry import policy_named\ntry: policy_named('vpa')\n"
     assert "steady" in run(copy, "-c", f"{code}except ValueError as error: print(error)")
+
+
+@pytest.mark.integration
+def test_the_help_describes_it(copy: Path) -> None:
+    assert "  steady      always the same number of pods\n" in run(copy, "-m", "autoscaler_tuning", "control", "--help")
