@@ -38,4 +38,4 @@ def _holder(port: int) -> str:
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
             return f"process {connection.pid} ({psutil.Process(connection.pid).name()}) is listening on it"
-    return "a process that is not visible from here is listening on it"
+    return "another process is listening on it (not visible from here)"
