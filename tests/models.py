@@ -1,7 +1,10 @@
-"""The model that integration tests serve: seeded random weights, exported once per session."""
+"""The model that integration tests serve: random weights with a fixed seed, exported once and kept in pytest's cache."""
 
+import fcntl
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,33 @@ import pytest
 from tests.paths import ROOT
 
 
+def sources_hash() -> str:
+    """Return a hash of everything that decides what the exported files contain."""
+    digest = sha256()
+    for path in (ROOT / "requirements.txt", *sorted((ROOT / "function").rglob("*.py"))):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model folder written by function.tools.export."""
-    folder = tmp_path_factory.mktemp("model")
+def model_dir(pytestconfig: pytest.Config) -> Path:
+    """Return a folder as function.tools.export writes it. Tests that change it work on a copy.
+
+    An export takes half a minute, so the workers of pytest-xdist share one, and later runs use it until a source changes.
+    """
+    models = Path(pytestconfig.cache.mkdir("model"))  # type: ignore[union-attr]  # None only without the cache plugin
+    folder = models / sources_hash()
+    with (models / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            for outdated in models.iterdir():
+                shutil.rmtree(outdated, ignore_errors=True)
+            export(models / "unfinished")
+            (models / "unfinished").rename(folder)
+    return folder
+
+
+def export(folder: Path) -> None:
+    """Write the model into the folder, in a process of its own: this one need not import torch."""
     command = [sys.executable, "-m", "function.tools.export", "--weights", "random", "--out", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return folder

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -38,8 +38,25 @@ class Pod:
         )
 
     def ready(self) -> "Pod":
-        wait_for(f"{self.url}/health/readiness")
+        try:
+            wait_for(f"{self.url}/health/readiness")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.kill()}") from error
         return self
+
+    def kill(self) -> str:
+        """End the master and its workers at once and return their log.
+
+        A worker by itself takes seconds to notice that its master is gone.
+        """
+        workers: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            workers = psutil.Process(self.process.pid).children()
+        self.process.kill()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        return self.process.communicate()[1]
 
     def predict(self, photograph: Path) -> requests.Response:
         return requests.post(f"{self.url}/predict", files={"file": photograph.read_bytes()}, timeout=60)
@@ -55,8 +72,7 @@ def start(model_dir: Path) -> Iterator[Callable[..., Pod]]:
 
     yield run
     for pod in started:
-        pod.process.kill()
-        pod.process.communicate()
+        pod.kill()
 
 
 def test_the_response_has_a_label_and_names_the_random_weights(start: Callable[..., Pod], samples_dir: Path) -> None:
