@@ -26,7 +26,7 @@ def model_dir(pytestconfig: pytest.Config) -> Path:
 
     An export takes half a minute, so the workers of pytest-xdist share one, and later runs use it until a source changes.
     """
-    models = Path(pytestconfig.cache.mkdir("model"))  # type: ignore[union-attr]  # None only without the cache plugin
+    models = pytestconfig.cache.mkdir("model")
     folder = models / sources_hash()
     with (models / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

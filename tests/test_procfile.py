@@ -29,7 +29,7 @@ REQUIREMENTS = {
 }
 COMPONENT_FILES = shutil.ignore_patterns("__pycache__", "model")
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("procfile"), pytest.mark.timeout(600)]
 
 Start = Callable[..., str]
 

@@ -65,11 +65,12 @@ def from_file(path: Path) -> tuple[nn.Module, Source]:
     return network, Source(f"file-{sha256(path)[:8]}", f"file {path.name}")
 
 
-def random_weights(seed: int) -> tuple[nn.Module, Source]:
+def random_weights(seed: int, count: int = 64) -> tuple[nn.Module, Source]:
     """Return untrained weights that give different images different classes.
 
     BatchNorm takes its statistics from a pass over synthetic images in training mode; the last layer is centred on
     their mean features and scaled. With torch's default initialisation one class would be the top class of every image.
+    count: number of synthetic images.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -77,7 +78,7 @@ def random_weights(seed: int) -> tuple[nn.Module, Source]:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    images = synthetic_images(seed, 64)
+    images = synthetic_images(seed, count)
     head, network.fc = network.fc, nn.Identity()
     with torch.no_grad():
         network.train()

@@ -16,7 +16,7 @@ from function.protocols.cloudevents import CLASSIFIED
 from tests.function.test_server import Pod
 from tests.paths import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("clients")]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,11 @@ INPUTS = int(os.environ.get("FUZZ_INPUTS", "0"))
 MAX_S = effort(6, ci=20)
 MAX_MIB = 640  # the limit of a pod is 1024; it takes 170, the costliest image 290, and the allocator keeps some of it
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200 if INPUTS else 180)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.xdist_group("fuzz"),
+    pytest.mark.timeout(7200 if INPUTS else 180),
+]
 
 
 def worker_of(pod: Pod) -> int:
@@ -98,7 +102,10 @@ def test_requests_made_from_the_openapi_document(pod: Pod, worker: int) -> None:
     for operation in (operation for operation in operations if operation.method == "post"):
 
         @settings(
-            max_examples=INPUTS // 2 // 6 or effort(10, ci=30), deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=INPUTS // 2 // 6 or effort(10, ci=30),
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy())
         def ask(case: Case[Any]) -> None:

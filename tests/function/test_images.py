@@ -42,11 +42,13 @@ def differs_from_torchvision(folder: Path) -> float:
     return worst
 
 
+@pytest.mark.xdist_group("torch")
 @pytest.mark.integration
 def test_it_equals_torchvisions_transforms_on_the_samples(samples_dir: Path) -> None:
     assert differs_from_torchvision(samples_dir) == 0.0
 
 
+@pytest.mark.xdist_group("torch")
 @pytest.mark.integration
 def test_it_equals_torchvisions_transforms_on_every_shared_photograph(shared_dir: Path) -> None:
     assert differs_from_torchvision(shared_dir / "images") == 0.0

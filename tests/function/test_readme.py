@@ -16,6 +16,7 @@ LINES = re.findall(r"^    (.*curl .*localhost:8000\S*)$", SECTION, re.MULTILINE)
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.xdist_group("readme"),
     pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl"),
 ]
 

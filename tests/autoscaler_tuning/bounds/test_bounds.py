@@ -22,6 +22,7 @@ from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.world import SimConfig, service_times
 from loadgen.workload.arrivals import arrival_times
 from loadgen.workload.workload import read_workload
+from tests.effort import effort
 from tests.paths import SHARED
 
 COURSE = SHARED / "traces" / "course.txt"
@@ -91,7 +92,7 @@ def test_the_grid_bound_is_close_to_the_optimum_with_whole_pods(late_ratio: floa
     assert 0.9 * optimum.proved_pod_seconds <= grid <= 1.04 * optimum.pod_seconds
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(25, ci=60), deadline=None)
 @given(
     counts=st.lists(st.integers(0, 60), min_size=5, max_size=120).filter(any),
     policy=st.sampled_from(

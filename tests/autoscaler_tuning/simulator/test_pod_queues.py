@@ -11,6 +11,7 @@ from autoscaler_tuning.simulator.pod_queues import PodQueues
 from autoscaler_tuning.simulator.servers import Servers
 from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig
+from tests.effort import effort
 
 WORLD = SimConfig(service_time_s=0.1, service_cv=0.0, gateway_workers=1)
 
@@ -126,7 +127,7 @@ def test_requests_that_stay_in_pod_queues_are_counted_once() -> None:
     assert servers.request_seconds(1.05) == pytest.approx(0.1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(25, ci=60), deadline=None)
 @given(
     st.lists(st.floats(0, 20), min_size=1, max_size=80),
     st.integers(1, 3),

@@ -16,6 +16,7 @@ from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
 from autoscaler_tuning.types import Decision, Observation, Order
 from tests.autoscaler_tuning.queueing_theory import erlang_c
+from tests.effort import effort
 
 
 @dataclass
@@ -81,7 +82,7 @@ def test_no_request_starts_before_it_arrives() -> None:
     assert servers.done_s == pytest.approx([5.1, 5.1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=effort(15, ci=40), deadline=None)
 @given(
     st.lists(st.floats(0, 20), min_size=1, max_size=80),
     st.sampled_from(["fifo", "deadline"]),
@@ -133,7 +134,7 @@ def test_littles_law_holds() -> None:
     assert in_system == pytest.approx(20 * mean_latency_s, rel=0.05)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=effort(10, ci=25), deadline=None)
 @given(
     st.lists(st.floats(0, 60), min_size=1, max_size=200),
     st.sampled_from(["fifo", "deadline"]),

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from werkzeug.serving import make_server
 
 from function.protocols import ROUTES, handler
+from tests.effort import effort
 from tests.function.fakes import Fake, client_of
 
 # The headers of these must agree with each other or with the body, which a schema cannot express.
@@ -66,7 +67,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.integration
 @schemathesis.openapi.from_dict(json.loads(APP.test_client().get("/openapi.json").text)).parametrize()
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(20, ci=50), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_every_operation_conforms_to_the_document(case: Case[Any], url: str) -> None:
     case.call_and_validate(
         base_url=url, excluded_checks=[positive_data_acceptance] if AGREEING.search(case.path) else []

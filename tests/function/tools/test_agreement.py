@@ -15,7 +15,7 @@ from tests.function.test_images import MANY, encoded
 
 MOST_RMS_ERROR = 1e-3
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("torch")]
 
 
 def loaded(variant: Variant, model_dir: Path) -> Engine:
