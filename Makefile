@@ -11,7 +11,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint bench comparison demo up down clean
+.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint format bench comparison demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -55,13 +55,17 @@ up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this mac
 down:  ## stop the processes that `make up` started
 	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
 
-test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster
+# Tests wait more than they compute, hence a worker more than there are cores, at most five. Those of one group (xdist_group)
+# stay in one worker, one after the other.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+PARALLEL := -n $(WORKERS) --dist loadgroup --durations 10
+test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: 5 minutes on two cores; .ci/run gives the expensive ones more rounds
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
-fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs a minute of it)
+	$(BIN)/python -m pytest $(PARALLEL)
+fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs 12 seconds of it)
 	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
-test-unit: $(STAMP)  ## run the tests that need no processes and sockets
-	$(BIN)/python -m pytest -m "not integration and not bench and not cluster"
+test-unit: $(STAMP)  ## run the tests that need no processes and sockets: 1 minute
+	$(BIN)/python -m pytest $(PARALLEL) -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
@@ -70,6 +74,9 @@ comparison: $(STAMP)  ## regenerate docs/comparison.md; takes half an hour
 	scripts/comparison
 image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
 	$(BUILD) --file $(COMPONENT)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+format: $(STAMP)  ## correct style: what ruff can fix by itself, and the layout of the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 lint: $(STAMP)  ## check style, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from tests.ports import free_port, wait_for
 
 PHOTO = {"file": ("a.jpg", b"\xff\xd8 not decoded here", "image/jpeg")}
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
 
 
 class Stub(ThreadingHTTPServer):

@@ -14,7 +14,7 @@ from loadgen.errors import InputError
 from loadgen.records import Failure
 from tests.loadgen.servers import Server, say
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.loadgen import servers
 from tests.loadgen.servers import Server, say
 from tests.ports import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
 
 BODIES = (Body("a.jpg", b"a" * 100, {"Content-Type": "image/jpeg"}), Body("b.jpg", b"b" * 200))
 Handler = Callable[[BaseHTTPRequestHandler], None]
