@@ -11,7 +11,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint format bench comparison demo up down clean
+.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -72,8 +72,12 @@ bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
 comparison: $(STAMP)  ## regenerate docs/comparison.md; takes half an hour
 	scripts/comparison
+picture: $(STAMP)  ## draw the figures of README and docs/autoscaling.md anew; a few minutes
+	$(BIN)/python scripts/picture
 image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
 	$(BUILD) --file $(COMPONENT)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+layout: $(STAMP)  ## print the packages, their parts and who imports whom
+	@$(BIN)/python scripts/layout.py
 format: $(STAMP)  ## correct style: what ruff can fix by itself, and the layout of the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
