@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from autoscaler_tuning.cli import build_parser as autoscaler_parser
 from dispatcher.config import build_parser as dispatcher_parser
-from function.tools.export import build_parser as export_parser
-from function.tools.matrix import build_parser as matrix_parser
 from knative.cli import build_parser as knative_parser
 from loadgen.cli import build_parser as loadgen_parser
 
@@ -17,13 +16,20 @@ PROBE = "1"
 
 Build = Callable[[Mapping[str, str]], argparse.ArgumentParser]
 
+
+def tool_parser(name: str) -> argparse.ArgumentParser:
+    """Import a tool late: export imports torch, which takes seconds."""
+    parser: argparse.ArgumentParser = import_module(f"function.tools.{name}").build_parser()
+    return parser
+
+
 PROGRAMS: Mapping[str, Build] = {
     "dispatcher": dispatcher_parser,
     "autoscaler_tuning": autoscaler_parser,
     "knative": knative_parser,
     "loadgen": lambda env: loadgen_parser(),
-    "function.tools.export": lambda env: export_parser(),
-    "function.tools.matrix": lambda env: matrix_parser(),
+    "function.tools.export": lambda env: tool_parser("export"),
+    "function.tools.matrix": lambda env: tool_parser("matrix"),
 }
 
 
@@ -51,19 +57,20 @@ def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     return {flag: action for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
 
 
-def settings_of() -> list[tuple[str, tuple[Setting, ...]]]:
-    """Return every command with its settings, in the order of the parsers."""
+def settings_of(program: str) -> list[tuple[str, tuple[Setting, ...]]]:
+    """Return every command of a program with its settings, in the order of the parser."""
+    build = PROGRAMS[program]
+    plain = list(commands(program, build({})))
+    variables = {flag: _variable(flag) for _, parser in plain for flag in options(parser)}
+    probed = dict(commands(program, build(dict.fromkeys(variables.values(), PROBE))))
     found = []
-    for name, build in PROGRAMS.items():
-        variables = {flag: _variable(flag) for _, parser in commands(name, build({})) for flag in options(parser)}
-        probed = dict(commands(name, build(dict.fromkeys(variables.values(), PROBE))))
-        for title, parser in commands(name, build({})):
-            rows = [
-                Setting(flag, variables[flag] if _is_set(options(probed[title])[flag], action) else "", _shown(action))
-                for flag, action in options(parser).items()
-                if flag != "--help"
-            ]
-            found.append((title, tuple(rows)))
+    for title, parser in plain:
+        rows = [
+            Setting(flag, variables[flag] if _is_set(options(probed[title])[flag], action) else "", _shown(action))
+            for flag, action in options(parser).items()
+            if flag != "--help"
+        ]
+        found.append((title, tuple(rows)))
     return found
 
 
