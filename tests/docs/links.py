@@ -4,8 +4,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tests.paths import ROOT
+
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+# Pages name modules from the root, and those of autoscaler_tuning from there.
+BASES = (ROOT, ROOT / "autoscaler_tuning")
+# Folders that commands make, and that a clone does not have.
+MADE = ("model", "function/model", "report", ".run", ".venv")
 ELSEWHERE = ("http://", "https://", "mailto:")
 
 
@@ -35,3 +41,11 @@ def broken_links(page: Path, text: str) -> list[str]:
         elif anchor and anchor not in anchors(text if file == page else file.read_text(encoding="utf-8")):
             problems.append(f"{page.name}: {target}: no such heading")
     return problems
+
+
+def missing_paths(text: str) -> list[str]:
+    """Return the paths in inline code, of this repository or of autoscaler_tuning, that do not exist."""
+    tops = {folder.name for base in BASES for folder in base.iterdir() if folder.is_dir()}
+    named = re.findall(r"`([\w.-]+/[\w./-]*)`", FENCE.sub("", text))
+    known = [name for name in named if name.split("/")[0] in tops and not name.startswith(MADE)]
+    return [name for name in known if not any((base / name).exists() for base in BASES)]

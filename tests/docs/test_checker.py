@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.commands import Command, commands_of, problems, run_as
-from tests.docs.links import anchors, broken_links
+from tests.docs.links import anchors, broken_links, missing_paths
 
 PAGE = """# A page
 
@@ -108,3 +108,8 @@ def test_a_broken_link_is_refused(tmp_path: Path) -> None:
 
 def test_headings_of_one_name_get_numbers_and_code_has_none() -> None:
     assert anchors("# A\n\n## B\n\n## B\n\n```sh\n# comment\n```\n") == {"a", "b", "b-1"}
+
+
+def test_a_path_in_inline_code_that_does_not_exist_is_refused() -> None:
+    text = "`dispatcher/buffer.py`, `policies/registry.py`, `report/index.html`, `dispatcher/nothing.py`, `policies/nothing.py`"
+    assert missing_paths(text) == ["dispatcher/nothing.py", "policies/nothing.py"]

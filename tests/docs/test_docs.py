@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.commands import Command, collected, listing, pages, problems, run_as
-from tests.docs.links import broken_links
+from tests.docs.links import broken_links, missing_paths
 from tests.function.test_server import Pod
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
@@ -79,6 +79,11 @@ def test_the_readme_has_at_most_150_lines() -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_every_relative_link_and_anchor_exists(page: Path) -> None:
     assert not broken_links(page, page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_path_in_inline_code_exists(page: Path) -> None:
+    assert not missing_paths(page.read_text(encoding="utf-8"))
 
 
 def test_every_page_of_docs_is_in_its_index() -> None:
