@@ -73,7 +73,7 @@ bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 comparison: $(STAMP)  ## regenerate docs/comparison.md; takes half an hour
 	scripts/comparison
 picture: $(STAMP)  ## draw the figures of README and docs/autoscaling.md anew; a few minutes
-	$(BIN)/python scripts/picture
+	$(BIN)/python scripts/picture.py
 image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
 	$(BUILD) --file $(COMPONENT)/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 layout: $(STAMP)  ## print the packages, their parts and who imports whom

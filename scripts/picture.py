@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draw the figures of the README and of docs/autoscaling.md from simulations of workload.txt.
 
 Run `make picture`. It writes docs/images/*-light.svg and *-dark.svg and prints the table that the README shows. The
@@ -214,7 +213,7 @@ def save(out: Path, name: str, draw: Callable[[Theme], Figure], description: str
     for theme in (LIGHT, DARK):
         figure = draw(theme)
         figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-        metadata = {"Date": None, "Creator": "scripts/picture", "Description": description}
+        metadata = {"Date": None, "Creator": "scripts/picture.py", "Description": description}
         with mpl.rc_context({"svg.hashsalt": name}):
             path = out / f"{name}-{theme.name}.svg"
             figure.savefig(path, format="svg", dpi=DPI, transparent=True, metadata=metadata)
