@@ -47,5 +47,5 @@ def missing_paths(text: str) -> list[str]:
     """Return the paths in inline code, of this repository or of autoscaler_tuning, that do not exist."""
     tops = {folder.name for base in BASES for folder in base.iterdir() if folder.is_dir()}
     named = re.findall(r"`([\w.-]+/[\w./-]*)`", FENCE.sub("", text))
-    known = [name for name in named if name.split("/")[0] in tops and not name.startswith(MADE)]
+    known = [name for name in named if name.split("/")[0] in tops and not name.startswith(MADE) and "NAME" not in name]
     return [name for name in known if not any((base / name).exists() for base in BASES)]
