@@ -12,7 +12,7 @@ ACTIVATION_BUFFER_S = 30.0
 TIMES = ("stable_window_s", "grace_s", "retention_s", "progress_deadline_s")
 
 
-class Condition(StrEnum):
+class ActiveCondition(StrEnum):
     """The PodAutoscaler's condition Active: Unknown, True or False."""
 
     ACTIVATING = "activating"
@@ -68,7 +68,7 @@ class PodAutoscaler:
     def __init__(self, config: RevisionConfig, now_s: float, ready_pods: int) -> None:
         """Treat a Revision with pods as active since now_s, and one without as inactive for a long time."""
         self.config = config
-        self.condition = Condition.ACTIVE if ready_pods else Condition.INACTIVE
+        self.condition = ActiveCondition.ACTIVE if ready_pods else ActiveCondition.INACTIVE
         self.initialized = ready_pods >= config.initial_pods or not ready_pods
         self._since_s = now_s if ready_pods else -inf
         self._proxy_since_s: float | None = now_s if ready_pods else -inf
@@ -83,7 +83,7 @@ class PodAutoscaler:
 
         Reconciles again at once if the condition changed, because in Knative a status update triggers that.
         """
-        for _ in Condition:
+        for _ in ActiveCondition:
             before = self.condition
             want, applies = self._scale(now_s, inputs)
             self._update_path(now_s, want, inputs, ready_pods)
@@ -96,7 +96,7 @@ class PodAutoscaler:
 
     def _scale(self, now_s: float, inputs: ScaleInputs) -> tuple[int | None, bool]:
         """Return the wanted pods and whether to apply them to the Deployment; Knative's scale()."""
-        if inputs.desired is None and self.condition is not Condition.ACTIVATING:
+        if inputs.desired is None and self.condition is not ActiveCondition.ACTIVATING:
             return None, False
         desired = max(inputs.desired or 0, self._least(inputs))
         if inputs.max_pods:
@@ -108,10 +108,10 @@ class PodAutoscaler:
         config, lasted_s = self.config, now_s - self._since_s
         if not config.scale_to_zero:
             return 1, True
-        if self.condition is Condition.ACTIVATING:
+        if self.condition is ActiveCondition.ACTIVATING:
             stuck = lasted_s > config.progress_deadline_s + ACTIVATION_BUFFER_S
             return (0, True) if stuck else (None, False)
-        if self.condition is Condition.ACTIVE:
+        if self.condition is ActiveCondition.ACTIVE:
             return (0, False) if lasted_s >= config.stable_window_s else (1, True)
         retention_s = config.retention_s if config.reachable else 0.0
         if lasted_s >= max(config.grace_s, retention_s):
@@ -127,7 +127,7 @@ class PodAutoscaler:
 
     def _update_path(self, now_s: float, want: int | None, inputs: ScaleInputs, ready_pods: int) -> None:
         """Put the activator into the path if there are no pods or no spare capacity for a burst, else take it out."""
-        inactive = want is None and self.condition is Condition.INACTIVE
+        inactive = want is None and self.condition is ActiveCondition.INACTIVE
         if want == 0 or inputs.excess_burst_capacity < 0 or inactive or not ready_pods:
             self._proxy_since_s = now_s if self._proxy_since_s is None else self._proxy_since_s
         else:
@@ -137,12 +137,12 @@ class PodAutoscaler:
         """Set the condition as Knative's computeActiveCondition() does."""
         enough = max(1 if self.initialized else self.config.initial_pods, inputs.min_pods)
         self.initialized = self.initialized or ready_pods >= enough
-        activated = self.condition is not Condition.INACTIVE or bool(want)
+        activated = self.condition is not ActiveCondition.INACTIVE or bool(want)
         if want == 0 or enough == 0:
-            condition = Condition.INACTIVE
+            condition = ActiveCondition.INACTIVE
         elif not activated:
             return
         else:
-            condition = Condition.ACTIVE if ready_pods >= enough else Condition.ACTIVATING
+            condition = ActiveCondition.ACTIVE if ready_pods >= enough else ActiveCondition.ACTIVATING
         if condition is not self.condition:
             self.condition, self._since_s = condition, now_s

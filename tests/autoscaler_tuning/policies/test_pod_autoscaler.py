@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler_tuning.policies.kpa.pod_autoscaler import Condition, PodAutoscaler, RevisionConfig, ScaleInputs
+from autoscaler_tuning.policies.kpa.pod_autoscaler import ActiveCondition, PodAutoscaler, RevisionConfig, ScaleInputs
 
 PROXY, SERVE = -1, 0  # excess burst capacity: without spare capacity for a burst, and with it
 
@@ -36,7 +36,7 @@ def test_a_revision_that_became_active_recently_keeps_one_pod() -> None:
 def test_after_its_window_it_removes_the_last_pod_at_once_if_the_activator_has_long_been_in_the_path() -> None:
     autoscaler = active()
     assert autoscaler.reconcile(60, ScaleInputs(0), 1, 1) == 0
-    assert autoscaler.condition is Condition.INACTIVE
+    assert autoscaler.condition is ActiveCondition.INACTIVE
 
 
 def test_the_last_pod_outlasts_the_grace_period_if_the_activator_has_just_entered_the_path() -> None:
@@ -64,14 +64,14 @@ def test_an_unreachable_revision_ignores_min_scale_and_retention() -> None:
 def test_the_initial_scale_is_the_minimum_until_it_has_been_reached_once() -> None:
     autoscaler = PodAutoscaler(RevisionConfig(initial_pods=3), 0.0, 1)
     assert autoscaler.reconcile(2, ScaleInputs(1), 1, 1) == 3
-    assert autoscaler.condition is Condition.ACTIVATING
+    assert autoscaler.condition is ActiveCondition.ACTIVATING
     assert (autoscaler.reconcile(4, ScaleInputs(1), 3, 3), autoscaler.condition.value) == (1, "active")
 
 
 def test_while_activating_it_does_not_scale_to_zero_until_the_progress_deadline_has_passed() -> None:
     autoscaler = PodAutoscaler(RevisionConfig(), 0.0, 0)
     assert autoscaler.reconcile(10, ScaleInputs(1), 0, 0) == 1
-    assert autoscaler.condition is Condition.ACTIVATING
+    assert autoscaler.condition is ActiveCondition.ACTIVATING
     assert autoscaler.reconcile(640, ScaleInputs(0), 0, 1) == 1
     assert (autoscaler.reconcile(640.1, ScaleInputs(0), 0, 1), autoscaler.condition.value) == (0, "inactive")
 
@@ -79,7 +79,7 @@ def test_while_activating_it_does_not_scale_to_zero_until_the_progress_deadline_
 def test_below_min_scale_it_is_activating_and_its_window_restarts() -> None:
     autoscaler = active()
     autoscaler.reconcile(50, ScaleInputs(1, PROXY, 2, 2), 1, 1)
-    assert autoscaler.condition is Condition.ACTIVATING
+    assert autoscaler.condition is ActiveCondition.ACTIVATING
     autoscaler.reconcile(55, ScaleInputs(1, PROXY, 2, 2), 2, 2)
     assert [autoscaler.reconcile(now_s, ScaleInputs(0, PROXY, 0, 1), 2, 2) for now_s in (114.9, 115)] == [1, 0]
 
