@@ -35,7 +35,7 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("compare", "compare policies on one workload, simulated or live", compare.add),
     ("tune", "find the knobs of KPA for a trace and a price of late requests", tune.add),
     ("goals", "check the goals of elastic on a trace; exits 1 if a required goal is missed", goals.add),
-    ("validate", "compare a recorded run with its simulation; exits 1 beyond the tolerance", validate.add),
+    ("validate", "compare a recorded run with its simulation; exits 1 outside the tolerance", validate.add),
     ("fit", "derive settings of the simulator from a recorded run", validate.add_fit),
     ("control", "scale live pods, or only observe them", control.add),
     ("demo", "send an image at zero pods, then run three autoscalers, live and simulated", demo.add),

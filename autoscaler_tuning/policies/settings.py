@@ -35,7 +35,8 @@ def apply_settings(config: Config, settings: Mapping[str, str]) -> Config:
 
 
 def _parsed(name: str, text: str, current: Any) -> Any:
-    """Parse a value as the type of the current one."""
+    """Parse a value as the type of the current one; a setting without a value, such as tolerance_up, is a number."""
+    current = 0.0 if current is None else current
     try:
         if isinstance(current, bool):
             return {"true": True, "false": False}[text]

@@ -84,6 +84,14 @@ def test_settings_of_hpa_and_peak() -> None:
     assert peak.config.utilization == 0.5
 
 
+def test_a_setting_without_a_default_is_a_number() -> None:
+    hpa = policy_named("hpa[tolerance_up=0.2]").make()
+    assert isinstance(hpa, Hpa)
+    assert hpa.config.tolerance_up == 0.2
+    with pytest.raises(UnknownPolicyError, match="tolerance_up must be a finite number, got 'much'"):
+        policy_named("hpa[tolerance_up=much]")
+
+
 def test_commas_within_brackets_do_not_separate_names() -> None:
     assert split_names("kpa, kpa[window=6,max-scale=3]@deadline,elastic") == [
         "kpa",
