@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,15 @@ RUN = [command for command in COMMANDS if run_as(command)]
 # A run of one second may miss its SLO or be invalid on a busy machine; it has run, and its flags were accepted.
 FINE = {"loadgen": (0, 1, 3)}
 README_LINES = 150
+# One worker runs all tests that share the pod and the dispatcher; the first of them may wait for the model's export.
+STARTED_MARKS = (pytest.mark.integration, pytest.mark.xdist_group("docs"), pytest.mark.timeout(600))
+
+
+def with_servers(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that uses the started pod and dispatcher."""
+    for mark in STARTED_MARKS:
+        test = mark(test)
+    return test
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ def test_the_curl_lines_have_one_for_every_protocol() -> None:
         assert path in lines
 
 
-@pytest.mark.integration
+@with_servers
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
 @pytest.mark.parametrize("command", RUN, ids=lambda command: f"{command.page}: {command.line[:60]}")
 def test_the_line_runs(started: Started, command: Command) -> None:
@@ -115,7 +124,7 @@ def test_the_line_runs(started: Started, command: Command) -> None:
         assert "label" in done.stdout
 
 
-@pytest.mark.integration
+@with_servers
 def test_the_documented_response_has_the_fields_of_a_real_one(started: Started) -> None:
     shown = (ROOT / "README.md").read_text().partition("```json\n")[2].partition("```")[0]
     line = "curl -sSf -F file=@samples/cat.jpg localhost:8001/add_to_queue"
