@@ -39,7 +39,7 @@ WIDTH_IN, DPI = 8.0, 100
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours of one background. Okabe and Ito's colours are told apart by colour-blind readers on both."""
+    """Colours of one background. Okabe and Ito's colours are distinct to colour-blind readers on both."""
 
     name: str
     ink: str

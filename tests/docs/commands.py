@@ -157,7 +157,7 @@ def _check_module(words: Sequence[str], variables: Sequence[str], span: bool) ->
 
 
 def _parse(module: str, argv: list[str]) -> list[str]:
-    """Return what the program's own parser says of these words."""
+    """Return the error of the program's own parser for these words, if there is one."""
     if module == "loadgen" and argv and argv[0].startswith("http"):
         argv = ["replay", *argv]
     errors = io.StringIO()
