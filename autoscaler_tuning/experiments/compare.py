@@ -88,7 +88,7 @@ class Case:
 def simulated_run(
     spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int, min_pods: int = 0
 ) -> PolicyRun:
-    """Simulate one policy; it scales to zero as Knative does, whose grace period every policy pays for."""
+    """Simulate one policy. It scales to zero as on Knative, and pays for Knative's window and grace period."""
     most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
     least = min(most, max(spec.revision.min_pods, min_pods))
     recorded = Recorded(Bounded(spec.on_knative(), least, most))

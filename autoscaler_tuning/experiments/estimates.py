@@ -48,5 +48,5 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
 
 def _ratios(sums: FloatArray) -> FloatArray:
     ours, theirs = sums[:, 0], sums[:, 1]
-    nothing = np.where(ours > 0, inf, 1.0)
-    return np.where(theirs > 0, ours / np.where(theirs > 0, theirs, 1.0), nothing)
+    over_zero = np.where(ours > 0, inf, 1.0)
+    return np.where(theirs > 0, ours / np.where(theirs > 0, theirs, 1.0), over_zero)

@@ -45,7 +45,7 @@ class ControllerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NamedPolicy:
-    """A policy's name, and a function that makes a new instance; a restarted dispatcher needs a new one."""
+    """The name of a policy, and a function that makes an instance: at the start, and when the dispatcher restarted."""
 
     name: str
     make: Callable[[], Policy]
