@@ -1,5 +1,7 @@
 # Each line runs something that works by hand too. `make help` lists the targets.
 SHELL := /bin/bash
+# Tests start hundreds of Python processes: each would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 VENV := .venv
