@@ -115,16 +115,20 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
         traffic += f" at {args.scale:g} times its rates"
     if args.target != "simulated":
         return (
-            f"{traffic}, {args.seeds} live runs per policy with 0 to {sim.max_pods} {args.target} pods, "
+            f"{traffic}, {_counted(args.seeds, 'live run')} per policy with 0 to {sim.max_pods} {args.target} pods, "
             f"{_service_time(args.target, sim.service_time_s)}; SLO {sim.slo_s:g} s. "
             f"The bounds assume this service time and pod starts of {sim.cold_start_s[0]:g} s."
         )
     return (
-        f"{traffic}, simulated with {args.seeds} seeds; {service_time_text(sim)}, "
+        f"{traffic}, simulated with {_counted(args.seeds, 'seed')}; {service_time_text(sim)}, "
         f"pod starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, SLO {sim.slo_s:g} s, "
         f"initial pods: {sim.initial_pods}, {comparison.min_pods} to {sim.max_pods} pods, "
         f"price per pod-hour: {comparison.price_per_pod_hour:g}."
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _service_time(target: str, service_time_s: float) -> str:
