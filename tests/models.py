@@ -4,6 +4,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,11 +32,18 @@ def model_dir(pytestconfig: pytest.Config) -> Path:
     with (models / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            for outdated in models.iterdir():
-                shutil.rmtree(outdated, ignore_errors=True)
+            shutil.rmtree(models / "unfinished", ignore_errors=True)
             export(models / "unfinished")
             (models / "unfinished").rename(folder)
+        remove_outdated(models, folder)
     return folder
+
+
+def remove_outdated(models: Path, used: Path) -> None:
+    """Remove models of other sources, but none that a test run of the last hour may still be using."""
+    for model in models.iterdir():
+        if model.is_dir() and model != used and time.time() - model.stat().st_mtime > 3600:
+            shutil.rmtree(model)
 
 
 def export(folder: Path) -> None:

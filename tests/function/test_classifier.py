@@ -1,7 +1,6 @@
 """Ranking, the check of the model's files before they are loaded, and the check of the warm-up."""
 
 import json
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from function.classifier import ImageClassifier, check_probe, classifier_of, probe, ranked
 from function.engines import Logits
 from function.images import Tensor
-from function.manifest import Manifest, ModelError, read_manifest, write_manifest
+from function.manifest import Manifest, ModelError, write_manifest
 from function.plan import plan_model
 from function.types import ModelInfo
 from function.variants import OPENVINO_BFLOAT16, ORT_FLOAT32, ORT_INT8, Variant
@@ -79,13 +78,13 @@ def test_a_changed_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", '["a"]', "7", '{"a": 1}'])
-def test_there_must_be_a_label_for_each_class(model_dir: Path, tmp_path: Path, text: str) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(model_dir, folder)
-    (folder / "labels.json").write_text(text)
-    write_manifest(read_manifest(folder).with_files(folder, "labels.json"), folder)
+def test_there_must_be_a_label_for_each_class(tmp_path: Path, text: str) -> None:
+    engine_files(tmp_path)
+    (tmp_path / "labels.json").write_text(text)
+    about = Manifest("resnet18", "v", "w", {}, probe_logits=())
+    write_manifest(about.with_files(tmp_path, "labels.json", *ORT_FLOAT32.files), tmp_path)
     with pytest.raises(ModelError, match=r"labels\.json must be a list of 1000 labels, got"):
-        classifier_of(plan_model(folder, "onnxruntime", "float32"), Slow(), 10**8, 0.0)
+        classifier_of(plan_model(tmp_path, "onnxruntime", "float32"), Slow(), 10**8, 0.0)
 
 
 class Slow:
