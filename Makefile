@@ -60,7 +60,7 @@ down:  ## stop the processes that `make up` started
 # Tests wait more than they compute, hence a worker more than there are cores, at most five. Those of one group (xdist_group)
 # stay in one worker, one after the other.
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
-PARALLEL := -n $(WORKERS) --dist loadgroup --durations 10
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: 5 minutes on two cores; .ci/run gives the expensive ones more rounds
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest $(PARALLEL)

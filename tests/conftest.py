@@ -22,13 +22,39 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let workers of pytest-xdist begin with the long tests, so that short ones fill both of them to the end.
-
-    Those of one group run in one worker, one after the other, and groups are handed out first.
-    """
+    """Tell pytest-xdist the groups, and let its workers begin with the long tests so that short ones fill all to the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+        for item in items:
+            show_group(item)
+        items.sort(key=turn)
+
+
+def group(item: pytest.Item) -> str:
+    """Return the name in the test's xdist_group: such tests run in one worker, one after the other."""
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else ""
+
+
+def show_group(item: pytest.Item) -> None:
+    """Append the group to the test's id, where --dist loadgroup looks for it.
+
+    pytest-xdist 3.8 tries to itself, in a way that has no effect in pytest 9.2: every test would be distributed alone.
+    Source: https://github.com/pytest-dev/pytest-xdist/issues/1386
+    """
+    suffix = f"@{group(item)}"
+    if group(item) and not item.nodeid.endswith(suffix):
+        item._id = type(item._id).parse(item.nodeid + suffix)
+
+
+def turn(item: pytest.Item) -> int:
+    """Return the order of a test: the tests with torch export the model at once, while others need none."""
+    if item.get_closest_marker("integration") is None:
+        return 3
+    if group(item) == "torch":
+        return 0
+    return 2 if "model_dir" in getattr(item, "fixturenames", ()) else 1
 
 
 @pytest.fixture(scope="session")

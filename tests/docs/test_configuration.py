@@ -28,6 +28,7 @@ def section(title: str) -> str:
     return match[1]
 
 
+@pytest.mark.xdist_group("torch")  # the parser of function.tools.export imports it
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_tables_have_every_flag_variable_and_default(program: str) -> None:
     for title, rows in settings_of(program):
