@@ -1,4 +1,4 @@
-"""Back-off of pod starts: after the first failure at once, then after increasing delays."""
+"""Back-off of pod starts: the first retry is immediate, the next ones wait increasingly long."""
 
 from dataclasses import dataclass, replace
 

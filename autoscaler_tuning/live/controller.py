@@ -45,7 +45,7 @@ class ControllerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NamedPolicy:
-    """The name of a policy, and a function that makes an instance: at the start, and when the dispatcher restarted."""
+    """The name of a policy, and a function that makes one, called at the start and after a dispatcher restart."""
 
     name: str
     make: Callable[[], Policy]

@@ -62,10 +62,10 @@ class ElasticConfig:
 class Elastic:
     """The policy `elastic`.
 
-    Each tick solves a newsvendor problem. A pod costs one pod-second per second. Each error path, a scenario of the
-    arrivals until a pod started now would be ready, gives the number of late responses with n pods. The policy wants
-    the n with the least total cost. While the ready pods cannot keep up, it starts more pods than are missing, because
-    the fastest of many starts finish sooner, and stops the surplus afterwards.
+    Each tick solves a newsvendor problem. A pod costs one pod-second per second. Each error path is a scenario of the
+    arrivals until a pod started now would be ready; from it follows how many responses are late with n pods. The policy
+    wants the n with the least total cost. While the ready pods cannot keep up, it starts more pods than are missing,
+    because the fastest of many starts finish sooner, and stops the surplus afterwards.
     Source: Arrow, Harris and Marschak (1951), the newsvendor's trade-off.
     """
 

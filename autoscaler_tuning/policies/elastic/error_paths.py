@@ -19,7 +19,7 @@ class ErrorPathConfig:
 
     steps: length of a path, in ticks.
     memory_s: age up to which past paths are used, all with the same weight. A weight that fades with age would keep
-        pods ready for a jump of long ago, because late responses cost so much more than pods.
+        pods ready for a jump that was long ago, because late responses cost so much more than pods.
     long_memory_s: the same if jumps recur, which means that it contains at least `often` bursts. A burst is a path that
         ends more than `burst` standard deviations of a Poisson count above the forecast.
     likeness: a past path has the weight exp(-likeness x |log ratio of its level to the present one|); with 0 all paths
