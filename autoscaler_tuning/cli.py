@@ -38,9 +38,9 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("validate", "compare a recorded run with its simulation; exits 1 outside the tolerance", validate.add),
     ("fit", "derive settings of the simulator from a recorded run", validate.add_fit),
     ("control", "scale live pods, or only observe them", control.add),
-    ("demo", "send an image at zero pods, then run three autoscalers, live and simulated", demo.add),
-    ("up", "start dispatcher and controller on this machine", stack.add_up),
-    ("down", "stop dispatcher and controller", stack.add_down),
+    ("demo", "send an image while there are no pods, then compare three autoscalers, live and simulated", demo.add),
+    ("up", "start the dispatcher and the controller on this machine", stack.add_up),
+    ("down", "stop what `up` started", stack.add_down),
 )
 
 
@@ -51,7 +51,7 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, about, add in COMMANDS:
-        add(commands.add_parser(name, help=about), env)
+        add(commands.add_parser(name, help=about, description=f"{about[:1].upper()}{about[1:]}."), env)
     return parser
 
 

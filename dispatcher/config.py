@@ -62,10 +62,14 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--port", "8001", "port to listen on")
     add("--ml-service-url", "http://127.0.0.1:8000", "base URLs of the backends, separated by commas")
     add("--ml-service-host", "", "Host header of forwarded requests, for a Knative gateway behind an IP address")
-    add("--backend-concurrency", "0", "most requests in flight at each URL: one for all, or one per URL; 0: no limit")
-    add("--queue-limit", "1000", "most requests waiting; the next one gets 503")
-    add("--slo-s", "0.5", "target latency in seconds; orders the queue, but rejects no request")
-    add("--order", "deadline", "deadline (first the oldest request that can still be in time) or fifo")
+    add(
+        "--backend-concurrency",
+        "0",
+        "largest number of requests in flight at each URL: one for all, or one per URL; 0 is unlimited",
+    )
+    add("--queue-limit", "1000", "largest number of waiting requests; the next one gets 503")
+    add("--slo-s", "0.5", "target latency, in seconds; it orders the queue and rejects no request")
+    add("--order", "deadline", "deadline (requests that can still be in time go first, oldest first) or fifo")
     add("--hold", "capacity", "capacity (hold back requests beyond the capacity set by PUT /capacity) or none")
     add("--attempts", "3", "failed attempts at a backend after which the client gets 502")
     add("--request-timeout-s", "120", "longest time from arrival to response, in seconds")

@@ -21,7 +21,9 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="knative", description="Deploy the classifier as a Knative Service.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, parents in ((render, [common, image]), (deploy, [common, image]), (status, [common])):
-        command = commands.add_parser(run.__name__, parents=parents, help=run.__doc__, description=run.__doc__)
+        about = run.__doc__ or ""
+        sentence = f"{about[:1].upper()}{about[1:]}."
+        command = commands.add_parser(run.__name__, parents=parents, help=about, description=sentence)
         command.set_defaults(run=run)
     kserve = commands.choices["render"].add_argument_group("KServe")
     kserve.add_argument("--kserve", action="store_true", help="render an InferenceService instead of a Knative Service")

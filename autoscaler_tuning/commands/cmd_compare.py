@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     )
     flags.add("--from-s", non_negative_integer, 0, "first second of the workload to use")
     flags.add("--seconds", positive_integer, None, "number of seconds to use (default: all)")
-    flags.add("--scale", number, 1.0, "factor on the rates of the workload")
+    flags.add("--scale", number, 1.0, "factor applied to the rates of the workload")
     flags.add(
         "--policies", policies, DEFAULT_POLICIES, "policies separated by commas, each NAME[setting=value,...]@ORDER"
     )
@@ -60,7 +60,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     add_world(flags)
     flags.add("--seeds", positive_integer, 10, "number of seeds, counted from 0")
     flags.add("--min-pods", non_negative_integer, 0, "lower bound on the pods of every policy")
-    flags.add("--price-per-pod-hour", number, 0.04, "price of a ready or starting pod, in any currency")
+    flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
     flags.add("--frontier-seeds", non_negative_integer, 3, "seeds of each point of the Pareto frontiers; 0 skips them")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant lower bounds to compute: lp, milp, lp,milp or none")
     add_live(flags)

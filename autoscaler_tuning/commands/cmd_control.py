@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--port", positive_integer, 8002, "port on which to serve metrics")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
-    flags.add("--record", Path, None, "file for a JSON line for each second and each decision")
+    flags.add("--record", Path, None, "file to write a JSON line to for each second and each decision")
     flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
     flags.add("--namespace", str, "default", "namespace of the Knative Service")
     flags.add("--service", str, "resnet18", "name of the Knative Service")

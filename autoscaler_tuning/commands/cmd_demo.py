@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     list_policies(parser)
     flags.add("--workload", Path, Path("workload.txt"), "file with the requests of each second")
     flags.add("--images", Path, Path("samples"), "folder of the images to send")
-    flags.add("--photograph", Path, Path("samples/cat.jpg"), "image to send at zero pods")
+    flags.add("--photograph", Path, Path("samples/cat.jpg"), "image to send while there are no pods")
     flags.add("--out", Path, Path("report"), "folder for index.html")
     flags.add(
         "--policies", policies, "kpa,hpa,elastic", "policies separated by commas, each NAME[setting=value,...]@ORDER"

@@ -46,5 +46,5 @@ def _up(args: argparse.Namespace) -> int:
 
 def _down(args: argparse.Namespace) -> int:
     stopped = stack.down(args.log_dir)
-    print(f"stopped {stopped} processes" if stopped else "nothing to stop")
+    print(f"stopped {stopped} process{'' if stopped == 1 else 'es'}" if stopped else "nothing to stop")
     return 0

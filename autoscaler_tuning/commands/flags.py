@@ -136,7 +136,10 @@ def list_policies(parser: argparse.ArgumentParser) -> None:
 def add_local(flags: Flags, pad_service_s: str = "0") -> None:
     """Add the flags of pods on this machine."""
     flags.add(
-        "--pad-service-s", number, pad_service_s, "least time of a request in the pod, in seconds, for experiments"
+        "--pad-service-s",
+        number,
+        pad_service_s,
+        "shortest time that a pod takes for a request, in seconds, for experiments",
     )
     flags.add("--model-dir", Path, Path("model"), "folder with the output of function.tools.export")
     flags.add("--log-dir", Path, Path(".run"), "folder for the logs of the processes")

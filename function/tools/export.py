@@ -162,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--calibrate",
         type=Path,
         metavar="DIR",
-        help="folder of images for int8: half calibrate, half measure the agreement",
+        help="folder of images for int8: one half to calibrate it, the other to measure its agreement",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("model"), metavar="DIR", help="folder to write; default: model"

@@ -164,9 +164,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--photographs", type=Path, default=Path("samples"), metavar="DIR", help="folder of images; default: samples"
     )
-    parser.add_argument("--count", type=int, default=100, help="inferences of each variant; default: %(default)s")
     parser.add_argument(
-        "--starts", type=int, default=5, help="processes to start of each variant; default: %(default)s"
+        "--count", type=int, default=100, help="number of inferences with each variant; default: %(default)s"
+    )
+    parser.add_argument(
+        "--starts", type=int, default=5, help="number of processes to start for each variant; default: %(default)s"
     )
     parser.add_argument("--record", action="store_true", help="write the measured agreements into the model's manifest")
     parser.add_argument("--json", type=Path, metavar="OUT", help="file to write the rows to as JSON")

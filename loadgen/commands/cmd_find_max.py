@@ -79,21 +79,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=0.05,
         metavar="SHARE",
-        help="stop when the missed rate is at most this share above the held rate; default: %(default)s",
+        help="stop when a rate that misses is at most this share above one that meets the SLOs; default: %(default)s",
     )
     add(
         "--agree",
         type=positive_int,
         default=2,
         metavar="N",
-        help="equal outcomes needed to decide a rate; default: %(default)s",
+        help="number of trials of a rate that must agree; default: %(default)s",
     )
     add(
         "--most-trials",
         type=positive_int,
         default=40,
         metavar="N",
-        help="limit on the trials of all rates together; default: %(default)s",
+        help="largest number of trials, over all rates; default: %(default)s",
     )
     add("--json", type=Path, metavar="OUT", help="write every trial and the result to this file")
     parser.set_defaults(run=run)

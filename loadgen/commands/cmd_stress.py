@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=1.0,
         metavar="FACTOR",
-        help="factor on the length of all phases; default: %(default)s",
+        help="factor applied to the length of all phases; default: %(default)s",
     )
     add(
         "--most-requests",
