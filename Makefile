@@ -18,7 +18,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP)  ## create .venv with the packages pinned in requirements.txt
-$(STAMP): $(REQUIREMENTS)
+# The name holds the hash of the requirements, so the age of the file means nothing: a fresh clone is not out of date.
+$(STAMP): | $(REQUIREMENTS)
 	@echo "setup: Python environment in $(VENV) (the first run on a machine downloads about 3 GB, mostly torch)"
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(REQUIREMENTS)
@@ -28,9 +29,9 @@ $(STAMP): $(REQUIREMENTS)
 CLIENTS_VENV := .venv-clients
 CLIENTS_STAMP := $(CLIENTS_VENV)/.installed-$(shell cat tests/clients/requirements.txt | sha256sum | cut -c1-16)
 clients: $(CLIENTS_STAMP)  ## create .venv-clients with the unmodified KServe client, for its test
-$(CLIENTS_STAMP): tests/clients/requirements.txt | $(STAMP)
+$(CLIENTS_STAMP): | tests/clients/requirements.txt $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS_VENV)
-	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r tests/clients/requirements.txt
 	touch $@
 
 lock: | $(VENV)/bin/uv  ## regenerate each requirements*.txt from its .in file

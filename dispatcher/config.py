@@ -49,6 +49,20 @@ class Config:
             raise ConfigError(f"--hold must be capacity or none, got {self.hold!r}")
 
 
+# Placeholders of the flags' values in the help; the others are numbers.
+METAVARS = {
+    "--host": "HOST",
+    "--ml-service-url": "URLS",
+    "--ml-service-host": "HOST",
+    "--slo-s": "SECONDS",
+    "--order": "ORDER",
+    "--hold": "HOLD",
+    "--request-timeout-s": "SECONDS",
+    "--drain-timeout-s": "SECONDS",
+    "--max-body-bytes": "BYTES",
+}
+
+
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     """Return the parser; an environment variable such as QUEUE_LIMIT replaces a flag's default."""
     parser = argparse.ArgumentParser(prog="dispatcher", description="Buffer bursts in front of an autoscaled service.")
@@ -56,7 +70,7 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     def add(flag: str, default: str, about: str) -> None:
         variable = flag.removeprefix("--").replace("-", "_").upper()
         shown = f"{about} (default: {default or 'none'})"
-        parser.add_argument(flag, default=env.get(variable, default), metavar="X", help=shown)
+        parser.add_argument(flag, default=env.get(variable, default), metavar=METAVARS.get(flag, "N"), help=shown)
 
     add("--host", "0.0.0.0", "address to listen on")
     add("--port", "8001", "port to listen on")

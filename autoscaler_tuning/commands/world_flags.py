@@ -25,6 +25,8 @@ def add_world(
     initial_pods: default of the initial pods; None means as many as stock KPA would keep.
     """
     service_about = "mean time of a request in a pod, in seconds, or a uniform range such as 0.035-0.1"
+    if service_times is not number_range:
+        service_about += ", or several separated by commas"
     flags.add("--service-time-s", service_times, service_time_s, service_about)
     flags.add("--cold-start-s", number_range, "2-6", "time from decision to ready pod, in seconds, or a uniform range")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")

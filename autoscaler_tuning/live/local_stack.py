@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
+import psutil
 import requests
 
 from knative.ports import free_port
@@ -104,7 +106,7 @@ def start(name: str, argv: Sequence[str], log_dir: Path, env: Mapping[str, str])
 
 
 def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Path, timeout_s: float = 60.0) -> None:
-    """Wait until url responds.
+    """Wait until url responds and the process itself listens there, for another one may have taken its port.
 
     Raises StackError, with the last line of the log, if the process exits or does not respond within timeout_s.
     """
@@ -114,11 +116,20 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Pat
             text = f"{log_file.stem} exited with status {process.returncode}: {_last_line(log_file)}"
             raise StackError(text, status=2 if process.returncode == 2 else 1)
         try:
-            if requests.get(url, timeout=1).ok:
+            if requests.get(url, timeout=1).ok and _listens(process.pid, urlsplit(url).port):
                 return
         except requests.RequestException:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
     raise StackError(f"{log_file.stem} did not respond on {url} within {timeout_s:g} s: {_last_line(log_file)}")
+
+
+def _listens(pid: int, port: int | None) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float) -> None:

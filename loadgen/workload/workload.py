@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from loadgen.errors import WorkloadError
-from loadgen.workload.families import MOST_PER_SECOND, family_counts, is_family
+from loadgen.workload.families import FAMILIES, MOST_PER_SECOND, family_counts, is_family
 from loadgen.workload.traces import is_trace, read_trace
 
 __all__ = ["Workload", "WorkloadError", "read_workload"]
@@ -64,13 +64,17 @@ def read_workload(source: Path | str) -> Workload:
 
     A file of requests per second contains integers separated by white space, on one or more lines; `#` starts a
     comment. A file takes precedence over a family of the same name.
-    Raises OSError if there is no such file, WorkloadError if it contains anything else or no integer.
+    Raises WorkloadError if there is no such file, or if it contains anything else or no integer; OSError if it cannot
+    be read.
     """
     if is_family(str(source)) and not Path(source).exists():
         return Workload(family_counts(str(source)))
     if is_trace(str(source)):
         trace = read_trace(str(source))
         return Workload(trace.counts, trace.times_s)
+    if not Path(source).exists():
+        families = ", ".join(FAMILIES)
+        raise WorkloadError(f"a workload must be a file, or a family such as mmpp:seed=3 ({families}), got '{source}'")
     return _read_counts(Path(source))
 
 

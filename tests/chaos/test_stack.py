@@ -7,8 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -114,12 +117,38 @@ def test_up_answers_from_zero_scales_back_to_zero_and_answers_again(
     assert all(is_gone(process) for process in processes)
 
 
-@pytest.mark.parametrize("taken", ["--port", "--controller-port"])
-def test_up_on_a_taken_port_exits_with_2_names_the_process_and_leaves_nothing(tmp_path: Path, taken: str) -> None:
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """Yield the port of a server that accepts connections and sends nothing."""
     with socket.socket() as holder:
         holder.bind(("0.0.0.0", 0))
         holder.listen()
-        port = holder.getsockname()[1]
+        yield holder.getsockname()[1]
+
+
+@contextmanager
+def web_server() -> Iterator[int]:
+    """Yield the port of a server that responds to every GET with 200."""
+
+    class Always(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("0.0.0.0", 0), Always) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("taken", ["--port", "--controller-port"])
+@pytest.mark.parametrize("server", [silent_server, web_server])
+def test_up_on_a_taken_port_exits_with_2_names_the_process_and_leaves_nothing(
+    tmp_path: Path, taken: str, server: Callable[[], AbstractContextManager[int]]
+) -> None:
+    with server() as port:
         ports = {"--port": str(free_port()), "--controller-port": str(free_port()), taken: str(port)}
         flags = [word for pair in ports.items() for word in pair]
         up = [*TUNING, "up", "--log-dir", str(tmp_path), *flags]

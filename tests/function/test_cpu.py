@@ -41,7 +41,7 @@ def test_version_1_without_a_quota_is_none() -> None:
     assert quota("3:cpu,cpuacct:/\n", **{"cpu,cpuacct__cpu.cfs_quota_us": "-1\n"}) is None
 
 
-def test_version_1_in_a_group_of_its_own() -> None:
+def test_cgroup_v1_quotas_are_read_in_a_group_of_its_own() -> None:
     tree = {"cpu,cpuacct__pod7__cpu.cfs_quota_us": "200000\n", "cpu,cpuacct__pod7__cpu.cfs_period_us": "50000\n"}
     assert quota("3:cpu,cpuacct:/pod7\n", **tree) == 4.0
 

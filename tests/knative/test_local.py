@@ -117,7 +117,7 @@ def test_no_pod_starts_before_scale_to() -> None:
 
 
 @pytest.mark.integration
-def test_scaling_from_0_to_3_to_1_to_0(start: Start) -> None:
+def test_pods_follow_scaling_from_0_to_3_to_1_to_0(start: Start) -> None:
     pods = start(stub_spec())
     pods.scale_to(3)
     three = poll_until(pods, ready(3))

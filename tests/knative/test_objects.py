@@ -42,7 +42,9 @@ def test_bounds_that_are_refused(min_pods: int, max_pods: int) -> None:
         pytest.param({"max_scale": "0"}, (0, None), id="0 means no limit"),
     ],
 )
-def test_bounds_of_a_revision(annotations: dict[str, str], bounds: tuple[int, int | None]) -> None:
+def test_bounds_are_read_from_a_revisions_annotations(
+    annotations: dict[str, str], bounds: tuple[int, int | None]
+) -> None:
     revision = Revision.from_json(revision_json("resnet18-00001", **annotations))
     assert (revision.min_pods, revision.max_pods) == bounds
     assert revision.ready

@@ -48,7 +48,7 @@ def test_a_bad_workload_gives_one_line_with_file_line_number_and_word(run: Calla
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        pytest.param(["--workload", "no-such-file"], "No such file", id="no workload"),
+        pytest.param(["--workload", "no-such-file"], "a workload must be a file, or a family", id="no workload"),
         pytest.param(["--workload", "."], "Is a directory", id="a folder as workload"),
         pytest.param(["--workload", "mmpp:low=x"], "low must be a number", id="a family's setting"),
         pytest.param(["--from-s", "9999"], "the first second must be below", id="after its end"),
