@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
@@ -28,6 +29,14 @@ def component_environment(requirements: Path, folder: Path) -> dict[str, str]:
     return {**kept, "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+def _link_bytecode(source: Path, link: Path) -> None:
+    """Link the compiled module, if there is one: compiling the cluster library takes seconds."""
+    compiled, target = Path(cache_from_source(source)), Path(cache_from_source(link))
+    if compiled.is_file():
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(compiled)
+
+
 def _link(name: str, site: Path, commands: Path) -> None:
     found = distribution(name)
     for file in found.files or ():
@@ -35,6 +44,8 @@ def _link(name: str, site: Path, commands: Path) -> None:
         if ".." not in file.parts and source.is_file():
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).symlink_to(source)
+            if source.suffix == ".py":
+                _link_bytecode(source, site / file)
     for entry in found.entry_points.select(group="console_scripts"):
         module, _, function = entry.value.partition(":")
         script = commands / entry.name

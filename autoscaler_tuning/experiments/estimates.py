@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf, nan
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from autoscaler_tuning.results import FloatArray
 
@@ -27,7 +27,7 @@ def mean_of(values: Sequence[float]) -> Estimate:
     mean = float(sample.mean())
     if len(sample) < 2 or not np.isfinite(sample).all():
         return Estimate(mean, nan, nan)
-    half = float(t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample)))
+    half = float(stdtrit(len(sample) - 1, 0.975) * sample.std(ddof=1) / np.sqrt(len(sample)))
     return Estimate(mean, mean - half, mean + half)
 
 

@@ -5,7 +5,7 @@ from math import exp, sqrt
 
 import numpy as np
 import pytest
-from scipy.stats import poisson, t
+from scipy.special import gammaln, stdtrit, xlogy
 
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.simulate import simulate
@@ -46,7 +46,7 @@ def interval(values: FloatArray) -> Interval:
     """Return the confidence interval of the mean after the warm-up."""
     means = np.array([batch.mean() for batch in np.array_split(values[WARM_UP:], BATCHES)])
     return Interval(
-        float(means.mean()), float(t.ppf((1 + CONFIDENCE) / 2, BATCHES - 1) * means.std(ddof=1) / sqrt(BATCHES))
+        float(means.mean()), float(stdtrit(BATCHES - 1, (1 + CONFIDENCE) / 2) * means.std(ddof=1) / sqrt(BATCHES))
     )
 
 
@@ -101,7 +101,8 @@ def m_d_c(pods: int, load: float) -> tuple[float, float]:
     Source: Crommelin (1932), with the chain instead of its generating function.
     """
     most = 60 * pods
-    arrived = poisson.pmf(np.arange(most + 1), load * pods)
+    counts = np.arange(most + 1)
+    arrived = np.exp(xlogy(counts, load * pods) - load * pods - gammaln(counts + 1))  # Poisson
     moves = np.zeros((most + 1, most + 1))
     for present in range(most + 1):
         left = max(0, present - pods)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from loadgen.errors import InputError
 from loadgen.workload.arrivals import MODES, arrival_times, planned_times
@@ -46,12 +45,16 @@ def test_the_index_of_dispersion_in_tenths_of_a_second(mode: str, expected: floa
 
 
 def test_poisson_gaps_are_exponential_across_seconds() -> None:
+    from scipy import stats  # noqa: PLC0415  half a second for every worker that collects this file
+
     gaps_s = np.diff(arrival_times([20] * 2000, "poisson", seed=6))
     assert stats.kstest(gaps_s, "expon", args=(0, 1 / 20)).pvalue > 0.01
 
 
 def test_times_of_mode_count_are_uniform_order_statistics() -> None:
     """The k-th of n uniform times has mean k / (n + 1), and all together are uniform."""
+    from scipy import stats  # noqa: PLC0415
+
     within_s = arrival_times([4] * 5000, "count", seed=7).reshape(5000, 4) - np.arange(5000)[:, None]
     assert within_s.mean(axis=0) == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.01)
     assert stats.kstest(within_s.ravel(), "uniform").pvalue > 0.01
