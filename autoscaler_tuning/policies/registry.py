@@ -79,30 +79,25 @@ class PolicyEntry(Generic[Config, Made]):
     number: str | None = None
 
 
-KPA_KNOB = MainKnob("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100))
+KPA = PolicyEntry(
+    name="kpa",
+    about="Knative's autoscaler with its defaults",
+    config=lambda _: KpaKnobs(),
+    make=lambda knobs: Kpa(knobs.config()),
+    main_knob=MainKnob("target-utilization-percentage", (30, 40, 50, 60, 70, 80, 90, 100)),
+    on_knative=knative_decides,
+    decides_zero=False,
+    revision=KpaKnobs.revision,
+    parse=apply_annotations,
+)
 
 POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
-    PolicyEntry(
-        name="kpa",
-        about="Knative's autoscaler with its defaults",
-        config=lambda _: KpaKnobs(),
-        make=lambda knobs: Kpa(knobs.config()),
-        main_knob=KPA_KNOB,
-        on_knative=knative_decides,
-        decides_zero=False,
-        revision=KpaKnobs.revision,
-        parse=apply_annotations,
-    ),
-    PolicyEntry(
+    KPA,
+    replace(
+        KPA,
         name="kpa-tuned",
         about="Knative's autoscaler with the settings that `tune` found",
         config=lambda _: KPA_TUNED,
-        make=lambda knobs: Kpa(knobs.config()),
-        main_knob=KPA_KNOB,
-        on_knative=knative_decides,
-        decides_zero=False,
-        revision=KpaKnobs.revision,
-        parse=apply_annotations,
     ),
     PolicyEntry(
         name="hpa",
