@@ -180,7 +180,7 @@ def one_at_a_time(service_s: float) -> Callable[[BaseHTTPRequestHandler], None]:
     return respond
 
 
-FEW = ("--protocol", "raw", "--max-lag-ms", "2000")
+FEW = ("--protocol", "raw", "--max-lag-ms", "10000")
 
 
 @pytest.mark.integration
