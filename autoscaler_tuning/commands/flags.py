@@ -19,7 +19,7 @@ class Flags:
     def add(self, flag: str, parse: Callable[[str], object], default: object, about: str) -> None:
         """Add a flag. argparse parses a default that is a string too. The metavar is the last word of parse's name."""
         given = self._env.get(flag.lstrip("-").replace("-", "_").upper(), default)
-        shown = "" if given in (None, "") else f" (default: {given})"
+        shown = "" if given in (None, "") else f" (default: {given})".replace("%", "%%")  # argparse formats the help
         metavar = parse.__name__.rpartition("_")[2].upper()
         self._parser.add_argument(flag, type=parse, default=given, metavar=metavar, help=about + shown)
 

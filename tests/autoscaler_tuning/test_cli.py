@@ -45,6 +45,16 @@ def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
     assert shown.rindex("\x1b[2K") > shown.rindex("seed 0")  # the line is erased at the end
 
 
+def test_help_shows_a_default_with_a_percent_sign(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTML", "100%.html")
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "--help"])
+    assert stopped.value.code == 0
+    assert "100%.html" in capsys.readouterr().out
+
+
 def test_compare_writes_tables_json_csv_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workload = tmp_path / "w.txt"
     workload.write_text("5 " * 30)
