@@ -5,9 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import Progress, TextColumn
-
 
 def terminal_width() -> int | None:
     """Return the width of the terminal on standard output; None if it is a file or a pipe."""
@@ -19,13 +16,20 @@ def progress_line() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows its text as one line on standard error, which disappears at the end.
 
     It shows nothing if standard error is no terminal. Without auto-refresh the line needs no thread, so that the worker
-    processes of a comparison can be forked safely.
+    processes of a comparison can be forked safely. The cursor stays visible, since SIGTERM would leave it hidden.
     """
     if not sys.stderr.isatty():
         yield lambda text: None
         return
+    from rich.console import Console  # noqa: PLC0415  about 60 ms, which no pipe and no controller needs
+    from rich.progress import Progress, TextColumn  # noqa: PLC0415
+
+    class CursorConsole(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
     column = TextColumn("{task.description}", markup=False)
-    with Progress(column, console=Console(stderr=True), transient=True, auto_refresh=False) as line:
+    with Progress(column, console=CursorConsole(stderr=True), transient=True, auto_refresh=False) as line:
         task = line.add_task("")
 
         def show(text: str) -> None:

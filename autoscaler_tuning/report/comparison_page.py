@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import Paired, PolicySummary
 from autoscaler_tuning.report.comparison_plots import Section, colour, course_plot, frontier_plot
@@ -71,6 +69,8 @@ def _colours(count: int) -> tuple[str, ...]:
 
 
 def _page(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  a controller renders no page
+
     environment = Environment(
         loader=PackageLoader("autoscaler_tuning.report"),
         autoescape=True,

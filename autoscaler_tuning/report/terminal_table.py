@@ -1,15 +1,12 @@
-"""Renders columns of text as a plain table with rich, for a terminal of any width or for a file."""
+"""Renders columns of text as a plain table with rich, for a terminal of any width or for a file.
+
+rich is imported only where a table is rendered: the controller, which starts with this module, never renders one.
+"""
 
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, takewhile
-
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 # Characters between two columns.
 GAP = 2
@@ -31,6 +28,8 @@ class Column:
     @property
     def width(self) -> int:
         """Return the characters that the widest line of any cell takes."""
+        from rich.cells import cell_len  # noqa: PLC0415
+
         return max(cell_len(line) for cell in self.cells for line in cell.split("\n"))
 
     @property
@@ -74,6 +73,11 @@ def _without_empty_lines(keys: Sequence[Column], group: Sequence[Column]) -> lis
 
 
 def _table(columns: Sequence[Column], width: int) -> str:
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for column in columns:
         table.add_column(

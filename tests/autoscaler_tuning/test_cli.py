@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
     shown = terminal.getvalue()
     assert "kpa[window=6], seed 0" in shown
     assert shown.rindex("\x1b[2K") > shown.rindex("seed 0")  # the line is erased at the end
+    assert "\x1b[?25l" not in shown  # a run that SIGTERM ends could not show the cursor again
+
+
+@pytest.mark.integration
+def test_what_only_reports_need_is_not_imported_by_the_controller() -> None:
+    code = "import sys, autoscaler_tuning.cli; print([name for name in ('jinja2', 'rich') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_help_shows_a_default_with_a_percent_sign(
