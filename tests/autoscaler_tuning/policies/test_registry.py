@@ -13,6 +13,7 @@ from autoscaler_tuning.policies.registry import (
     policy_named,
     split_names,
 )
+from autoscaler_tuning.policies.scale_to_zero import ScalesDeployment, ScaleToZero
 
 
 def kpa_config(name: str) -> KpaConfig:
@@ -58,6 +59,19 @@ def test_settings_of_kpa_are_knatives_annotations() -> None:
 def test_kpa_scales_to_zero_by_its_own_window() -> None:
     assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.zero_window_s == 20
     assert policy_named("kpa[window=20,scale-to-zero-pod-retention-period=15s]").revision.retention_s == 15
+
+
+def test_knative_decides_for_kpa_alone_and_hpa_scales_the_deployment() -> None:
+    assert isinstance(policy_named("hpa50").on_knative(), ScalesDeployment)
+    for name, knative_decides in (("kpa", True), ("kpa-tuned", True), ("peak", False), ("elastic", False)):
+        policy = policy_named(name).on_knative()
+        assert isinstance(policy, ScaleToZero)
+        assert (policy.kpa is not None) == knative_decides
+
+
+def test_the_longest_window_is_that_of_kpa_or_hpas_stabilisation() -> None:
+    names = ("kpa", "kpa[window=90]", "hpa", "peak", "elastic")
+    assert [policy_named(name).revision.longest_window_s for name in names] == [60, 90, 300, 0, 0]
 
 
 def test_settings_reach_into_elastic_and_its_parts() -> None:
