@@ -5,6 +5,8 @@ Importing rich takes about 60 ms, which a run with --quiet or a report need not 
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -18,12 +20,17 @@ UNLIMITED_COLUMNS = 10_000
 def console_for(out: TextIO) -> Console:
     """Return a console that prints text as it is, and colours and control codes only on a terminal.
 
-    Neither square brackets nor emoji names in a user's text are interpreted.
+    Neither square brackets nor emoji names in a user's text are interpreted. As with print(), a closed pipe raises
+    BrokenPipeError.
     """
     from rich.console import Console  # noqa: PLC0415
 
+    class PipeConsole(Console):
+        def on_broken_pipe(self) -> None:  # rich would exit with 1, which stands for a missed SLO
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     terminal = out.isatty()
-    return Console(
+    return PipeConsole(
         file=out,
         force_terminal=terminal,  # not left to rich: it would obey FORCE_COLOR in a log file too
         width=None if terminal else UNLIMITED_COLUMNS,

@@ -36,6 +36,15 @@ def test_a_table_in_a_file_is_aligned_and_has_no_control_codes(monkeypatch: pyte
     ]
 
 
+def test_a_closed_pipe_is_an_error_and_no_exit() -> None:
+    class ClosedPipe(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        console_for(ClosedPipe()).print("a line")
+
+
 def test_a_table_on_a_narrow_terminal_is_folded_to_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     table = plain_table("name", "value")
