@@ -58,17 +58,19 @@ up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this mac
 down:  ## stop the processes that `make up` started
 	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
 
-# Tests wait more than they compute, hence a worker more than there are cores, at most five. Those of one group (xdist_group)
-# stay in one worker, one after the other.
-WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
-PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+# Tests wait more than they compute, hence a worker more than there are cores, at most five; those without processes do not
+# wait. Tests of one group (xdist_group) stay in one worker, one after the other.
+CORES := $(shell nproc)
+WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5)))
+UNIT_WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
+PARALLEL := --dist loadgroup --no-loadscope-reorder --durations 10
 test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: 5 minutes on two cores; .ci/run gives the expensive ones more rounds
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PARALLEL)
 fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs 12 seconds of it)
 	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
 test-unit: $(STAMP)  ## run the tests that need no processes and sockets: 1 minute
-	$(BIN)/python -m pytest $(PARALLEL) -m "not integration and not bench and not cluster"
+	$(BIN)/python -m pytest -n $(UNIT_WORKERS) $(PARALLEL) -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json

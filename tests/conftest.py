@@ -22,6 +22,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a file of integration tests that takes seconds to collect, where no integration test runs."""
+    return ("not integration" in config.option.markexpr and collection_path.name == "test_openapi_responses.py") or None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell pytest-xdist the groups, and let its workers begin with the long tests so that short ones fill all to the end."""

@@ -28,8 +28,13 @@ def section(title: str) -> str:
     return match[1]
 
 
-@pytest.mark.xdist_group("torch")  # the parser of function.tools.export imports it
-@pytest.mark.parametrize("program", PROGRAMS)
+# The parser of function.tools.export imports torch, which takes seconds.
+SLOW = [pytest.mark.integration, pytest.mark.xdist_group("torch")]
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(name, marks=SLOW if name == "function.tools.export" else []) for name in PROGRAMS]
+)
 def test_the_tables_have_every_flag_variable_and_default(program: str) -> None:
     for title, rows in settings_of(program):
         assert documented(title) == list(rows), title

@@ -100,7 +100,8 @@ def test_every_page_of_docs_is_in_its_index() -> None:
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["README.md"]
 
 
-@pytest.mark.xdist_group("torch")  # the parser of function.tools.export imports it
+@pytest.mark.integration  # the parser of function.tools.export imports torch, which takes seconds
+@pytest.mark.xdist_group("torch")
 def test_every_command_names_what_exists() -> None:
     print(listing(COMMANDS))
     assert not [problem for command in COMMANDS for problem in problems(command)]

@@ -29,9 +29,9 @@ from tests.paths import SHARED
 
 SIM = SimConfig(initial_pods=1, cold_start_s=(2.0, 2.0), max_pods=20)
 # A step every 20 s, for which the one-minute window of stock KPA is too slow.
-PERIODS = effort(3, ci=6)
+PERIODS, BLOCKS = effort(2, ci=6), effort(2, ci=3)
 STEPS = Comparison(((5,) * 20 + (25,) * 20) * PERIODS, SIM, bounds=())
-EFFORT = Effort(settings=10, seeds=1, blocks=3, scales=(1.0,))
+EFFORT = Effort(settings=10, seeds=1, blocks=BLOCKS, scales=(1.0,))
 INCONCLUSIVE = Estimate(0.9, 0.7, 1.1)
 
 
@@ -57,8 +57,8 @@ def test_min_scale_and_max_scale_are_unchanged_if_they_are_not_searched() -> Non
 
 def test_each_block_except_the_first_is_held_out_once() -> None:
     tuned = tune([STEPS], 25.0, EFFORT, silent)
-    assert [run.block for run in tuned.held_back] == [1, 2]
-    assert all(run.stock.policy == "kpa" and run.stock.requests == 200 * PERIODS for run in tuned.held_back)
+    assert [run.block for run in tuned.held_back] == list(range(1, BLOCKS))
+    assert all(run.stock.policy == "kpa" and run.stock.requests == 600 * PERIODS // BLOCKS for run in tuned.held_back)
     assert all(run.tuned_cost == run.tuned.pod_seconds + 25 * run.tuned.late for run in tuned.held_back)
     assert all(run.stock.seed >= 1000 for run in tuned.held_back)  # seeds that the search has not used
 
