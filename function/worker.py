@@ -1,8 +1,11 @@
 """gunicorn's threaded worker, extended to drain queued connections at SIGTERM and to time out stalled clients."""
 
+import selectors
 import socket
 import struct
 import time
+from concurrent.futures import Future
+from functools import partial
 
 from gunicorn.workers.gthread import _DEFER, STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
@@ -25,6 +28,19 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
             return _DEFER
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(MAX_PAUSE_S, 0))
         return super().handle(conn)
+
+    def finish_request(self, conn: TConn, future: Future[object]) -> None:
+        """Return a connection without data to the poller also if SIGTERM came meanwhile: its request may be on its way.
+
+        Plain gthread closes it then, because it treats the connection as one that has served a request.
+        """
+        if self.alive or future.cancelled() or future.exception() or future.result() is not _DEFER:
+            super().finish_request(conn, future)
+            return
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
