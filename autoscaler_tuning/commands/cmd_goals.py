@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, number_ranges, output_file, positive_integer
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
-from autoscaler_tuning.commands.trace_parts import PartOfTrace, part, part_of
+from autoscaler_tuning.commands.trace_parts import PartOfTrace, add_trace, part_of
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare, with_initial_pods
 from autoscaler_tuning.experiments.goals import POLICIES, Goal, goals, missed_required, unavoidable_late_ratio
@@ -23,20 +23,7 @@ HEADINGS = ("goal", "kind", "value", "95 %", "limit", "verdict")
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `goals`."""
     flags = Flags(parser, env)
-    parser.add_argument(
-        "--trace",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="file with the requests of each second, or a family such as mmpp:seed=3",
-    )
-    flags.add(
-        "--part",
-        part,
-        "last-third",
-        "part of the trace to use: all, first-two-thirds, last-third, or FROM:TO in seconds",
-    )
+    add_trace(parser, flags, "last-third")
     add_world(flags, number_ranges, service_time_s="0.035-0.1", initial_pods=None)
     parser.set_defaults(initial_pods=None)
     flags.add("--seeds", positive_integer, 10, "number of seeds, counted from 0")

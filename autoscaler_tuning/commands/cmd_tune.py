@@ -5,11 +5,10 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, number_ranges, numbers, output_file, positive_integer
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
-from autoscaler_tuning.commands.trace_parts import part, traces_of
+from autoscaler_tuning.commands.trace_parts import add_trace, traces_of
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.experiments.estimates import Estimate
@@ -25,17 +24,7 @@ HEADINGS = ("held-out traffic", "block", "seed", "late stock", "late tuned", "po
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `tune`."""
     flags, effort = Flags(parser, env), Effort()
-    parser.add_argument(
-        "--trace",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="file with the requests of each second, or a family such as mmpp:seed=3",
-    )
-    flags.add(
-        "--part", part, "all", "part of the trace to use: all, first-two-thirds, last-third, or FROM:TO in seconds"
-    )
+    add_trace(parser, flags, "all")
     price = ElasticConfig().late_price
     flags.add("--late-price", number, price, f"price of one late request, in pod-seconds; elastic uses {price:g}")
     add_world(flags, number_ranges)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from autoscaler_tuning.commands.flags import Flags
 from loadgen.workload.workload import Workload, WorkloadError, read_workload
 
 PartOfTrace = Callable[[int], tuple[int, int]]
@@ -14,6 +15,14 @@ NAMED: dict[str, PartOfTrace] = {
     "first-two-thirds": lambda seconds: (0, seconds * 2 // 3),
     "last-third": lambda seconds: (seconds * 2 // 3, seconds),
 }
+
+
+def add_trace(parser: argparse.ArgumentParser, flags: Flags, default_part: str) -> None:
+    """Add --trace and --part."""
+    trace_about = "file with the requests of each second, or a family such as mmpp:seed=3"
+    parser.add_argument("--trace", nargs="+", type=Path, required=True, metavar="FILE", help=trace_about)
+    part_about = "part of the trace to use: all, first-two-thirds, last-third, or FROM:TO in seconds"
+    flags.add("--part", part, default_part, part_about)
 
 
 def part(text: str) -> PartOfTrace:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from autoscaler_tuning.policies.base import Policy, RevisionSettings
@@ -201,9 +200,11 @@ def with_knob(text: str, value: float) -> str | None:
     The text's other settings stay as they are.
     """
     name, settings, order = split_name(text)
-    if name in ALIASES or (knob := _entry(name)[0].main_knob) is None:
+    if name in ALIASES:
         return None
     entry, implied = _entry(name)
+    if (knob := entry.main_knob) is None:
+        return None
     others = {**implied, **settings}
     others.pop(knob.name, None)
     words = ",".join(f"{key}={word}" for key, word in [*others.items(), (knob.name, f"{value:g}")])
@@ -236,9 +237,8 @@ def _entry(name: str) -> tuple[PolicyEntry[Any, Any], dict[str, str]]:
 
 def _spec(name: str, settings: Mapping[str, str], slo_s: float) -> PolicySpec:
     entry, implied = _entry(name)
-    parse = partial(entry.parse, entry.config(slo_s))
     try:
-        config = parse({**implied, **settings})
+        config = entry.parse(entry.config(slo_s), {**implied, **settings})
     except SettingError as error:
         raise UnknownPolicyError(str(error)) from error
     return PolicySpec(name, entry, config, entry.order)
