@@ -1,8 +1,10 @@
 """The cluster that the tests in this folder share, and the Service deployed in it."""
 
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,26 @@ def deployed_service(cluster: Cluster) -> str:
     argv = clusters.kn_create((ROOT / "README.md").read_text())
     cluster.run(*argv)
     return argv[3]
+
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(cluster: Cluster) -> Iterator[Start]:
+    """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*argv: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env=cluster.env)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(90)
 
 
 @pytest.fixture(scope="session")

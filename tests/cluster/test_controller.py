@@ -1,8 +1,5 @@
 """The controller on a real Knative: its decision becomes min-scale on the live Revision, and pods follow."""
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,29 +8,10 @@ import requests
 
 from knative.objects import ScaleBounds
 from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
-from tests.paths import ROOT
+from tests.cluster.conftest import Start
 from tests.ports import free_port, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def start(cluster: Cluster) -> Iterator[Start]:
-    """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(*argv: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env=cluster.env)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(90)
 
 
 def test_its_decisions_change_min_scale_of_the_live_revision(
