@@ -1,148 +1,102 @@
 """The burst buffer decides which requests are forwarded, wait or are rejected; it has no I/O and no clock."""
 
-from dataclasses import dataclass
-from enum import StrEnum
-from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Literal
 
-from dispatcher.backends import Backends
-from dispatcher.signals import ServiceTimes
+from dispatcher.actions import (
+    Action,
+    BufferConfig,
+    Capacity,
+    Deliver,
+    Expired,
+    Forward,
+    Order,
+    Outcome,
+    Reason,
+    Reject,
+)
+from dispatcher.admission import Admission, Supply
+from dispatcher.backends import Backends, RetryBudget, Slot
+from dispatcher.estimates import AWAKE_S, CapacityRises, ServiceTimes
+from dispatcher.terms import Terms
+from dispatcher.waiting import EXPIRED_SHARE, HeldRequest, QueueRow, WaitingLine
 
-Order = Literal["deadline", "fifo"]
+__all__ = [
+    "EXPIRED_SHARE",
+    "Action",
+    "BufferConfig",
+    "BurstBuffer",
+    "Capacity",
+    "Deliver",
+    "Expired",
+    "Forward",
+    "Order",
+    "Outcome",
+    "QueueRow",
+    "Reason",
+    "Reject",
+]
 
-# One of this many released requests is the oldest expired one, even while others can still meet their deadlines.
-EXPIRED_SHARE = 10
-
-
-class Reason(StrEnum):
-    """Why a request is rejected."""
-
-    FULL = "queue full"
-    DEADLINE = "deadline cannot be met"
-    TIMEOUT = "waited too long"
-    EXHAUSTED = "attempts exhausted"
-
-
-class Outcome(StrEnum):
-    """How a forwarded request ended at its backend."""
-
-    ANSWERED = "answered"
-    FAILED = "failed"
-    UNREACHED = "unreached"
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """Send the request to the backend; attempt counts from 1."""
-
-    request_id: int
-    backend: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Reject the request for good."""
-
-    request_id: int
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Send the backend's response to the client."""
-
-    request_id: int
-
-
-Action = Forward | Reject | Deliver
-
-
-@dataclass(frozen=True, slots=True)
-class BufferConfig:
-    """The buffer's settings.
-
-    slo_s: a request without a deadline of its own is due this long after its arrival; this rejects no request.
-    attempts: how often a request may fail at a backend.
-    timeout_s: longest time a request may wait.
-    hold: whether the capacity set by the controller limits the requests in flight.
-    """
-
-    slo_s: float = 0.5
-    order: Order = "deadline"
-    queue_limit: int = 1000
-    attempts: int = 3
-    timeout_s: float = 120.0
-    hold: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Number of requests that the pods can serve at once, as set by the controller; stale from valid_until_s on."""
-
-    requests: int
-    valid_until_s: float
-
-
-@dataclass(slots=True)
-class _Request:
-    """due_s: when it should be answered. backend: where it is in flight, None while it waits."""
-
-    arrival_s: float
-    due_s: float
-    client_deadline_s: float | None
-    attempts: int = 0
-    backend: str | None = None
-    abandoned: bool = False
+NO_TERMS = Terms()
 
 
 class BurstBuffer:
     """Holds requests while the pods are busy or do not exist yet.
 
-    Every request ends exactly once: delivered, rejected, or cancelled by its client.
+    Every request ends exactly once: delivered, rejected, or cancelled by its client. Kept requests, once accepted, are
+    neither displaced nor dropped for any deadline or timeout; they end delivered, cancelled, or after their attempts.
     """
 
     def __init__(self, config: BufferConfig, backends: Backends) -> None:
         self._config = config
         self._backends = backends
         self._capacity: Capacity | None = None
-        self._requests: dict[int, _Request] = {}
-        self._in_time: list[tuple[float, int]] = []
-        self._expired: list[tuple[float, int]] = []
-        self._drops: list[tuple[float, int]] = []
-        self._since_expired = 0
-        self.waiting = 0
+        self._requests: dict[int, HeldRequest] = {}
+        self._line = WaitingLine(fifo=config.order == "fifo")
+        self._admission = Admission(config, self._line)
+        self._budget = RetryBudget(config.retry_ratio)
+        self._rises = CapacityRises()
+        self._pod_seen_s = -inf
         self.in_flight = 0
         self.service_times = ServiceTimes()
 
-    def arrive(self, request_id: int, now_s: float, client_deadline_s: float | None = None) -> list[Action]:
-        """Handle a new request: forward it, let it wait, or reject it."""
-        due_s = now_s + self._config.slo_s if client_deadline_s is None else client_deadline_s
-        self._requests[request_id] = _Request(now_s, due_s, client_deadline_s)
-        self._wait(request_id)
-        actions = self._advance(now_s)
-        if self.waiting > self._config.queue_limit and self._is_waiting(request_id):
-            actions.append(self._reject(request_id, Reason.FULL))
-        return actions
+    @property
+    def waiting(self) -> int:
+        """Number of waiting requests."""
+        return len(self._line)
 
-    def finish(self, request_id: int, now_s: float, outcome: Outcome, service_time_s: float) -> list[Action]:
+    def arrive(self, request_id: int, now_s: float, terms: Terms = NO_TERMS) -> list[Action]:
+        """Handle a new request: forward it, let it wait, or reject it."""
+        actions = self._advance(now_s)
+        due_s = now_s + self._config.slo_s if terms.deadline_s is None else terms.deadline_s
+        request = HeldRequest(now_s, due_s, terms)
+        must_wait = self.waiting > 0 or self.in_flight >= self.limit(now_s) or not self._backends.free(now_s)
+        ruling = self._admission.judge(request, now_s, self._supply(now_s), must_wait)
+        if ruling.reason is not None:
+            return [*actions, self._refusal(request_id, terms, ruling.reason, now_s, ruling.promises)]
+        actions += [self._reject(displaced, Reason.DISPLACED, now_s) for displaced in ruling.displaced]
+        self._requests[request_id] = request
+        self._admission.accept(request)
+        self._line.add(request_id, request)
+        return [*actions, *self._advance(now_s)]
+
+    def finish(
+        self, request_id: int, now_s: float, outcome: Outcome, response_s: float, pod_s: float | None = None
+    ) -> list[Action]:
         """Handle the end of a forwarded request and free its slot.
 
-        A failed request returns to its place in the queue unless its attempts are used up. An attempt that never
-        reached its backend does not count.
+        response_s: from sending to the response. pod_s: the time in the pod as the pod reports it, None without a
+        report. A failed request returns to its place in the queue unless its attempts or the retry budget are used up.
+        An attempt that never reached its backend does not count.
         """
         request = self._requests[request_id]
         if request.backend is None:
             raise RuntimeError(f"request {request_id} finished without being in flight")
-        self._backends.release(request.backend, now_s, outcome is Outcome.ANSWERED)
+        self._backends.release(Slot(request.backend, request.probe), now_s, outcome)
         self.in_flight -= 1
-        request.backend = None
+        request.avoid, request.backend = request.backend, None
         if outcome is Outcome.ANSWERED:
-            self.service_times.add(service_time_s)
-        if outcome is Outcome.UNREACHED:
-            request.attempts -= 1
-        return [*self._settle(request_id, request, outcome), *self._advance(now_s)]
+            self._learn(request, response_s, pod_s)
+        return [*self._settle(request_id, request, outcome, now_s), *self._advance(now_s)]
 
     def cancel(self, request_id: int, now_s: float) -> list[Action]:
         """Handle a client's disconnect: a waiting request is dropped.
@@ -155,11 +109,13 @@ class BurstBuffer:
         if request.backend is not None:
             request.abandoned = True
             return []
-        self._forget_waiting(request_id)
+        self._line.remove(request_id)
+        self._end(request_id)
         return self._advance(now_s)
 
     def set_capacity(self, capacity: Capacity, now_s: float) -> list[Action]:
         """Apply the capacity that the controller has set."""
+        self._rises.announce(self._fresh(now_s) or 0, capacity.requests, now_s)
         self._capacity = capacity
         return self._advance(now_s)
 
@@ -176,123 +132,162 @@ class BurstBuffer:
         """Return when tick() is due if no other event comes first; None if no request waits."""
         if not self.waiting:
             return None
-        times_s = [self._drops[0][0], *self._backends.backoff_ends_s()]
+        times_s = self._backends.backoff_ends_s()
         if self._capacity is not None:
             times_s.append(self._capacity.valid_until_s)
+        if (oldest := self._line.oldest_synchronous()) is not None:
+            times_s.append(oldest[0] + self._config.timeout_s)
+        if (earliest := self._line.next_deadline()) is not None:
+            times_s.append(earliest[0] - self.service_times.least_s())
+        if self._config.expired == "drop" and (due_s := self._line.next_due_s()) is not None:
+            times_s.append(due_s - self._service_s() + 0.001)
         return min((time_s for time_s in times_s if time_s > now_s), default=None)
 
     def limit(self, now_s: float) -> float:
         """Return how many requests may be in flight now; infinite without a valid capacity."""
-        if self._config.hold and self._capacity is not None and now_s < self._capacity.valid_until_s:
-            return self._capacity.requests
-        return inf
+        fresh = self._fresh(now_s) if self._config.hold else None
+        return inf if fresh is None else fresh
+
+    def reading(self, delta_bytes: int) -> bool:
+        """Count bytes of bodies that are being read; return False if they exceed the bound in bytes.
+
+        The caller takes them back with a negative delta, also before it calls arrive().
+        """
+        return self._admission.reading(delta_bytes)
+
+    def pods_known_ready(self, now_s: float) -> bool:
+        """Return whether a pod would answer at once: by the fresh capacity or, without one, a recent answer."""
+        fresh = self._fresh(now_s)
+        return self._backends.answered_s >= now_s - AWAKE_S if fresh is None else fresh > 0
+
+    def pick(self, now_s: float) -> str | None:
+        """Return the backend for a request that does not queue, such as a health check; None without a healthy one."""
+        return self._backends.pick(now_s)
+
+    def retry_after_s(self, now_s: float) -> float:
+        """Return in how many seconds a client that is refused now may come back, without promising it."""
+        return self._admission.retry_after_s(now_s, self._supply(now_s))
 
     def oldest_wait_s(self, now_s: float) -> float:
         """Return the age of the oldest waiting request; 0 if none waits."""
-        arrivals_s = [request.arrival_s for request in self._requests.values() if request.backend is None]
-        return now_s - min(arrivals_s) if arrivals_s else 0.0
+        arrival_s = self._line.oldest_arrival_s()
+        return 0.0 if arrival_s is None else now_s - arrival_s
 
     def feasible_backlog_s(self, now_s: float) -> float:
         """Return the waiting work that can still meet its deadlines, in seconds of one slot."""
-        service_time_s = self._service_time_s()
-        feasible = sum(
-            1
-            for request in self._requests.values()
-            if request.backend is None and request.due_s >= now_s + service_time_s
-        )
-        return feasible * service_time_s
+        service_s = self._service_s()
+        return self._line.feasible(now_s + service_s) * service_s
+
+    def queue(self, now_s: float) -> list[QueueRow]:
+        """Return what waits, by class."""
+        return self._line.rows(now_s, now_s + self._service_s())
 
     def _advance(self, now_s: float) -> list[Action]:
         """Reject requests that are out of time, then fill the free slots in order."""
         actions: list[Action] = [*self._drop_overdue(now_s)]
-        while self.waiting and self.in_flight < self.limit(now_s):
-            backend = self._backends.take(now_s)
-            if backend is None:
+        limit = self.limit(now_s)
+        while self.waiting and self.in_flight < limit:
+            request_id = self._line.best()
+            request = self._requests[request_id]
+            slot = self._backends.take(now_s, request.avoid, self._eager(request, now_s))
+            if slot is None:
                 break
-            actions.append(self._forward(self._pop(now_s), backend))
+            actions.append(self._forward(request_id, slot, now_s))
+        if self._fresh(now_s) and len(self._backends):
+            self._pod_seen_s = now_s
+        self._admission.observe(now_s, self._supply(now_s))
         return actions
 
-    def _forward(self, request_id: int, backend: str) -> Forward:
-        request = self._requests[request_id]
-        request.backend = backend
+    def _forward(self, request_id: int, slot: Slot, now_s: float) -> Forward:
+        request = self._line.release(request_id)
+        request.backend, request.probe, request.sent_s = slot.url, slot.probe, now_s
         request.attempts += 1
-        self.waiting -= 1
         self.in_flight += 1
-        return Forward(request_id, backend, request.attempts)
+        if not request.failures:
+            self._budget.release(now_s)
+        fresh = self._fresh(now_s)
+        if fresh is None:
+            request.covered = self._backends.awake(slot.url, now_s) and self._backends.covers_alone(slot.url)
+        else:
+            request.covered = self.in_flight <= fresh
+        return Forward(request_id, slot.url, request.attempts)
 
-    def _settle(self, request_id: int, request: _Request, outcome: Outcome) -> list[Action]:
+    def _learn(self, request: HeldRequest, response_s: float, pod_s: float | None) -> None:
+        """Learn from an answer; without the pod's own report only if the response holds no wait for a pod."""
+        if self.waiting:
+            self._admission.complete()
+        if pod_s is not None:
+            self.service_times.add(pod_s)
+        elif request.covered and self._rises.settled(request.sent_s):
+            self.service_times.add(response_s)
+
+    def _settle(self, request_id: int, request: HeldRequest, outcome: Outcome, now_s: float) -> list[Action]:
         if request.abandoned:
-            del self._requests[request_id]
+            self._end(request_id)
             return []
         if outcome is Outcome.ANSWERED:
-            del self._requests[request_id]
+            self._end(request_id)
             return [Deliver(request_id)]
-        if request.attempts >= self._config.attempts:
-            del self._requests[request_id]
+        request.failures += 1
+        if outcome is Outcome.UNREACHED:
+            request.attempts -= 1  # it adds no load to a backend, so neither attempts nor budget count it
+        elif request.attempts >= self._config.attempts or not (self._budget.take(now_s) or request.terms.kept):
+            self._end(request_id)
             return [Reject(request_id, Reason.EXHAUSTED)]
-        self._wait(request_id)
+        self._line.add(request_id, request)
         return []
 
-    def _wait(self, request_id: int) -> None:
-        request = self._requests[request_id]
-        key_s = request.due_s if self._config.order == "deadline" else request.arrival_s
-        heappush(self._in_time, (key_s, request_id))
-        drop_s = request.arrival_s + self._config.timeout_s
-        if request.client_deadline_s is not None:
-            drop_s = min(drop_s, request.client_deadline_s - self._service_time_s())
-        heappush(self._drops, (drop_s, request_id))
-        self.waiting += 1
-
-    def _pop(self, now_s: float) -> int:
-        """Return the next request to forward, in deadline order the first due of those that can still be in time.
-
-        If there is none, and on one call in EXPIRED_SHARE, it is the oldest expired request instead.
-        """
-        if self._config.order == "deadline":
-            self._demote(now_s)
-        self._discard_ended(self._in_time)
-        self._discard_ended(self._expired)
-        self._since_expired += 1
-        if self._expired and (not self._in_time or self._since_expired >= EXPIRED_SHARE):
-            self._since_expired = 0
-            return heappop(self._expired)[1]
-        return heappop(self._in_time)[1]
-
-    def _demote(self, now_s: float) -> None:
-        latest_s = now_s + self._service_time_s()
-        while self._in_time and self._in_time[0][0] < latest_s:
-            _, request_id = heappop(self._in_time)
-            if self._is_waiting(request_id):
-                heappush(self._expired, (self._requests[request_id].arrival_s, request_id))
+    def _eager(self, request: HeldRequest, now_s: float) -> bool:
+        """Return whether a failed backend is tried again at once: for a first retry where a pod should be ready."""
+        return request.failures == 1 and (len(self._backends) == 1 or bool(self._fresh(now_s)))
 
     def _drop_overdue(self, now_s: float) -> list[Action]:
         actions: list[Action] = []
-        while self._drops and self._drops[0][0] <= now_s:
-            _, request_id = heappop(self._drops)
-            if self._is_waiting(request_id):
-                has_deadline = self._requests[request_id].client_deadline_s is not None
-                actions.append(self._reject(request_id, Reason.DEADLINE if has_deadline else Reason.TIMEOUT))
+        least_s = self.service_times.least_s()
+        while (earliest := self._line.next_deadline()) is not None and now_s >= earliest[0] - least_s:
+            actions.append(self._reject(earliest[1], Reason.DEADLINE, now_s, promises=False))
+        while (oldest := self._line.oldest_synchronous()) and now_s >= oldest[0] + self._config.timeout_s:
+            seen_s = max(self._pod_seen_s, self._backends.answered_s)
+            reason = Reason.TIMEOUT if self.in_flight or seen_s >= oldest[0] else Reason.NO_POD
+            actions.append(self._reject(oldest[1], reason, now_s, promises=False))
+        demoted = self._line.demote(now_s, self._service_s())
+        if self._config.expired == "drop":
+            actions += [
+                self._reject(request_id, Reason.EXPIRED, now_s)
+                for request_id in demoted
+                if self._droppable(self._requests[request_id], now_s)
+            ]
         return actions
 
-    def _reject(self, request_id: int, reason: Reason) -> Reject:
-        self._forget_waiting(request_id)
-        return Reject(request_id, reason)
+    def _droppable(self, request: HeldRequest, now_s: float) -> bool:
+        """Return whether waiting made the request expire; one that was too late on arrival is served when possible."""
+        return request.arrival_s < now_s and not request.terms.kept
 
-    def _forget_waiting(self, request_id: int) -> None:
-        del self._requests[request_id]
-        self.waiting -= 1
-        if len(self._drops) > 64 + 4 * len(self._requests):  # most entries are of requests that have ended
-            for heap in (self._drops, self._in_time, self._expired):
-                heap[:] = [entry for entry in heap if self._is_waiting(entry[1])]
-                heapify(heap)
+    def _reject(self, request_id: int, reason: Reason, now_s: float, promises: bool = True) -> Reject:
+        """Reject a waiting request."""
+        request = self._line.remove(request_id)
+        self._end(request_id)
+        return self._refusal(request_id, request.terms, reason, now_s, promises)
 
-    def _discard_ended(self, heap: list[tuple[float, int]]) -> None:
-        while heap and not self._is_waiting(heap[0][1]):
-            heappop(heap)
+    def _refusal(self, request_id: int, terms: Terms, reason: Reason, now_s: float, promises: bool) -> Reject:
+        if not promises:
+            return Reject(request_id, reason)
+        retry_after_s = self._admission.promise(terms.promise_key, now_s, self._supply(now_s))
+        return Reject(request_id, reason, retry_after_s)
 
-    def _is_waiting(self, request_id: int) -> bool:
-        request = self._requests.get(request_id)
-        return request is not None and request.backend is None
+    def _end(self, request_id: int) -> None:
+        self._admission.leave(self._requests.pop(request_id))
 
-    def _service_time_s(self) -> float:
+    def _fresh(self, now_s: float) -> int | None:
+        """Return the announced capacity; None if there is none or it has lapsed."""
+        if self._capacity is None or now_s >= self._capacity.valid_until_s:
+            return None
+        return self._capacity.requests
+
+    def _supply(self, now_s: float) -> Supply:
+        times = self.service_times
+        slots = min(self.limit(now_s), self._backends.slots())
+        return Supply(slots, self.in_flight, times.mean_s(), times.least_s())
+
+    def _service_s(self) -> float:
         return self.service_times.mean_s() or 0.0

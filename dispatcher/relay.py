@@ -11,6 +11,7 @@ import aiohttp
 from dispatcher.buffer import Action, BurstBuffer, Capacity, Deliver, Forward, Outcome, Reason, Reject
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.signals import TrafficLog
+from dispatcher.terms import Terms
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class BackendAnswer:
     cause: str = ""
     attempts: int = 0
     queue_s: float = 0.0
+    retry_after_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ class Relay:
         self._tickets[request_id] = ticket
         self.traffic.arrive(now_s)
         self.arrived += 1
-        self._perform(self._buffer.arrive(request_id, now_s, deadline_s))
+        self._perform(self._buffer.arrive(request_id, now_s, Terms(deadline_s, size_bytes=len(body))))
         try:
             return await ticket.answer
         except asyncio.CancelledError:
@@ -178,15 +180,21 @@ class Relay:
         ticket = self._tickets[reject.request_id]
         self.rejected += 1
         self._metrics.rejected.labels(reject.reason.value).inc()
-        self._finish(ticket, 0, (), b"", reject.reason)
+        self._finish(ticket, 0, (), b"", reject.reason, reject.retry_after_s)
 
     def _finish(
-        self, ticket: _Ticket, status: int, headers: tuple[tuple[str, str], ...], body: bytes, reason: Reason | None
+        self,
+        ticket: _Ticket,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        reason: Reason | None,
+        retry_after_s: float | None = None,
     ) -> None:
         now_s = self.now_s()
         self._metrics.latency_s.observe(now_s - ticket.arrived_s)
         queue_s = (now_s if ticket.sent_s is None else ticket.sent_s) - ticket.arrived_s
-        answer = BackendAnswer(status, headers, body, reason, ticket.cause, ticket.attempts, queue_s)
+        answer = BackendAnswer(status, headers, body, reason, ticket.cause, ticket.attempts, queue_s, retry_after_s)
         if not ticket.answer.done():
             ticket.answer.set_result(answer)
 

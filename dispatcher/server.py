@@ -19,7 +19,15 @@ DEADLINE = "X-Request-Deadline-Ms"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-STATUS_OF = {Reason.FULL: 503, Reason.DEADLINE: 429, Reason.TIMEOUT: 504, Reason.EXHAUSTED: 502}
+STATUS_OF = {
+    Reason.FULL: 503,
+    Reason.DISPLACED: 503,
+    Reason.DEADLINE: 429,
+    Reason.EXPIRED: 503,
+    Reason.TIMEOUT: 504,
+    Reason.NO_POD: 503,
+    Reason.EXHAUSTED: 502,
+}
 
 
 class DispatcherServer:
@@ -131,20 +139,17 @@ class DispatcherServer:
         limit, waiting = self._config.queue_limit, self._buffer.waiting
         text = {
             Reason.FULL: f"queue full: --queue-limit is {limit}, waiting requests: {waiting}",
+            Reason.DISPLACED: f"displaced by a newer request: --queue-limit is {limit}, waiting requests: {waiting}",
+            Reason.EXPIRED: f"not answered within --slo-s {self._config.slo_s:g}",
+            Reason.NO_POD: f"no pod within --request-timeout-s {self._config.request_timeout_s:g}: {cause}",
             Reason.DEADLINE: f"the deadline in {DEADLINE} cannot be met",
             Reason.TIMEOUT: f"no response within --request-timeout-s {self._config.request_timeout_s:g}: {cause}",
             Reason.EXHAUSTED: f"attempt {answer.attempts} of {self._config.attempts} failed: {cause}",
         }[reason]
         response = web.json_response({"error": text}, status=STATUS_OF[reason])
-        if reason is Reason.FULL:
-            response.headers["Retry-After"] = str(self._retry_after_s())
+        if answer.retry_after_s is not None:
+            response.headers["Retry-After"] = str(max(1, ceil(answer.retry_after_s)))
         return response
-
-    def _retry_after_s(self) -> int:
-        """Return in how many seconds half of the queue should be served, at the measured service time; at least 1."""
-        service_time_s = self._buffer.service_times.mean_s() or 1.0
-        slots = max(1, self._buffer.in_flight)
-        return max(1, ceil(self._buffer.waiting / 2 * service_time_s / slots))
 
     @web.middleware
     async def _render_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -4,7 +4,6 @@ from collections import deque
 from dataclasses import dataclass
 
 SECONDS_KEPT = 120
-SERVICE_TIMES_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +59,3 @@ class TrafficLog:
     def _integrate(self, until_s: float) -> None:
         self._request_seconds += self._in_system * max(0.0, until_s - self._updated_s)
         self._updated_s = max(self._updated_s, until_s)
-
-
-class ServiceTimes:
-    """Mean and 95th percentile of the latest service times, each from forwarding a request to its response."""
-
-    def __init__(self) -> None:
-        self._kept: deque[float] = deque(maxlen=SERVICE_TIMES_KEPT)
-        self._sum_s = 0.0
-
-    def add(self, service_time_s: float) -> None:
-        """Add a service time; beyond SERVICE_TIMES_KEPT the oldest one is dropped."""
-        if len(self._kept) == SERVICE_TIMES_KEPT:
-            self._sum_s -= self._kept[0]
-        self._kept.append(service_time_s)
-        self._sum_s += service_time_s
-
-    def mean_s(self) -> float | None:
-        """Return the mean; None before the first measurement."""
-        return self._sum_s / len(self._kept) if self._kept else None
-
-    def p95_s(self) -> float | None:
-        """Return the 95th percentile by nearest rank; None before the first measurement."""
-        if not self._kept:
-            return None
-        ranked = sorted(self._kept)
-        return ranked[max(0, -(-95 * len(ranked) // 100) - 1)]

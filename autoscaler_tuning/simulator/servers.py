@@ -256,8 +256,8 @@ class Servers:
 class _ByDeadline:
     """A queue that releases the oldest request that can still meet the SLO first, then the expired ones, oldest first.
 
-    One release in ten goes to an expired request, so that they are not starved. With order fifo no request expires. A
-    full queue refuses new requests.
+    One release in EXPIRED_SHARE goes to an expired request, so that they are not starved. With order fifo no request
+    expires. A full queue refuses new requests.
     """
 
     def __init__(self, config: SimConfig) -> None:

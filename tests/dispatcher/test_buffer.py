@@ -5,7 +5,19 @@ import random
 import pytest
 
 from dispatcher.backends import Backends
-from dispatcher.buffer import Action, BufferConfig, BurstBuffer, Capacity, Deliver, Forward, Outcome, Reason, Reject
+from dispatcher.buffer import (
+    EXPIRED_SHARE,
+    Action,
+    BufferConfig,
+    BurstBuffer,
+    Capacity,
+    Deliver,
+    Forward,
+    Outcome,
+    Reason,
+    Reject,
+)
+from dispatcher.terms import Terms
 
 FOR_EVER = float("inf")
 
@@ -20,7 +32,7 @@ def sent(actions: list[Action]) -> list[int]:
 
 
 def answered(held: BurstBuffer, request_id: int, now_s: float, service_time_s: float = 0.1) -> list[Action]:
-    return held.finish(request_id, now_s, Outcome.ANSWERED, service_time_s)
+    return held.finish(request_id, now_s, Outcome.ANSWERED, service_time_s, service_time_s)
 
 
 def test_a_request_is_forwarded_at_once_if_a_slot_is_free() -> None:
@@ -99,7 +111,7 @@ def test_a_full_queue_rejects_the_newest_request() -> None:
     held = buffer(queue_limit=2)
     for request in range(3):
         held.arrive(request, 0.0)
-    assert held.arrive(3, 0.0) == [Reject(3, Reason.FULL)]
+    assert held.arrive(3, 0.0) == [Reject(3, Reason.FULL, retry_after_s=0.5)]
     assert held.waiting == 2
 
 
@@ -143,18 +155,19 @@ def test_expired_requests_are_not_starved() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
-    for request in range(2, 30):
+    for request in range(2, 60):
         held.arrive(request, 9.9)
     order = [0]
-    while 1 not in order and len(order) < 15:
+    while 1 not in order and len(order) < 60:
         order += sent(answered(held, order[-1], 10.0))
-    assert 1 in order
+    # the first release was request 0 at time 0
+    assert order.index(1) == EXPIRED_SHARE - 1
 
 
 def test_a_request_is_rejected_when_its_client_deadline_cannot_be_met() -> None:
     held = buffer()
     held.arrive(0, 0.0)
-    held.arrive(1, 0.0, client_deadline_s=0.3)
+    held.arrive(1, 0.0, Terms(deadline_s=0.3))
     assert held.next_event_s(0.0) == 0.3
     assert held.tick(0.29) == []
     assert held.tick(0.3) == [Reject(1, Reason.DEADLINE)]
@@ -164,7 +177,7 @@ def test_a_request_with_a_shorter_deadline_goes_first() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
     held.arrive(1, 0.0)
-    held.arrive(2, 0.0, client_deadline_s=0.4)
+    held.arrive(2, 0.0, Terms(deadline_s=0.4))
     assert sent(answered(held, 0, 0.1)) == [2]
 
 
@@ -175,14 +188,15 @@ def test_no_request_waits_longer_than_the_timeout() -> None:
     assert held.tick(10.0) == [Reject(1, Reason.TIMEOUT)]
 
 
-def test_a_failed_request_returns_to_its_place_and_the_backend_backs_off() -> None:
+def test_the_first_retry_goes_at_once_and_later_ones_wait_for_the_back_off() -> None:
     held = buffer()
     held.arrive(1, 0.0)
     held.arrive(2, 0.1)
-    assert held.finish(1, 0.2, Outcome.FAILED, 0.1) == []
-    assert held.next_event_s(0.2) == pytest.approx(0.3)
-    assert held.tick(0.29) == []
-    assert held.tick(0.31) == [Forward(1, "http://pod-0", 2)]
+    assert held.finish(1, 0.2, Outcome.FAILED, 0.1) == [Forward(1, "http://pod-0", 2)]
+    assert held.finish(1, 0.3, Outcome.FAILED, 0.1) == []
+    assert held.next_event_s(0.3) == pytest.approx(0.4)
+    assert held.tick(0.39) == []
+    assert held.tick(0.41) == [Forward(1, "http://pod-0", 3)]
 
 
 def test_attempts_are_bounded() -> None:
@@ -196,7 +210,8 @@ def test_attempts_are_bounded() -> None:
 def test_an_attempt_that_never_reached_its_backend_does_not_count() -> None:
     held = buffer(attempts=1)
     held.arrive(1, 0.0)
-    for now_s in range(1, 20):
+    assert held.finish(1, 0.0, Outcome.UNREACHED, 0.0) == [Forward(1, "http://pod-0", 1)]
+    for now_s in range(0, 60, 3):
         assert held.finish(1, now_s, Outcome.UNREACHED, 0.0) == []
         assert held.tick(now_s + 2.0) == [Forward(1, "http://pod-0", 1)]
 
@@ -265,7 +280,7 @@ def test_whatever_happens_every_request_ends_exactly_once(seed: int) -> None:  #
     for request in range(300):
         now_s += rng.expovariate(10)
         waiting.add(request)
-        account(held.arrive(request, now_s, rng.choice([None, None, now_s + rng.uniform(0.01, 2)])))
+        account(held.arrive(request, now_s, Terms(rng.choice([None, None, now_s + rng.uniform(0.01, 2)]))))
         if rng.random() < 0.3:
             capacity = rng.randrange(5)
             flown_before = len(flying)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.signals import SECONDS_KEPT, ServiceTimes, TrafficLog
+from dispatcher.signals import SECONDS_KEPT, TrafficLog
 
 
 def test_only_whole_seconds_are_reported() -> None:
@@ -33,19 +33,3 @@ def test_the_oldest_seconds_are_dropped_and_the_start_is_reported() -> None:
     log = TrafficLog()
     seconds = log.per_second(SECONDS_KEPT + 30.0)
     assert (seconds.since_s, len(seconds.arrivals)) == (30, SECONDS_KEPT)
-
-
-def test_service_times_have_a_mean_and_a_95th_percentile() -> None:
-    times = ServiceTimes()
-    assert (times.mean_s(), times.p95_s()) == (None, None)
-    for hundredths in range(1, 101):
-        times.add(hundredths / 100)
-    assert times.mean_s() == pytest.approx(0.505)
-    assert times.p95_s() == pytest.approx(0.95)
-
-
-def test_old_service_times_are_dropped() -> None:
-    times = ServiceTimes()
-    for value in [9.0] * 10 + [1.0] * 256:
-        times.add(value)
-    assert times.mean_s() == pytest.approx(1.0)
