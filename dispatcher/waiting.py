@@ -7,7 +7,7 @@ from math import inf
 from dispatcher.terms import Priority, Terms
 
 # One of this many released requests is the oldest expired one, even while others can still meet their deadlines.
-EXPIRED_SHARE = 10
+EXPIRED_SHARE = 40
 
 # A time in seconds and a request's id, so that equal times keep the order of arrival.
 Entry = tuple[float, int]

@@ -19,7 +19,7 @@ from autoscaler_tuning.simulator.pod_queues import PodQueues
 from autoscaler_tuning.simulator.world import SimConfig
 
 # One release in this many goes to the oldest expired request while others can still meet the SLO.
-EXPIRED_SHARE = 10
+EXPIRED_SHARE = 40
 
 
 class Serving(NamedTuple):

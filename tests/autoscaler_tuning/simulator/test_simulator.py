@@ -11,7 +11,7 @@ from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import FloatArray, PolicyRun
 from autoscaler_tuning.simulator.cluster import Cluster
-from autoscaler_tuning.simulator.servers import Servers
+from autoscaler_tuning.simulator.servers import EXPIRED_SHARE, Servers
 from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError, service_times
 from autoscaler_tuning.types import Decision, Observation, Order
@@ -65,7 +65,7 @@ def test_a_request_is_still_feasible_at_its_last_possible_moment(now_s: float, f
 
 def test_expired_requests_are_not_starved() -> None:
     arrivals_s = [0.0, *(9.6 + 0.1 * request for request in range(60))]
-    assert served_order(arrivals_s, free_s=10.0, order="deadline").index(0) == 9
+    assert served_order(arrivals_s, free_s=10.0, order="deadline").index(0) == EXPIRED_SHARE - 1
 
 
 @pytest.mark.parametrize("order", ["fifo", "deadline"])
