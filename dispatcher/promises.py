@@ -12,9 +12,9 @@ LONGEST_RETRY_S = 600.0
 UNKNOWN_RATE_RPS = 10.0
 UNKNOWN_START_S = 1.0
 
-DRAIN_WINDOW_S = 10.0
-# Slot-seconds of waiting work that must have been seen before their rate is trusted.
-DRAIN_EVIDENCE_S = 0.5
+DRAIN_WINDOW_S = 30.0
+# Completed requests that must have been seen before their rate is trusted: of the first ones, the short ones end first.
+DRAIN_EVIDENCE = 20
 # A start that was asked for longer ago than this, and without a request since, belongs to another story.
 START_FORGOTTEN_S = 60.0
 
@@ -43,7 +43,7 @@ class DrainRate:
 
     def per_slot_rps(self) -> float | None:
         """Return the completed requests per second and slot; None before there is evidence."""
-        if self._slot_seconds < DRAIN_EVIDENCE_S or not self._completed:
+        if self._completed < DRAIN_EVIDENCE:
             return None
         return self._completed / self._slot_seconds
 
