@@ -148,7 +148,7 @@ def timeline_figure(runs: Sequence[PolicyRun], theme: Theme, span_s: tuple[int, 
         ready = [count.ready_pods for count in run.pods]
         pods.step(times_s, ready, where="post", color=colour, linewidth=1.6, label=f"{name}: ready")
         if jump:
-            wishes = [(0.0, 1), *run.wishes, (float(span_s[1]), run.wishes[-1][1])]
+            wishes = [(0.0, 1), *run.wanted_pods, (float(span_s[1]), run.wanted_pods[-1][1])]
             wanted = {"linestyle": (0, (2, 1)), "linewidth": 1.2, "label": f"{name}: wanted"}
             pods.step(*zip(*wishes, strict=True), where="post", color=colour, **wanted)
             waiting = [count.waiting for count in run.pods]
@@ -160,7 +160,7 @@ def timeline_figure(runs: Sequence[PolicyRun], theme: Theme, span_s: tuple[int, 
         axes.set_ylim(bottom=0)
         _style(axes, theme)
     if jump:
-        drawn = [run.wishes for run in runs if run.row.policy in ("kpa", "elastic")]
+        drawn = [run.wanted_pods for run in runs if run.row.policy in ("kpa", "elastic")]
         inside = [max(seen for at, seen in wishes if span_s[0] <= at <= span_s[1]) for wishes in drawn]
         pods.set_ylim(0, 1.08 * max(inside))
     _legend(pods, theme, 2)
