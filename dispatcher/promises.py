@@ -112,6 +112,7 @@ class Promises:
 
     def promise(self, key: bytes, now_s: float, first_s: float, rate_rps: float) -> float:
         """Promise a place; return in how many seconds, not rounded."""
+        self._advance(now_s)
         due_s = min(self.next_due_s(first_s, rate_rps), now_s + LONGEST_RETRY_S)
         self._last_due_s = max(self._last_due_s, due_s)
         if len(self._line) + len(self._due) < PROMISES_KEPT:
