@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dispatcher.backends import Backends
+from dispatcher.backends import LEAST_RETRIES_RPS, RETRY_WINDOW_S, Backends
 from dispatcher.buffer import (
     EXPIRED_SHARE,
     Action,
@@ -17,7 +17,8 @@ from dispatcher.buffer import (
     Reason,
     Reject,
 )
-from dispatcher.terms import Terms
+from dispatcher.terms import Priority, Terms
+from dispatcher.waiting import QueueRow
 
 FOR_EVER = float("inf")
 
@@ -29,6 +30,10 @@ def buffer(*, urls: int = 1, concurrency: int = 1, **config: object) -> BurstBuf
 
 def sent(actions: list[Action]) -> list[int]:
     return [action.request_id for action in actions if isinstance(action, Forward)]
+
+
+def rejected(actions: list[Action]) -> dict[int, Reason]:
+    return {action.request_id: action.reason for action in actions if isinstance(action, Reject)}
 
 
 def answered(held: BurstBuffer, request_id: int, now_s: float, service_time_s: float = 0.1) -> list[Action]:
@@ -317,3 +322,147 @@ def test_fewer_requests_in_flight_count_more_than_being_picked_less_recently() -
     held.arrive(2, 0.0)
     answered(held, 2, 0.1)
     assert held.arrive(3, 0.2) == [Forward(3, "http://pod-1", 1)]
+
+
+def drained(held: BurstBuffer, first: int, requests: int, now_s: float) -> list[int]:
+    """Answer what is in flight, from `first` on, one after the other; return the order of release."""
+    order = [first]
+    while len(order) < requests:
+        order += sent(answered(held, order[-1], now_s))
+    return order[1:]
+
+
+def test_classes_go_before_deadlines() -> None:
+    held = buffer(slo_s=10.0)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(priority=Priority.LOW, deadline_s=5.0))
+    held.arrive(2, 0.0)
+    held.arrive(3, 0.1, Terms(priority=Priority.HIGH))
+    assert drained(held, 0, 4, 0.1) == [3, 2, 1]
+
+
+def test_of_expired_requests_the_higher_class_goes_first_and_each_after_all_feasible_ones() -> None:
+    held = buffer(slo_s=0.5)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(priority=Priority.LOW))
+    held.arrive(2, 0.1)
+    held.arrive(3, 9.9, Terms(priority=Priority.LOW))
+    assert drained(held, 0, 4, 10.0) == [3, 2, 1]
+
+
+def test_in_fifo_order_classes_and_deadlines_count_for_nothing() -> None:
+    held = buffer(order="fifo")
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(priority=Priority.LOW))
+    held.arrive(2, 0.0, Terms(priority=Priority.HIGH, deadline_s=5.0))
+    assert drained(held, 0, 3, 1.0) == [1, 2]
+
+
+def test_kept_requests_outlast_deadline_and_timeout() -> None:
+    held = buffer(timeout_s=10.0, expired="drop")
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(kept=True, deadline_s=1.0))
+    assert held.tick(100.0) == []
+    assert sent(answered(held, 0, 100.0)) == [1]
+
+
+def test_with_expired_dropped_a_request_is_rejected_when_the_slo_has_passed() -> None:
+    held = buffer(slo_s=0.5, expired="drop")
+    held.service_times.add(0.1)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0)
+    due_s = held.next_event_s(0.0)
+    assert due_s == pytest.approx(0.401)
+    assert held.tick(0.399) == []
+    assert rejected(held.tick(due_s)) == {1: Reason.EXPIRED}
+
+
+def test_with_expired_dropped_a_model_slower_than_the_slo_is_still_served() -> None:
+    held = buffer(slo_s=0.5, expired="drop")
+    held.service_times.add(5.0)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0)
+    assert sent(answered(held, 0, 5.0)) == [1]
+
+
+def test_waiting_ends_with_another_reason_if_no_pod_became_ready() -> None:
+    held = buffer(timeout_s=10.0, concurrency=0)
+    held.set_capacity(Capacity(0, FOR_EVER), 0.0)
+    held.arrive(0, 0.0)
+    assert held.tick(10.0) == [Reject(0, Reason.NO_POD)]
+
+
+def test_a_backend_that_is_never_reached_is_no_ready_pod() -> None:
+    held = buffer(timeout_s=10.0)
+    held.arrive(0, 0.0)
+    held.finish(0, 0.0, Outcome.UNREACHED, 0.0)
+    held.finish(0, 9.9, Outcome.UNREACHED, 0.0)
+    assert rejected(held.tick(10.0)) == {} or held.in_flight == 1
+    assert rejected(held.finish(0, 10.0, Outcome.UNREACHED, 0.0)) == {0: Reason.NO_POD}
+
+
+def test_a_capacity_that_was_ready_meanwhile_makes_it_a_timeout() -> None:
+    held = buffer(timeout_s=10.0, concurrency=0)
+    held.set_capacity(Capacity(1, FOR_EVER), 0.0)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0)
+    answered(held, 0, 0.5)
+    held.arrive(2, 0.6)
+    held.set_capacity(Capacity(0, FOR_EVER), 0.7)
+    held.finish(1, 0.8, Outcome.FAILED, 0.3)
+    assert rejected(held.tick(10.7)) == {1: Reason.TIMEOUT, 2: Reason.TIMEOUT}
+
+
+def test_a_failure_over_the_retry_budget_ends_the_request_but_not_a_kept_one() -> None:
+    held = buffer(retry_ratio=0.0)
+    for request in range(LEAST_RETRIES_RPS * RETRY_WINDOW_S):
+        held.arrive(request, 0.0)
+        assert sent(held.finish(request, 0.0, Outcome.FAILED, 0.1)) == [request]
+        answered(held, request, 0.0)
+    held.arrive(1000, 0.0, Terms(kept=True))
+    assert sent(held.finish(1000, 0.0, Outcome.FAILED, 0.1)) == [1000]
+    answered(held, 1000, 0.0)
+    held.arrive(1001, 0.0)
+    assert held.finish(1001, 0.0, Outcome.FAILED, 0.1) == [Reject(1001, Reason.EXHAUSTED)]
+
+
+def test_a_request_is_not_retried_once_its_deadline_cannot_be_met() -> None:
+    held = buffer()
+    held.service_times.add(0.2)
+    held.arrive(0, 0.0, Terms(deadline_s=0.5))
+    assert rejected(held.finish(0, 0.31, Outcome.FAILED, 0.31)) == {0: Reason.DEADLINE}
+
+
+def test_where_pods_are_announced_the_first_retry_does_not_wait_for_a_back_off() -> None:
+    held = buffer(urls=2)
+    held.set_capacity(Capacity(2, FOR_EVER), 0.0)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0)
+    assert sent(held.finish(0, 0.0, Outcome.UNREACHED, 0.0)) == [0]
+    assert sent(held.finish(1, 0.0, Outcome.UNREACHED, 0.0)) == [1]
+    assert sent(held.finish(0, 0.01, Outcome.UNREACHED, 0.0)) == []
+
+
+def test_pods_are_known_ready_by_a_fresh_capacity_or_a_recent_answer() -> None:
+    held = buffer()
+    assert not held.pods_known_ready(0.0)
+    held.arrive(0, 0.0)
+    answered(held, 0, 1.0)
+    assert [held.pods_known_ready(now_s) for now_s in (1.0, 11.0, 11.1)] == [True, True, False]
+    held.set_capacity(Capacity(0, 5.0), 1.0)
+    assert [held.pods_known_ready(now_s) for now_s in (1.0, 5.0)] == [False, True]
+    held.set_capacity(Capacity(1, 50.0), 20.0)
+    assert [held.pods_known_ready(now_s) for now_s in (20.0, 50.0)] == [True, False]
+
+
+def test_the_queue_is_shown_by_class() -> None:
+    held = buffer(slo_s=0.5)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(priority=Priority.LOW, kept=True))
+    held.arrive(2, 4.0)
+    held.arrive(3, 4.8)
+    assert held.queue(5.0) == [
+        QueueRow(Priority.HIGH, 0, 0, 0, 0, 0.0, None),
+        QueueRow(Priority.NORMAL, 2, 1, 1, 0, 1.0, pytest.approx(0.3)),  # type: ignore[arg-type]
+        QueueRow(Priority.LOW, 1, 0, 1, 1, 5.0, None),
+    ]
