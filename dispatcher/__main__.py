@@ -4,58 +4,130 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 
-import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from dispatcher.backends import Backends
 from dispatcher.buffer import BufferConfig, BurstBuffer
 from dispatcher.config import Config, ConfigError, parse_config
+from dispatcher.control import ControlServer
+from dispatcher.exchange import HEADER_LIMIT_BYTES, HEADERS_LIMIT, Exchange
+from dispatcher.keys import KeyFile, KeysError
 from dispatcher.metrics import DispatcherMetrics
-from dispatcher.ports import bind_failure
+from dispatcher.ports import BindError, bind_failure
 from dispatcher.relay import Relay
+from dispatcher.replies import ClientServer
 from dispatcher.server import DispatcherServer
 
 log = logging.getLogger("dispatcher")
+
+KEEPALIVE_S = 300.0
 
 
 async def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return 1 if requests were unfinished at the drain timeout, else 0.
 
-    Raise OSError if the port cannot be bound.
+    Raise ConfigError if a file of the settings cannot be used, and BindError if a port cannot be bound.
     """
+    tls, keys, control_key = _tls(config), _api_keys(config), _control_key(config)
     registry = CollectorRegistry()
     metrics = DispatcherMetrics(registry)
-    buffer = BurstBuffer(
+    buffer = make_buffer(config)
+    exchange = Exchange(tls)
+    relay = Relay(buffer, exchange, metrics, config.request_timeout_s)
+    control = ControlServer(relay, buffer, config, registry, control_key)
+    server = DispatcherServer(relay, buffer, config, metrics, control.problem, keys)
+    control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
+    runner = web.ServerRunner(_public(server), shutdown_timeout=5)
+    try:
+        await _listen(control_runner, config.control_host, config.control_port)
+        site = await _listen(runner, config.host, config.port)
+        backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
+        log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
+        await _wait_for_signal()
+        server.draining = control.draining = True
+        return await _drain(server, relay, site, config)
+    finally:
+        await runner.cleanup()
+        await control_runner.cleanup()
+        exchange.close()
+
+
+def make_buffer(config: Config) -> BurstBuffer:
+    """Return the buffer of these settings."""
+    return BurstBuffer(
         BufferConfig(
             slo_s=config.slo_s,
             order="fifo" if config.order == "fifo" else "deadline",
             queue_limit=config.queue_limit,
+            queue_bytes=config.queue_bytes,
             attempts=config.attempts,
             timeout_s=config.request_timeout_s,
             hold=config.hold == "capacity",
+            expired="drop" if config.expired == "drop" else "serve",
+            retry_ratio=config.retry_ratio,
         ),
         # with --accept-backends there is no backend until the controller has named one
         Backends((), ()) if config.accept_backends else Backends(config.ml_service_url, config.backend_concurrency),
     )
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
-        relay = Relay(buffer, session, metrics, config.ml_service_host, config.request_timeout_s)
-        server = DispatcherServer(relay, buffer, config, metrics, registry)
+
+
+def _public(server: DispatcherServer) -> ClientServer:
+    return ClientServer(
+        server.handle,
         # without the cancellation, a request whose client has disconnected would stay in the queue
-        runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=5)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
-            backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
-            log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
-            await _wait_for_signal()
-            server.draining = True
-            return await _drain(relay, config.drain_timeout_s)
-        finally:
-            await runner.cleanup()
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_S,
+        max_line_size=HEADER_LIMIT_BYTES,
+        max_field_size=HEADER_LIMIT_BYTES,
+        max_headers=HEADERS_LIMIT,
+    )
+
+
+async def _listen(runner: web.BaseRunner, host: str, port: int) -> web.TCPSite:
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise BindError(bind_failure(host, port, error)) from error
+    return site
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.ml_service_ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(config.ml_service_ca))
+    except OSError as error:  # ssl.SSLError is one
+        text = f"--ml-service-ca must be a file of CA certificates in PEM format, got {config.ml_service_ca}: {error}"
+        raise ConfigError(text) from error
+
+
+def _api_keys(config: Config) -> KeyFile | None:
+    try:
+        return None if config.api_keys_file is None else KeyFile(config.api_keys_file)
+    except KeysError as error:
+        raise ConfigError(f"--api-keys-file: {error}") from error
+
+
+def _control_key(config: Config) -> str | None:
+    if config.control_key_file is None:
+        return None
+    try:
+        key = config.control_key_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--control-key-file must be a readable file, got {config.control_key_file}: {error}"
+        ) from error
+    if not key:
+        raise ConfigError(f"--control-key-file must contain a key, got nothing in {config.control_key_file}")
+    return key
 
 
 async def _wait_for_signal() -> None:
@@ -65,37 +137,36 @@ async def _wait_for_signal() -> None:
     await received.wait()
 
 
-async def _drain(relay: Relay, timeout_s: float) -> int:
-    """Wait until all accepted requests are finished, or until the timeout or a second signal.
+async def _drain(server: DispatcherServer, relay: Relay, site: web.TCPSite, config: Config) -> int:
+    """Stop listening after the delay; wait until all requests are finished, the timeout, or a second signal.
 
-    Meanwhile the controller can still set the capacity, so that requests waiting for pods are finished too.
+    Open connections may still send requests; each answer then closes its connection. The control port stays open, so
+    that requests waiting for pods are finished too.
     """
     log.info("shutting down, unfinished requests: %d", relay.unfinished)
     second_signal = asyncio.create_task(_wait_for_signal())
-    deadline_s = relay.now_s() + timeout_s
-    while relay.unfinished and relay.now_s() < deadline_s and not second_signal.done():
+    if config.shutdown_delay_s:
+        await asyncio.wait([second_signal], timeout=config.shutdown_delay_s)
+    await site.stop()
+    deadline_s = relay.now_s() + config.drain_timeout_s
+    quiet_s = 0.0
+    while quiet_s < 0.2 and relay.now_s() < deadline_s and not second_signal.done():
         await asyncio.sleep(0.02)
+        quiet_s = 0.0 if server.at_work else quiet_s + 0.02
     second_signal.cancel()
     if relay.unfinished:
         log.error("stopped before all requests were finished, unfinished: %d", relay.unfinished)
         return 1
-    # the last responses may not have left this process yet
-    await asyncio.sleep(0.1)
     return 0
 
 
 def main() -> int:
-    """Parse the settings and run; return 2 if a setting is invalid or the port cannot be bound."""
+    """Parse the settings and run; return 2 if a setting is invalid or a port cannot be bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        config = parse_config(None, os.environ)
-    except ConfigError as error:
+        return asyncio.run(run(parse_config(None, os.environ)))
+    except (ConfigError, BindError) as error:
         print(f"dispatcher: {error}", file=sys.stderr)
-        return 2
-    try:
-        return asyncio.run(run(config))
-    except OSError as error:
-        print(f"dispatcher: {bind_failure(config.host, config.port, error)}", file=sys.stderr)
         return 2
 
 

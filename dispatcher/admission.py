@@ -68,7 +68,7 @@ class Admission:
     def reading(self, delta_bytes: int) -> bool:
         """Count bytes of bodies on their way; return False if that exceeds the bound in bytes."""
         self._reading_bytes += delta_bytes
-        return self._bytes() <= self._config.queue_bytes
+        return self.held_bytes() <= self._config.queue_bytes
 
     def accept(self, request: HeldRequest) -> None:
         """Count the body of an accepted request."""
@@ -87,7 +87,7 @@ class Admission:
             return ruling
         reserved = 0 if request.promised else self._promises.reserved(now_s)
         full = must_wait and len(self._line) + 1 + reserved > self._config.queue_limit
-        excess_bytes = self._bytes() + request.terms.size_bytes - self._config.queue_bytes
+        excess_bytes = self.held_bytes() + request.terms.size_bytes - self._config.queue_bytes
         if not full and excess_bytes <= 0:
             return Ruling()
         if not self._in_time(request, now_s, supply, reserved):
@@ -102,7 +102,8 @@ class Admission:
         """Promise a refused client a place, and return in how many seconds it will be free."""
         return self._promises.promise(key, now_s, *self._pace(now_s, supply))
 
-    def _bytes(self) -> int:
+    def held_bytes(self) -> int:
+        """Return the bytes of all bodies, those on their way included."""
         return self._accepted_bytes + self._reading_bytes
 
     def _too_late(self, request: HeldRequest, now_s: float, supply: Supply, must_wait: bool) -> Ruling | None:

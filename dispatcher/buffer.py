@@ -155,6 +155,10 @@ class BurstBuffer:
         """
         return self._admission.reading(delta_bytes)
 
+    def held_bytes(self) -> int:
+        """Return the bytes of the bodies of all unfinished requests."""
+        return self._admission.held_bytes()
+
     def pods_known_ready(self, now_s: float) -> bool:
         """Return whether a pod would answer at once: by the fresh capacity or, without one, a recent answer."""
         fresh = self._fresh(now_s)

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
 from math import isfinite
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 Number = TypeVar("Number", int, float)
@@ -32,21 +34,71 @@ class Config:
     drain_timeout_s: float
     max_body_bytes: int
     accept_backends: bool
+    control_host: str = "127.0.0.1"
+    control_port: int = 8011
+    control_key_file: Path | None = None
+    api_keys_file: Path | None = None
+    ml_service_ca: Path | None = None
+    body_timeout_s: float = 30.0
+    shutdown_delay_s: float = 0.0
+    refuse_status: int = 429
+    queue_bytes: int = 256 * 1024 * 1024
+    expired: str = "serve"
+    retry_ratio: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 < self.port < 65536:
-            raise ConfigError(f"--port must be from 1 to 65535, got {self.port}")
-        for flag in ("queue_limit", "attempts", "max_body_bytes"):
-            if getattr(self, flag) < 1:
-                raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {getattr(self, flag)}")
-        for flag in ("slo_s", "request_timeout_s", "drain_timeout_s"):
-            value = getattr(self, flag)
-            if not (isfinite(value) and value > 0):
-                raise ConfigError(f"--{flag.replace('_', '-')} must be above 0 and finite, got {value}")
-        if self.order not in ("deadline", "fifo"):
-            raise ConfigError(f"--order must be deadline or fifo, got {self.order!r}")
-        if self.hold not in ("capacity", "none"):
-            raise ConfigError(f"--hold must be capacity or none, got {self.hold!r}")
+        for name, holds, rule in RULES:
+            value = getattr(self, name)
+            if not holds(value):
+                raise ConfigError(f"{_flag(name)} must be {rule}, got {value!r}")
+        if self.port == self.control_port:
+            raise ConfigError(f"--port and --control-port must differ, got {self.port} for both")
+        if self.control_key_file is None and not is_loopback(self.control_host):
+            raise ConfigError(
+                "--control-key-file must be set unless --control-host is a loopback address, got --control-host"
+                f" {self.control_host}"
+            )
+
+
+def _is_port(value: int) -> bool:
+    return 0 < value < 65536
+
+
+def _is_positive(value: float) -> bool:
+    return isfinite(value) and value > 0
+
+
+# Each setting with a rule of its own.
+RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("port", _is_port, "from 1 to 65535"),
+    ("control_port", _is_port, "from 1 to 65535"),
+    *(
+        (name, lambda value: value >= 1, "at least 1")
+        for name in ("queue_limit", "queue_bytes", "attempts", "max_body_bytes")
+    ),
+    *(
+        (name, _is_positive, "above 0 and finite")
+        for name in ("slo_s", "request_timeout_s", "drain_timeout_s", "body_timeout_s")
+    ),
+    ("shutdown_delay_s", lambda value: 0 <= value <= 3600, "from 0 to 3600"),
+    ("order", lambda value: value in ("deadline", "fifo"), "deadline or fifo"),
+    ("hold", lambda value: value in ("capacity", "none"), "capacity or none"),
+    ("expired", lambda value: value in ("serve", "drop"), "serve or drop"),
+    ("retry_ratio", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("refuse_status", lambda value: value in (429, 503), "429 or 503"),
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 # Placeholders of the flags' values in the help; the others are numbers.
@@ -56,39 +108,63 @@ METAVARS = {
     "--ml-service-host": "HOST",
     "--slo-s": "SECONDS",
     "--order": "ORDER",
+    "--expired": "WHAT",
+    "--retry-ratio": "RATIO",
+    "--queue-bytes": "BYTES",
     "--hold": "HOLD",
     "--request-timeout-s": "SECONDS",
     "--drain-timeout-s": "SECONDS",
     "--max-body-bytes": "BYTES",
+    "--control-host": "HOST",
+    "--control-key-file": "FILE",
+    "--api-keys-file": "FILE",
+    "--ml-service-ca": "FILE",
+    "--body-timeout-s": "SECONDS",
+    "--shutdown-delay-s": "SECONDS",
+    "--refuse-status": "STATUS",
 }
+
+
+# Flag, default and explanation.
+FLAGS: tuple[tuple[str, str, str], ...] = (
+    ("--host", "0.0.0.0", "address to listen on"),
+    ("--port", "8001", "port to listen on"),
+    ("--ml-service-url", "http://127.0.0.1:8000", "base URLs of the backends, separated by commas"),
+    ("--ml-service-host", "", "Host header of forwarded requests, for a Knative gateway behind an IP address"),
+    (
+        "--backend-concurrency",
+        "0",
+        "largest number of requests in flight at each URL: one for all, or one per URL; 0 is unlimited",
+    ),
+    ("--queue-limit", "1000", "largest number of waiting requests; the next one gets 503"),
+    ("--queue-bytes", str(256 * 1024 * 1024), "largest sum of all unfinished requests' bodies, in bytes; then 503"),
+    ("--slo-s", "0.5", "target latency, in seconds; it orders the queue and rejects no request"),
+    ("--order", "deadline", "deadline (requests that can still be in time go first, oldest first) or fifo"),
+    ("--expired", "serve", "serve (after the others) or drop (503) requests that exceed --slo-s"),
+    ("--hold", "capacity", "capacity (hold back requests beyond the capacity set by PUT /capacity) or none"),
+    ("--attempts", "3", "failed attempts at a backend after which the client gets 502"),
+    ("--retry-ratio", "0.2", "largest share of retries in the forwarded requests, from 0 to 1"),
+    ("--request-timeout-s", "120", "longest time from arrival to response, in seconds"),
+    ("--drain-timeout-s", "60", "longest time to finish accepted requests after SIGTERM, in seconds"),
+    ("--max-body-bytes", str(10 * 1024 * 1024), "largest request body, in bytes"),
+    ("--body-timeout-s", "30", "longest pause of a client within its request's body, in seconds; then 408"),
+    ("--shutdown-delay-s", "0", "time after SIGTERM in which new connections are still accepted, in seconds"),
+    ("--refuse-status", "429", "status of requests whose own deadline cannot be met: 429 or 503"),
+    ("--control-host", "127.0.0.1", "address to listen on for the controller and for operators"),
+    ("--control-port", "8011", "port of /capacity, /signals, /queue and /metrics"),
+    ("--control-key-file", "", "file with the key for that port; needed unless --control-host is loopback"),
+    ("--api-keys-file", "", "file of the clients' API keys; without it, no key is needed"),
+    ("--ml-service-ca", "", "file of CA certificates, in PEM format, for backends with https URLs"),
+)
 
 
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     """Return the parser; an environment variable such as QUEUE_LIMIT replaces a flag's default."""
     parser = argparse.ArgumentParser(prog="dispatcher", description="Buffer bursts in front of an autoscaled service.")
-
-    def add(flag: str, default: str, about: str) -> None:
+    for flag, default, about in FLAGS:
         variable = flag.removeprefix("--").replace("-", "_").upper()
         shown = f"{about} (default: {default or 'none'})"
         parser.add_argument(flag, default=env.get(variable, default), metavar=METAVARS.get(flag, "N"), help=shown)
-
-    add("--host", "0.0.0.0", "address to listen on")
-    add("--port", "8001", "port to listen on")
-    add("--ml-service-url", "http://127.0.0.1:8000", "base URLs of the backends, separated by commas")
-    add("--ml-service-host", "", "Host header of forwarded requests, for a Knative gateway behind an IP address")
-    add(
-        "--backend-concurrency",
-        "0",
-        "largest number of requests in flight at each URL: one for all, or one per URL; 0 is unlimited",
-    )
-    add("--queue-limit", "1000", "largest number of waiting requests; the next one gets 503")
-    add("--slo-s", "0.5", "target latency, in seconds; it orders the queue and rejects no request")
-    add("--order", "deadline", "deadline (requests that can still be in time go first, oldest first) or fifo")
-    add("--hold", "capacity", "capacity (hold back requests beyond the capacity set by PUT /capacity) or none")
-    add("--attempts", "3", "failed attempts at a backend after which the client gets 502")
-    add("--request-timeout-s", "120", "longest time from arrival to response, in seconds")
-    add("--drain-timeout-s", "60", "longest time to finish accepted requests after SIGTERM, in seconds")
-    add("--max-body-bytes", str(10 * 1024 * 1024), "largest request body, in bytes")
     accepts = env.get("ACCEPT_BACKENDS", "").lower() in ("1", "true", "yes", "on")
     parser.add_argument(
         "--accept-backends",
@@ -104,22 +180,19 @@ def parse_config(argv: list[str] | None, env: Mapping[str, str]) -> Config:
     """Return the settings; raise ConfigError, with name, rule and value, if one is invalid."""
     given = vars(build_parser(env).parse_args(argv))
     urls = parse_urls("--ml-service-url", given["ml_service_url"].split(","))
-    return Config(
-        host=given["host"],
-        port=_number(given, "port", int),
-        ml_service_url=urls,
-        ml_service_host=given["ml_service_host"] or None,
-        backend_concurrency=_concurrency(given["backend_concurrency"], len(urls)),
-        queue_limit=_number(given, "queue_limit", int),
-        slo_s=_number(given, "slo_s", float),
-        order=given["order"],
-        hold=given["hold"],
-        attempts=_number(given, "attempts", int),
-        request_timeout_s=_number(given, "request_timeout_s", float),
-        drain_timeout_s=_number(given, "drain_timeout_s", float),
-        max_body_bytes=_number(given, "max_body_bytes", int),
-        accept_backends=given["accept_backends"],
-    )
+    values: dict[str, Any] = {field.name: _value(given, field.name, field.type) for field in fields(Config)}
+    values["ml_service_url"] = urls
+    values["backend_concurrency"] = _concurrency(given["backend_concurrency"], len(urls))
+    return Config(**values)
+
+
+def _value(given: Mapping[str, str], name: str, kind: object) -> object:
+    """Return the value of a setting, parsed as the type of its field."""
+    if kind is int or kind is float:
+        return _number(given, name, kind)
+    if kind == Path | None:
+        return Path(given[name]) if given[name] else None
+    return (given[name] or None) if kind == str | None else given[name]
 
 
 def parse_urls(name: str, texts: list[str]) -> tuple[str, ...]:
@@ -141,7 +214,7 @@ def _number(given: Mapping[str, str], name: str, parse: Callable[[str], Number])
         return parse(given[name])
     except ValueError as error:
         kind = "an integer" if parse is int else "a number"
-        raise ConfigError(f"--{name.replace('_', '-')} must be {kind}, got {given[name]!r}") from error
+        raise ConfigError(f"{_flag(name)} must be {kind}, got {given[name]!r}") from error
 
 
 def _concurrency(text: str, urls: int) -> tuple[int, ...]:

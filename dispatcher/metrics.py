@@ -10,6 +10,7 @@ class DispatcherMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.answers = Counter("dispatcher_answers", "Responses to clients by status", ["status"], registry=registry)
+        self._answers_of: dict[int, Counter] = {}
         self.rejected = Counter("dispatcher_rejected", "Requests rejected", ["reason"], registry=registry)
         self.retried = Counter("dispatcher_retried", "Requests returned to the queue", registry=registry)
         self.queue_s = Histogram(
@@ -20,3 +21,10 @@ class DispatcherMetrics:
         )
         self.waiting = Gauge("dispatcher_waiting", "Requests waiting in the buffer", registry=registry)
         self.in_flight = Gauge("dispatcher_in_flight", "Requests in flight at backends", registry=registry)
+
+    def answer(self, status: int) -> None:
+        """Count a response to a request that is not only for metadata."""
+        child = self._answers_of.get(status)
+        if child is None:
+            child = self._answers_of[status] = self.answers.labels(str(status))
+        child.inc()

@@ -5,6 +5,10 @@ import errno
 import psutil
 
 
+class BindError(Exception):
+    """A port cannot be bound; the message says why."""
+
+
 def bind_failure(host: str, port: int, error: OSError) -> str:
     """Return the error message for an address that cannot be bound."""
     cause = _holder(port) if error.errno == errno.EADDRINUSE else str(error)

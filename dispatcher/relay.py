@@ -3,12 +3,12 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-import aiohttp
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dispatcher.buffer import Action, BurstBuffer, Capacity, Deliver, Forward, Outcome, Reason, Reject
+from dispatcher.exchange import BodyRest, BrokenError, Exchange, PodAnswer, UnreachedError
+from dispatcher.headers import RawHeaders, server_timing_s
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.signals import TrafficLog
 from dispatcher.terms import Terms
@@ -17,56 +17,67 @@ log = logging.getLogger(__name__)
 
 # With these the pod or route failed to serve the request, so a retry may succeed.
 RETRIED_STATUSES = frozenset({502, 503, 504})
-HOP_BY_HOP = frozenset(
-    {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "expect",
-    }
-)  # fmt: skip
+# An answer up to this size is read whole before its first byte goes out, so that one that is cut off can be retried.
+WHOLE_BYTES = 1 << 20
+# Asynchronous answers are kept whole.
+WHOLE_KEPT_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A request as it goes to a pod, and as a journal keeps it.
+
+    target: path and query exactly as they came.
+    headers: end-to-end fields only, with those of the dispatcher added; see headers.to_pod(). Host may be empty: then
+        it is the backend's.
+    """
+
+    method: str
+    target: str
+    headers: RawHeaders
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class BackendAnswer:
-    """A backend's response, or the reason why there is none."""
+    """A backend's response, or the reason why there is none.
+
+    With a reason, status is 0, except if the attempts are exhausted and the backend itself sent the last failure.
+    retry_after_s: what a refused client is promised.
+    rest: streams what is left of a body above WHOLE_BYTES, otherwise None; its reader must close() it.
+    """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: RawHeaders = ()
     body: bytes = b""
     reason: Reason | None = None
     cause: str = ""
     attempts: int = 0
     queue_s: float = 0.0
     retry_after_s: float | None = None
+    phrase: str = ""
+    rest: BodyRest | None = None
 
 
 @dataclass(slots=True)
 class _Ticket:
     """An accepted request; sent_s is None until it is first forwarded."""
 
-    body: bytes
-    headers: Mapping[str, str]
+    request: ClientRequest
+    terms: Terms
     arrived_s: float
     answer: asyncio.Future[BackendAnswer]
     sent_s: float | None = None
     attempts: int = 0
     cause: str = ""
-    got: BackendAnswer | None = None
-    client_deadline_s: float | None = field(default=None)
+    got: PodAnswer | None = None
 
 
 class Relay:
     """Connects the buffer to sockets and the clock; now_s() starts at 0."""
 
-    def __init__(
-        self,
-        buffer: BurstBuffer,
-        session: aiohttp.ClientSession,
-        metrics: DispatcherMetrics,
-        host: str | None,
-        timeout_s: float,
-    ) -> None:
-        self._buffer, self._session, self._metrics = buffer, session, metrics
-        self._host, self._timeout_s = host, timeout_s
+    def __init__(self, buffer: BurstBuffer, exchange: Exchange, metrics: DispatcherMetrics, timeout_s: float) -> None:
+        self._buffer, self._exchange, self._metrics, self._timeout_s = buffer, exchange, metrics, timeout_s
         self._loop = asyncio.get_running_loop()
         self._began_s = self._loop.time()
         self._ids = itertools.count()
@@ -75,6 +86,8 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self.traffic = TrafficLog()
         self.arrived = self.released = self.rejected = self.retried = 0
+        metrics.waiting.set_function(lambda: buffer.waiting)
+        metrics.in_flight.set_function(lambda: buffer.in_flight)
 
     def now_s(self) -> float:
         """Return the seconds since the relay was made, by a monotonic clock."""
@@ -85,16 +98,15 @@ class Relay:
         """Number of requests accepted and not yet answered."""
         return len(self._tickets)
 
-    async def handle(self, body: bytes, headers: Mapping[str, str], client_deadline_s: float | None) -> BackendAnswer:
+    async def handle(self, request: ClientRequest, terms: Terms) -> BackendAnswer:
         """Return the response to one request. A client's disconnect cancels this call, and with it the request."""
         now_s = self.now_s()
         request_id = next(self._ids)
-        deadline_s = None if client_deadline_s is None else now_s + client_deadline_s
-        ticket = _Ticket(body, headers, now_s, self._loop.create_future(), client_deadline_s=deadline_s)
+        ticket = _Ticket(request, terms, now_s, self._loop.create_future())
         self._tickets[request_id] = ticket
         self.traffic.arrive(now_s)
         self.arrived += 1
-        self._perform(self._buffer.arrive(request_id, now_s, Terms(deadline_s, size_bytes=len(body))))
+        self._perform(self._buffer.arrive(request_id, now_s, terms))
         try:
             return await ticket.answer
         except asyncio.CancelledError:
@@ -111,102 +123,139 @@ class Relay:
             self._perform(self._buffer.set_backends(list(backends), concurrency, now_s))
         self._perform(self._buffer.set_capacity(Capacity(requests, now_s + valid_s), now_s))
 
+    async def look_up(self, request: ClientRequest) -> PodAnswer | None:
+        """Send a request that does not queue; return None if no healthy backend answers it."""
+        for _ in range(2):
+            backend = self._buffer.pick(self.now_s())
+            if backend is None:
+                return None
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._send(backend, request, WHOLE_BYTES)
+            except (UnreachedError, BrokenError, TimeoutError) as error:
+                log.info("%s %s at %s failed: %s", request.method, request.target, backend, error)
+                continue
+            if answer.status not in RETRIED_STATUSES:
+                return answer
+        return None
+
+    async def _send(self, backend: str, request: ClientRequest, whole_bytes: int) -> PodAnswer:
+        headers = request.headers
+        if headers and headers[0] == (b"Host", b""):
+            headers = ((b"Host", self._exchange.authority(backend)), *headers[1:])
+        return await self._exchange.send(backend, (request.method, request.target), headers, request.body, whole_bytes)
+
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case Forward():
-                    self._send(action)
+                    self._forward(action)
                 case Reject():
                     self._refuse(action)
                 case Deliver():
                     self._deliver(action.request_id)
-        self._metrics.waiting.set(self._buffer.waiting)
-        self._metrics.in_flight.set(self._buffer.in_flight)
         self._set_timer()
 
-    def _send(self, forward: Forward) -> None:
+    def _forward(self, forward: Forward) -> None:
         ticket = self._tickets[forward.request_id]
         ticket.attempts = forward.attempt
         if ticket.sent_s is None:
             ticket.sent_s = self.now_s()
             self.released += 1
             self._metrics.queue_s.observe(ticket.sent_s - ticket.arrived_s)
-        task = self._loop.create_task(self._exchange(forward, ticket))
+        task = self._loop.create_task(self._attempt(forward, ticket))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _exchange(self, forward: Forward, ticket: _Ticket) -> None:
+    async def _attempt(self, forward: Forward, ticket: _Ticket) -> None:
         """Send the request and await the response; whatever happens, report to the buffer exactly once."""
         sent_s = self.now_s()
-        outcome = Outcome.FAILED
+        outcome, pod_s, ticket.got = Outcome.FAILED, None, None
         try:
-            ticket.got = await self._post(forward.backend, ticket)
-            outcome = Outcome.FAILED if ticket.got.status in RETRIED_STATUSES else Outcome.ANSWERED
-            ticket.cause = f"{forward.backend} returned {ticket.got.status}"
-        except aiohttp.ClientConnectorError as error:
+            async with asyncio.timeout(max(0.001, ticket.arrived_s + self._timeout_s - sent_s)):
+                got = await self._send(
+                    forward.backend, ticket.request, WHOLE_KEPT_BYTES if ticket.terms.kept else WHOLE_BYTES
+                )
+                ticket.got = got
+                outcome = Outcome.FAILED if got.status in RETRIED_STATUSES else Outcome.ANSWERED
+                pod_s = server_timing_s(got.headers)
+                ticket.cause = f"{forward.backend} returned {got.status}"
+                if got.rest:
+                    await self._stream(ticket, got, got.rest)
+        except UnreachedError as error:
             outcome, ticket.cause = Outcome.UNREACHED, f"cannot connect to {forward.backend}: {error}"
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (BrokenError, TimeoutError) as error:
             ticket.cause = f"request to {forward.backend} failed: {str(error) or type(error).__name__}"
         finally:
             now_s = self.now_s()
             if outcome is not Outcome.ANSWERED:
                 log.info("%s (attempt %d)", ticket.cause, forward.attempt)
-            actions = self._buffer.finish(forward.request_id, now_s, outcome, now_s - sent_s)
+            actions = self._buffer.finish(forward.request_id, now_s, outcome, now_s - sent_s, pod_s)
             if outcome is not Outcome.ANSWERED and not _ends(actions, forward.request_id):
                 self.retried += 1
                 self._metrics.retried.inc()
             self._perform(actions)
 
-    async def _post(self, backend: str, ticket: _Ticket) -> BackendAnswer:
-        headers = {name: value for name, value in ticket.headers.items() if name.lower() not in HOP_BY_HOP}
-        if self._host:
-            headers["Host"] = self._host
-        left_s = max(0.001, ticket.arrived_s + self._timeout_s - self.now_s())
-        timeout = aiohttp.ClientTimeout(total=left_s)
-        async with self._session.post(
-            f"{backend}/predict", data=ticket.body, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
-            body = await response.read()
-            kept = tuple((name, value) for name, value in response.headers.items() if name.lower() not in HOP_BY_HOP)
-            return BackendAnswer(response.status, kept, body)
+    async def _stream(self, ticket: _Ticket, got: PodAnswer, rest: BodyRest) -> None:
+        """Hand a long answer to the client at once, and keep the slot until the client has read it.
+
+        A long failure is cut: it may be retried, and the retry's answer takes its place.
+        """
+        try:
+            if got.status in RETRIED_STATUSES:
+                ticket.got = PodAnswer(got.status, got.reason, got.headers, b"")
+            elif not ticket.answer.done():
+                self._finish(ticket, got, None, None)
+                await rest.closed()
+        finally:
+            rest.close()
 
     def _deliver(self, request_id: int) -> None:
-        ticket = self._tickets[request_id]
+        ticket = self._tickets.get(request_id)
+        if ticket is None:
+            return  # a streamed answer, which has been delivered
         if ticket.got is None:
             raise RuntimeError(f"request {request_id} is delivered without a response")
-        self._finish(ticket, ticket.got.status, ticket.got.headers, ticket.got.body, None)
+        self._finish(ticket, ticket.got, None, None)
 
     def _refuse(self, reject: Reject) -> None:
         ticket = self._tickets[reject.request_id]
         self.rejected += 1
         self._metrics.rejected.labels(reject.reason.value).inc()
-        self._finish(ticket, 0, (), b"", reject.reason, reject.retry_after_s)
+        self._finish(
+            ticket, ticket.got if reject.reason is Reason.EXHAUSTED else None, reject.reason, reject.retry_after_s
+        )
 
     def _finish(
-        self,
-        ticket: _Ticket,
-        status: int,
-        headers: tuple[tuple[str, str], ...],
-        body: bytes,
-        reason: Reason | None,
-        retry_after_s: float | None = None,
+        self, ticket: _Ticket, got: PodAnswer | None, reason: Reason | None, retry_after_s: float | None
     ) -> None:
+        if ticket.answer.done():
+            return
         now_s = self.now_s()
         self._metrics.latency_s.observe(now_s - ticket.arrived_s)
         queue_s = (now_s if ticket.sent_s is None else ticket.sent_s) - ticket.arrived_s
-        answer = BackendAnswer(status, headers, body, reason, ticket.cause, ticket.attempts, queue_s, retry_after_s)
-        if not ticket.answer.done():
-            ticket.answer.set_result(answer)
+        got = got or PodAnswer(0, "", (), b"")
+        ticket.answer.set_result(
+            BackendAnswer(
+                got.status, got.headers, got.body, reason, ticket.cause, ticket.attempts, queue_s, retry_after_s,
+                got.reason, got.rest,
+            )
+        )  # fmt: skip
 
     def _set_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        """Wake at the buffer's next event; a timer that is set earlier may stay, it sets the next one."""
         due_s = self._buffer.next_event_s(self.now_s())
-        if due_s is not None:
-            self._timer = self._loop.call_at(self._began_s + due_s, self._tick)
+        if due_s is None:
+            return
+        due_s += self._began_s
+        if self._timer is not None:
+            if self._timer.when() <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due_s, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         self._perform(self._buffer.tick(self.now_s()))
 
 

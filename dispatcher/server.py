@@ -1,213 +1,223 @@
-"""The HTTP server: parses requests and renders responses; all decisions are the buffer's."""
+"""The public HTTP interface: what queues, what is passed on at once, and what the dispatcher answers itself."""
 
-import json
-import uuid
-from collections.abc import Awaitable, Callable
-from math import ceil, isfinite
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
-from multidict import CIMultiDict
-from prometheus_client import CollectorRegistry, generate_latest
 
-from dispatcher.buffer import BurstBuffer, Reason
-from dispatcher.config import Config, ConfigError, parse_urls
+from dispatcher.answers import Renderer, passed_on, with_queue_size
+from dispatcher.buffer import BurstBuffer
+from dispatcher.config import Config
+from dispatcher.incoming import check_coding, check_head, pod_headers, read_body, request_id_of, target_of
+from dispatcher.keys import ApiKey, KeyFile, credentials, find_key
+from dispatcher.metadata import KeptAnswer, KeptAnswers, may_be_kept, ready_body
 from dispatcher.metrics import DispatcherMetrics
-from dispatcher.relay import BackendAnswer, Relay
+from dispatcher.relay import ClientRequest, Relay
+from dispatcher.replies import ClientReply, RefusalError, json_reply
+from dispatcher.terms import Priority, Terms, TermsError, read_terms
 
-REQUEST_ID = "X-Request-Id"
-DEADLINE = "X-Request-Deadline-Ms"
+log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CONTROL_PATHS = frozenset({"/signals", "/capacity", "/queue", "/metrics"})
+IMAGE_PATHS = frozenset({"/predict", "/add_to_queue"})
+NEED_NO_KEY = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/health/liveness"})
 
-STATUS_OF = {
-    Reason.FULL: 503,
-    Reason.DISPLACED: 503,
-    Reason.DEADLINE: 429,
-    Reason.EXPIRED: 503,
-    Reason.TIMEOUT: 504,
-    Reason.NO_POD: 503,
-    Reason.EXHAUSTED: 502,
-}
+
+class JobService(Protocol):
+    """Asynchronous work: accepts it, and answers for its state."""
+
+    async def submit(
+        self, request: ClientRequest, terms: Terms, owner: str, idempotency_key: str | None
+    ) -> web.StreamResponse: ...
+
+    async def answer(self, method: str, job_id: str, owner: str) -> web.StreamResponse: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The client of one request. owner: the name of its API key, empty without keys."""
+
+    owner: str
+    may_raise: bool
+    secrets: frozenset[bytes]
 
 
 class DispatcherServer:
-    """HTTP handlers for one relay."""
+    """Handles each request of port 8001.
+
+    problem: returns what the controller said about pods that do not start. jobs: None without a journal.
+    """
 
     def __init__(
-        self, relay: Relay, buffer: BurstBuffer, config: Config, metrics: DispatcherMetrics, registry: CollectorRegistry
-    ) -> None:
-        self._relay, self._buffer, self._config = relay, buffer, config
-        self._metrics, self._registry = metrics, registry
+        self, relay: Relay, buffer: BurstBuffer, config: Config, metrics: DispatcherMetrics, problem: Callable[[], str],
+        keys: KeyFile | None = None,
+    ) -> None:  # fmt: skip
+        self._relay, self._buffer, self._config, self._metrics = relay, buffer, config, metrics
+        self._problem, self._keys = problem, keys
+        self._renderer = Renderer(config)
+        self._kept = KeptAnswers()
+        self._host = (config.ml_service_host or "").encode()
+        self.jobs: JobService | None = None
         self.draining = False
+        self.at_work = 0
 
-    def app(self) -> web.Application:
-        """Return the application with all routes."""
-        app = web.Application(client_max_size=self._config.max_body_bytes, middlewares=[self._render_errors])
-        app.add_routes(
-            [
-                web.get("/", self.health),
-                web.get("/metrics", self.metrics),
-                web.get("/signals", self.signals),
-                web.put("/capacity", self.capacity),
-                web.post("/predict", self.predict),
-                web.post("/add_to_queue", self.add_to_queue),
-            ]
-        )
-        return app
-
-    async def health(self, request: web.Request) -> web.Response:
-        """Report liveness, and the numbers of waiting requests and of requests in flight."""
-        status = "draining" if self.draining else "ok"
-        return web.json_response(
-            {"status": status, "waiting": self._buffer.waiting, "in_flight": self._buffer.in_flight}
-        )
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Export the metrics in Prometheus' text format."""
-        return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")
-
-    async def signals(self, request: web.Request) -> web.Response:
-        """Report the traffic to the controller, see signals.py; counters never decrease."""
-        relay, buffer, now_s = self._relay, self._buffer, self._relay.now_s()
-        seconds = relay.traffic.per_second(now_s)
-        times = buffer.service_times
-        return web.json_response(
-            {
-                "now_s": now_s,
-                "arrivals": {"since_s": seconds.since_s, "count": relay.arrived, "per_second": seconds.arrivals},
-                "concurrency": {"since_s": seconds.since_s, "per_second": seconds.concurrency},
-                "waiting": buffer.waiting,
-                "in_flight": buffer.in_flight,
-                "oldest_wait_s": buffer.oldest_wait_s(now_s),
-                "feasible_backlog_s": buffer.feasible_backlog_s(now_s),
-                "service_time_s": {"mean": times.mean_s(), "p95": times.p95_s()},
-                "released": relay.released,
-                "rejected": relay.rejected,
-                "retried": relay.retried,
-            }
-        )
-
-    async def capacity(self, request: web.Request) -> web.Response:
-        """Accept from the controller how many pods are ready, and for how long that is valid."""
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Return the response to any request; its errors are JSON with X-Request-Id."""
+        request_id = request_id_of(request)
+        self.at_work += 1
         try:
-            body = json.loads(await request.read())
-            if not isinstance(body, dict):
-                raise ConfigError(f"the body must be a JSON object, got {type(body).__name__}")
-            ready = _integer(body, "ready_pods", least=0)
-            concurrency = _integer(body, "concurrency", least=1)
-            valid_s = body.get("valid_s")
-            if isinstance(valid_s, bool) or not isinstance(valid_s, int | float) or not 0 < valid_s <= 3600:
-                raise ConfigError(f"valid_s must be above 0 and at most 3600, got {valid_s!r}")
-            backends = _backends(body)
-        except (ValueError, ConfigError) as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        if backends is not None and not self._config.accept_backends:
-            raise web.HTTPForbidden(text="backends can be named only if the dispatcher runs with --accept-backends")
-        self._relay.set_capacity(ready * concurrency, float(valid_s), backends, concurrency)
-        return web.json_response({"capacity": ready * concurrency, "valid_s": valid_s})
-
-    async def predict(self, request: web.Request) -> web.Response:
-        """Return the backend's response, unchanged."""
-        return await self._forward(request, with_queue_size=False)
-
-    async def add_to_queue(self, request: web.Request) -> web.Response:
-        """Return the backend's response with the current number of waiting requests added."""
-        return await self._forward(request, with_queue_size=True)
-
-    async def _forward(self, request: web.Request, with_queue_size: bool) -> web.Response:
+            reply = await self._route(request, request_id)
+        except RefusalError as refusal:
+            reply = self._refused(refusal, request, request_id)
+        except TermsError as error:
+            reply = self._refused(RefusalError(400, str(error)), request, request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            # one broken request must not break the connection without an answer, nor the process
+            log.exception("internal error in %s %s", request.method, request.raw_path)
+            reply = self._refused(
+                RefusalError(500, "internal error; the log has the details", close=True), request, request_id
+            )
+        finally:
+            self.at_work -= 1
         if self.draining:
-            raise web.HTTPServiceUnavailable(text="shutting down", headers={"Retry-After": "1"})
-        deadline_s = _deadline_s(request)
-        body = await request.read()
-        if not body:
-            raise web.HTTPBadRequest(text="no image: the body is empty")
-        request_id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
-        headers = {**request.headers, REQUEST_ID: request_id}
-        answer = await self._relay.handle(body, headers, deadline_s)
-        response = self._rejection(answer) if answer.reason else _forwarded(answer)
-        if with_queue_size:
-            _add_queue_size(response, self._buffer.waiting)
-        timing = response.headers.get("Server-Timing")
-        queue = f"queue;dur={1000 * answer.queue_s:.1f}"
-        response.headers["Server-Timing"] = f"{timing}, {queue}" if timing else queue
-        response.headers["attempts"] = str(answer.attempts)
-        response.headers[REQUEST_ID] = request_id
-        return response
+            reply.force_close()
+        if request.method not in SAFE:
+            self._metrics.answer(reply.status)
+        return reply
 
-    def _rejection(self, answer: BackendAnswer) -> web.Response:
-        reason, cause = answer.reason or Reason.EXHAUSTED, answer.cause or "never forwarded to a backend"
-        limit, waiting = self._config.queue_limit, self._buffer.waiting
-        text = {
-            Reason.FULL: f"queue full: --queue-limit is {limit}, waiting requests: {waiting}",
-            Reason.DISPLACED: f"displaced by a newer request: --queue-limit is {limit}, waiting requests: {waiting}",
-            Reason.EXPIRED: f"not answered within --slo-s {self._config.slo_s:g}",
-            Reason.NO_POD: f"no pod within --request-timeout-s {self._config.request_timeout_s:g}: {cause}",
-            Reason.DEADLINE: f"the deadline in {DEADLINE} cannot be met",
-            Reason.TIMEOUT: f"no response within --request-timeout-s {self._config.request_timeout_s:g}: {cause}",
-            Reason.EXHAUSTED: f"attempt {answer.attempts} of {self._config.attempts} failed: {cause}",
-        }[reason]
-        response = web.json_response({"error": text}, status=STATUS_OF[reason])
-        if answer.retry_after_s is not None:
-            response.headers["Retry-After"] = str(max(1, ceil(answer.retry_after_s)))
-        return response
+    def _refused(self, refusal: RefusalError, request: web.BaseRequest, request_id: bytes) -> ClientReply:
+        reply = json_reply(refusal.status, {"error": refusal.text}, (*refusal.headers, (b"X-Request-Id", request_id)))
+        if refusal.close or not request.content.is_eof():
+            reply.force_close()
+        return reply
 
-    @web.middleware
-    async def _render_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Render every HTTP error as JSON, and count the responses to POST requests by status."""
-        try:
-            response = await handler(request)
-        except web.HTTPRequestEntityTooLarge:
-            size = request.content_length or "more"
-            text = f"the body must be at most {self._config.max_body_bytes} bytes, got {size}"
-            response = web.json_response({"error": text}, status=413)
-        except web.HTTPException as error:
-            text = error.text if error.text and not error.text.startswith(str(error.status)) else error.reason
-            text = f"{text} ({request.method} {request.path})"
-            kept = {name: value for name, value in error.headers.items() if name in ("Retry-After", "Allow")}
-            response = web.json_response({"error": text}, status=error.status, headers=kept)
-        if request.method == "POST":
-            self._metrics.answers.labels(str(response.status)).inc()
-        return response
+    async def _route(self, request: web.BaseRequest, request_id: bytes) -> web.StreamResponse:
+        check_head(request, self._config.max_body_bytes)
+        target = target_of(request)
+        path = target.partition("?")[0]
+        client = self._client(request, path)
+        if request.method in SAFE:
+            return self._own(request, path, request_id) or await self._look_up(request, target, client, request_id)
+        if path in CONTROL_PATHS:
+            raise self._on_control_port(path)
+        if path.startswith("/jobs/"):
+            return await self._job(request, path, client)
+        if request.method == "CONNECT":
+            raise RefusalError(405, "CONNECT: the dispatcher is no tunnel; use POST with an image at /predict")
+        return await self._infer(request, target, client, request_id)
 
+    def _on_control_port(self, path: str) -> RefusalError:
+        return RefusalError(
+            404, f"{path} is on the control port {self._config.control_port} (--control-port), not here"
+        )
 
-def _integer(body: dict[str, object], name: str, least: int) -> int:
-    value = body.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
-
-
-def _backends(body: dict[str, object]) -> tuple[str, ...] | None:
-    value = body.get("backends")
-    if value is None:
+    def _own(self, request: web.BaseRequest, path: str, request_id: bytes) -> ClientReply | None:
+        """Return the answer to what the dispatcher answers itself in any case, None for what goes to a pod."""
+        named = ((b"X-Request-Id", request_id),)
+        if request.method != "OPTIONS":
+            if path == "/":
+                return json_reply(200, self.health(), named)
+            if path == "/healthz":
+                return json_reply(200, {"status": "ok"}, named)
+            if path == "/readyz":
+                state = {"status": "draining" if self.draining else "ready"}
+                return json_reply(503 if self.draining else 200, state, named)
+            if path in IMAGE_PATHS:
+                text = f"{request.method} {path}: use POST with an image"
+                raise RefusalError(405, text, ((b"Allow", b"POST, OPTIONS"),))
+        if path in CONTROL_PATHS:
+            raise self._on_control_port(path)
         return None
-    if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
-        raise ConfigError(f"backends must be a list of URLs, got {value!r}")
-    return parse_urls("backends", value)
+
+    def health(self) -> dict[str, object]:
+        """Return liveness, and the numbers of waiting requests and of requests in flight."""
+        status = "draining" if self.draining else "ok"
+        return {"status": status, "waiting": self._buffer.waiting, "in_flight": self._buffer.in_flight}
+
+    def _client(self, request: web.BaseRequest, path: str) -> Client:
+        """Return the client; raise RefusalError without a valid key, if keys are needed."""
+        if self._keys is None or (path in NEED_NO_KEY and request.method in SAFE):
+            return Client("", True, frozenset())
+        known = self._keys.keys(self._relay.now_s())
+        for field, secret in credentials(request.headers):
+            key: ApiKey | None = find_key(known, secret)
+            if key is not None:
+                return Client(key.name, key.high, frozenset({field}))
+        text = "an API key is needed, in Authorization: Bearer KEY or X-API-Key: KEY; got none that is valid"
+        raise RefusalError(401, text, ((b"WWW-Authenticate", b"Bearer"),), close=not request.content.is_eof())
+
+    async def _look_up(
+        self, request: web.BaseRequest, target: str, client: Client, request_id: bytes
+    ) -> web.StreamResponse:
+        """Pass a request for metadata on if pods are known to be ready, otherwise answer it without waking one."""
+        method, path = request.method, target.partition("?")[0]
+        if path.startswith("/jobs/"):
+            return await self._job(request, path, client)
+        if self._buffer.pods_known_ready(self._relay.now_s()):
+            body = await self._body(request)
+            headers = pod_headers(request, len(body), self._host, request_id, client.secrets)
+            got = await self._relay.look_up(ClientRequest(method, target, headers, body))
+            if got is not None:
+                if got.rest is None and may_be_kept(method, request.headers, got.status, got.headers, len(got.body)):
+                    self._kept.keep(method, target, KeptAnswer(got.headers, got.body))
+                reply = passed_on(got.status, got.headers, got.body, request_id, got.reason)
+                reply.rest = got.rest
+                return reply
+        if kept := self._kept.get(method, target):
+            return passed_on(200, kept.headers, kept.body, request_id, "OK")
+        if ready := ready_body(path):
+            return json_reply(200, ready, ((b"X-Request-Id", request_id),))
+        text = f"{method} {path}: no pod is ready; POST an image to /predict starts one"
+        raise RefusalError(503, text, ((b"Retry-After", b"5"),))
+
+    async def _infer(
+        self, request: web.BaseRequest, target: str, client: Client, request_id: bytes
+    ) -> web.StreamResponse:
+        """Let a request wait for its pod, and return the response."""
+        path, question, query = target.partition("?")
+        body = await self._body(request)
+        if not body and path in IMAGE_PATHS and request.method == "POST":
+            raise RefusalError(400, "no image: the body is empty")
+        check_coding(request, body)
+        caller = client.owner or request.remote or ""
+        terms = read_terms(request.headers, path, body, self._relay.now_s(), caller.encode())
+        if terms.priority is Priority.HIGH and not client.may_raise:
+            raise RefusalError(403, f"the API key {client.owner!r} may not raise the priority, got high")
+        queue_size = path == "/add_to_queue" and request.method == "POST"
+        headers = pod_headers(request, len(body), self._host, request_id, client.secrets)
+        passed = ClientRequest(request.method, f"/predict{question}{query}" if queue_size else target, headers, body)
+        if prefers_async(request.headers.getall("Prefer", ())):
+            return await self._submit(passed, terms, client, request.headers.get("Idempotency-Key"))
+        answer = await self._relay.handle(passed, terms)
+        reply = self._renderer.reply(answer, request_id, self._buffer.waiting, self._problem())
+        return with_queue_size(reply, self._buffer.waiting) if queue_size and answer.rest is None else reply
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        config = self._config
+        return await read_body(request, config.max_body_bytes, config.body_timeout_s, self._buffer.reading)
+
+    async def _submit(
+        self, passed: ClientRequest, terms: Terms, client: Client, idempotency_key: str | None
+    ) -> web.StreamResponse:
+        if self.jobs is None:
+            raise RefusalError(501, "Prefer: respond-async needs a journal (--journal), and this dispatcher has none")
+        return await self.jobs.submit(passed, terms, client.owner, idempotency_key)
+
+    async def _job(self, request: web.BaseRequest, path: str, client: Client) -> web.StreamResponse:
+        if self.jobs is None:
+            raise RefusalError(
+                501, f"{path}: asynchronous work needs a journal (--journal), and this dispatcher has none"
+            )
+        return await self.jobs.answer(request.method, path.removeprefix("/jobs/"), client.owner)
 
 
-def _deadline_s(request: web.Request) -> float | None:
-    text = request.headers.get(DEADLINE)
-    if text is None:
-        return None
-    try:
-        value_ms = float(text)
-    except ValueError:
-        value_ms = float("nan")
-    if not (isfinite(value_ms) and value_ms > 0):
-        raise web.HTTPBadRequest(text=f"{DEADLINE} must be a number of milliseconds above 0, got {text!r}")
-    return value_ms / 1000
-
-
-def _forwarded(answer: BackendAnswer) -> web.Response:
-    return web.Response(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
-
-
-def _add_queue_size(response: web.Response, queue_size: int) -> None:
-    """Add queue_size to a body that is a JSON object; leave any other body as it is."""
-    try:
-        body = json.loads(bytes(response.body))  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        return
-    if isinstance(body, dict):
-        response.body = json.dumps({**body, "queue_size": queue_size}).encode()
+def prefers_async(values: Iterable[str]) -> bool:
+    """Return whether the fields Prefer ask for an asynchronous answer. Source: RFC 7240, section 4.1."""
+    preferences = [preference for value in values for preference in value.split(",")]
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)

@@ -70,9 +70,10 @@ class Dispatcher:
     """`python -m dispatcher` on a free port."""
 
     def __init__(self, *flags: str) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(port), *flags]
+        self.port, self.control_port = free_port(), free_port()
+        self.url, self.control = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.control_port}"
+        command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--control-port", str(self.control_port), *flags]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         wait_for(f"{self.url}/")
 
@@ -80,10 +81,10 @@ class Dispatcher:
         return requests.post(self.url + path, timeout=60, **({"files": PHOTO} | arguments))
 
     def set_capacity(self, **capacity: object) -> requests.Response:
-        return requests.put(f"{self.url}/capacity", json=capacity, timeout=10)
+        return requests.put(f"{self.control}/capacity", json=capacity, timeout=10)
 
     def signals(self) -> dict[str, Any]:
-        answer: dict[str, Any] = requests.get(f"{self.url}/signals", timeout=10).json()
+        answer: dict[str, Any] = requests.get(f"{self.control}/signals", timeout=10).json()
         return answer
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
@@ -278,7 +279,7 @@ def test_bad_input_is_refused_with_rule_and_value(
 def test_metrics_count_responses(dispatch: Callable[..., Dispatcher]) -> None:
     dispatcher = dispatch("--ml-service-url", Stub().url)
     dispatcher.post()
-    text = requests.get(f"{dispatcher.url}/metrics", timeout=10).text
+    text = requests.get(f"{dispatcher.control}/metrics", timeout=10).text
     assert 'dispatcher_answers_total{status="200"} 1.0' in text
 
 
