@@ -6,6 +6,7 @@ import os
 import signal
 import ssl
 import sys
+from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -41,7 +42,8 @@ async def run(config: Config) -> int:
     control = ControlServer(relay, buffer, config, registry, control_key)
     server = DispatcherServer(relay, buffer, config, metrics, control.problem, keys)
     control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
-    runner = web.ServerRunner(_public(server), shutdown_timeout=5)
+    public = _public(server)
+    runner = web.ServerRunner(public, shutdown_timeout=0.5)
     try:
         await _listen(control_runner, config.control_host, config.control_port)
         site = await _listen(runner, config.host, config.port)
@@ -49,7 +51,7 @@ async def run(config: Config) -> int:
         log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
         await _wait_for_signal()
         server.draining = control.draining = True
-        return await _drain(server, relay, site, config)
+        return await _drain(lambda: bool(server.at_work or relay.streams or public.unsent_bytes()), relay, site, config)
     finally:
         await runner.cleanup()
         await control_runner.cleanup()
@@ -137,10 +139,10 @@ async def _wait_for_signal() -> None:
     await received.wait()
 
 
-async def _drain(server: DispatcherServer, relay: Relay, site: web.TCPSite, config: Config) -> int:
+async def _drain(busy: Callable[[], bool], relay: Relay, site: web.TCPSite, config: Config) -> int:
     """Stop listening after the delay; wait until all requests are finished, the timeout, or a second signal.
 
-    Open connections may still send requests; each answer then closes its connection. The control port stays open, so
+    busy: returns whether a request or a response is on its way. Open connections may still send requests; each answer then closes its connection. The control port stays open, so
     that requests waiting for pods are finished too.
     """
     log.info("shutting down, unfinished requests: %d", relay.unfinished)
@@ -152,7 +154,7 @@ async def _drain(server: DispatcherServer, relay: Relay, site: web.TCPSite, conf
     quiet_s = 0.0
     while quiet_s < 0.2 and relay.now_s() < deadline_s and not second_signal.done():
         await asyncio.sleep(0.02)
-        quiet_s = 0.0 if server.at_work else quiet_s + 0.02
+        quiet_s = 0.0 if busy() else quiet_s + 0.02
     second_signal.cancel()
     if relay.unfinished:
         log.error("stopped before all requests were finished, unfinished: %d", relay.unfinished)

@@ -85,6 +85,7 @@ class Relay:
         self._sending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.traffic = TrafficLog()
+        self.streams = 0
         self.arrived = self.released = self.rejected = self.retried = 0
         metrics.waiting.set_function(lambda: buffer.waiting)
         metrics.in_flight.set_function(lambda: buffer.in_flight)
@@ -172,7 +173,7 @@ class Relay:
         sent_s = self.now_s()
         outcome, pod_s, ticket.got = Outcome.FAILED, None, None
         try:
-            async with asyncio.timeout(max(0.001, ticket.arrived_s + self._timeout_s - sent_s)):
+            async with asyncio.timeout(self._left_s(ticket, sent_s)):
                 got = await self._send(
                     forward.backend, ticket.request, WHOLE_KEPT_BYTES if ticket.terms.kept else WHOLE_BYTES
                 )
@@ -196,11 +197,17 @@ class Relay:
                 self._metrics.retried.inc()
             self._perform(actions)
 
+    def _left_s(self, ticket: _Ticket, now_s: float) -> float:
+        """Return how long an attempt may take. Asynchronous work waits for a pod without counting that."""
+        began_s = now_s if ticket.terms.kept else ticket.arrived_s
+        return max(0.001, began_s + self._timeout_s - now_s)
+
     async def _stream(self, ticket: _Ticket, got: PodAnswer, rest: BodyRest) -> None:
         """Hand a long answer to the client at once, and keep the slot until the client has read it.
 
         A long failure is cut: it may be retried, and the retry's answer takes its place.
         """
+        self.streams += 1
         try:
             if got.status in RETRIED_STATUSES:
                 ticket.got = PodAnswer(got.status, got.reason, got.headers, b"")
@@ -208,6 +215,7 @@ class Relay:
                 self._finish(ticket, got, None, None)
                 await rest.closed()
         finally:
+            self.streams -= 1
             rest.close()
 
     def _deliver(self, request_id: int) -> None:

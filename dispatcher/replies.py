@@ -37,6 +37,7 @@ class RefusalError(Exception):
 class ClientReply(web.StreamResponse):
     """A response whose fields and body go out as they are.
 
+    hangs_up: close the connection without waiting for the rest of the request.
     Content-Length is set here, except for answers to HEAD and of status 304, which keep that of the pod.
     """
 
@@ -47,6 +48,7 @@ class ClientReply(web.StreamResponse):
         super().__init__(status=status, reason=phrase or PHRASES.get(status, ""))
         self.fields = list(headers)
         self.content, self.rest = body, rest
+        self.hangs_up = False
 
     @property
     def prepared(self) -> bool:
@@ -73,6 +75,8 @@ class ClientReply(web.StreamResponse):
         finally:
             if self.rest:
                 self.rest.close()
+        if self.hangs_up:
+            transport.close()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Wait until the client has taken most of the response."""
@@ -163,8 +167,10 @@ class ClientConnection(RequestHandler):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the connection open if an accepted request still needs its answer."""
+        idle = self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
         request = self._current_request
-        if (request is None or not request.content.is_eof()) and not self._messages:
+        cut = request is not None and not request.content.is_eof()
+        if (idle or cut) and not self._messages:
             return None
         self._half_closed = True
         self._probe = self._loop.call_later(HALF_CLOSED_S, self._probe_client)
@@ -212,6 +218,11 @@ class ClientConnection(RequestHandler):
 
 class ClientServer(web.Server):
     """Makes a ClientConnection for each connection."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes of responses that the operating system has not taken yet."""
+        transports = [connection.transport for connection in self.connections]
+        return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""

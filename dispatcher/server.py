@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from aiohttp import web
@@ -95,6 +96,7 @@ class DispatcherServer:
         reply = json_reply(refusal.status, {"error": refusal.text}, (*refusal.headers, (b"X-Request-Id", request_id)))
         if refusal.close or not request.content.is_eof():
             reply.force_close()
+        reply.hangs_up = refusal.status == HTTPStatus.REQUEST_TIMEOUT
         return reply
 
     async def _route(self, request: web.BaseRequest, request_id: bytes) -> web.StreamResponse:
@@ -109,7 +111,7 @@ class DispatcherServer:
         if path.startswith("/jobs/"):
             return await self._job(request, path, client)
         if request.method == "CONNECT":
-            raise RefusalError(405, "CONNECT: the dispatcher is no tunnel; use POST with an image at /predict")
+            raise RefusalError(405, "CONNECT: the dispatcher is no tunnel; use POST with an image", close=True)
         return await self._infer(request, target, client, request_id)
 
     def _on_control_port(self, path: str) -> RefusalError:

@@ -58,12 +58,18 @@ def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
     def run(process: str, folder: Path, **env: str) -> str:
-        port = free_port()
+        port, control_port = free_port(), env.get("CONTROL_PORT") or str(free_port())
         started.append(
             subprocess.Popen(
                 ["sh", "-c", f"exec {lines(folder / 'Procfile')[process]}"],
                 cwd=folder,
-                env={**environments(process), "PORT": str(port), "HOST": "127.0.0.1", **env},
+                env={
+                    **environments(process),
+                    "PORT": str(port),
+                    "HOST": "127.0.0.1",
+                    "CONTROL_PORT": control_port,
+                    **env,
+                },
                 start_new_session=True,
             )
         )
@@ -158,8 +164,9 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_controller_reads_the_cluster_and_writes_bounds(kubeconfig: Path, start: Start) -> None:
-    dispatcher = start("dispatcher", ROOT)
-    url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=dispatcher)
+    control_port = str(free_port())
+    start("dispatcher", ROOT, CONTROL_PORT=control_port)
+    url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=f"http://127.0.0.1:{control_port}")
     deadline_s = time.monotonic() + 60
     while not Cluster.patches:
         assert time.monotonic() < deadline_s, "the controller has written no bounds"

@@ -17,7 +17,7 @@ from autoscaler_tuning.commands.flags import (
     url,
     urls,
 )
-from autoscaler_tuning.live.serve import ServeConfig, serve
+from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, serve
 from autoscaler_tuning.policies.registry import policy_named
 from knative.ports import bind_failure
 
@@ -33,7 +33,13 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         "which pods to scale: local (processes on this machine) or knative",
     )
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
-    flags.add("--dispatcher", urls, "http://127.0.0.1:8001", "addresses of the dispatchers, separated by commas")
+    flags.add(
+        "--dispatcher",
+        urls,
+        "http://127.0.0.1:8011",
+        "addresses of the dispatchers' control ports, separated by commas",
+    )
+    flags.add("--dispatcher-key-file", Path, None, "file with the key of --control-key-file of the dispatchers")
     flags.add("--host", str, "0.0.0.0", "address on which to serve metrics")
     flags.add("--port", positive_integer, 8002, "port on which to serve metrics")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
@@ -60,6 +66,7 @@ def _run(args: argparse.Namespace) -> int:
                 target=args.target,
                 policy=policy_named(args.policy, args.slo_s),
                 dispatchers=args.dispatcher,
+                dispatcher_key_file=args.dispatcher_key_file,
                 host=args.host,
                 port=args.port,
                 max_pods=args.max_pods,
@@ -75,6 +82,9 @@ def _run(args: argparse.Namespace) -> int:
                 watch=args.watch,
             )
         )
+    except KeyFileError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"{PROGRAM}: {bind_failure(args.host, args.port, error)}", file=sys.stderr)
         return 2

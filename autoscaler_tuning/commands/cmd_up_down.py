@@ -17,6 +17,7 @@ def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--port", positive_integer, 8001, "port of the dispatcher")
+    flags.add("--control-port", positive_integer, 8011, "port on which the dispatcher serves the controller")
     flags.add("--controller-port", positive_integer, 8002, "port on which the controller serves metrics")
     add_local(flags)
     parser.set_defaults(run=_up)
@@ -37,6 +38,7 @@ def _up(args: argparse.Namespace) -> int:
         model_dir=args.model_dir,
         log_dir=args.log_dir,
         dispatcher_port=args.port,
+        control_port=args.control_port,
         controller_port=args.controller_port,
     )
     url = stack.up(config)

@@ -125,6 +125,7 @@ class Controller:
         self._signals_read_s = float("-inf")
         self._signals_tried_s = float("-inf")
         self._decided_s = float("-inf")
+        self._decided_arrived = 0
         self._announced: tuple[int, tuple[str, ...] | None] | None = None
         self._announced_s = float("-inf")
         self._recorded_s = float("-inf")
@@ -162,9 +163,15 @@ class Controller:
             self._record(now_s, unix_s, state)
 
     def _must_wake(self, state: TargetState) -> bool:
-        """Return whether a request waits at zero pods; like Knative's activator, it triggers a decision at once."""
-        alive = any(pod.phase is not PodPhase.TERMINATING for pod in state.pods)
-        return not alive and self._decision.pods == 0 and self._signals is not None and self._signals.waiting > 0
+        """Return whether there is demand at zero pods; like Knative's activator, it triggers a decision at once.
+
+        A request that waits is demand, and so is one that was refused, because no pod could meet its deadline.
+        """
+        if self._signals is None or self._decision.pods > 0:
+            return False
+        if any(pod.phase is not PodPhase.TERMINATING for pod in state.pods):
+            return False
+        return self._signals.waiting > 0 or self._signals.arrived > self._decided_arrived
 
     def _read_signals(self, now_s: float) -> None:
         self._signals_tried_s = now_s
@@ -193,7 +200,7 @@ class Controller:
             log.debug("%s", error)
 
     def _decide(self, now_s: float, state: TargetState, signals: Signals) -> None:
-        self._decided_s = now_s
+        self._decided_s, self._decided_arrived = now_s, signals.arrived
         decision = self._policy.decide(self._observation(now_s, state, signals))
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)

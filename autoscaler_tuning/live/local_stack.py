@@ -55,15 +55,26 @@ class StackConfig:
     log_dir: Path = field(default_factory=lambda: Path(".run"))
     record: Path | None = None
     dispatcher_port: int = 0
+    control_port: int = 0
     controller_port: int = 0
     route: KnativeRoute | None = None
     shadow: bool = False
 
 
-def commands(config: StackConfig, dispatcher_port: int, controller_port: int) -> dict[str, list[str]]:
+@dataclass(frozen=True, slots=True)
+class StackPorts:
+    """Ports of the dispatcher: for clients and for its control; and of the controller."""
+
+    dispatcher: int
+    control: int
+    controller: int
+
+
+def commands(config: StackConfig, ports: StackPorts) -> dict[str, list[str]]:
     """Return the command lines of the two processes, by name."""
-    url = f"http://127.0.0.1:{dispatcher_port}"
-    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(dispatcher_port)]
+    url = f"http://127.0.0.1:{ports.control}"
+    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(ports.dispatcher)]
+    dispatcher += ["--control-port", str(ports.control)]
     dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
     controller = ["autoscaler_tuning", "control", "--policy", config.policy, "--dispatcher", url]
     if config.route:
@@ -74,7 +85,7 @@ def commands(config: StackConfig, dispatcher_port: int, controller_port: int) ->
         controller += ["--target", "local"]
     if config.shadow:
         controller.append("--shadow")
-    controller += ["--host", "127.0.0.1", "--port", str(controller_port)]
+    controller += ["--host", "127.0.0.1", "--port", str(ports.controller)]
     controller += ["--max-pods", str(config.max_pods), "--slo-s", str(config.slo_s)]
     controller += ["--pad-service-s", str(config.pad_service_s), "--model-dir", str(config.model_dir)]
     controller += ["--log-dir", str(config.log_dir)]
@@ -111,12 +122,14 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Pat
     Raises StackError, with the last line of the log, if the process exits or does not respond within timeout_s.
     """
     deadline_s = time.monotonic() + timeout_s
+    session = requests.Session()
+    session.trust_env = False  # this machine is not asked through a proxy of the environment
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
             text = f"{log_file.stem} exited with status {process.returncode}: {_last_line(log_file)}"
             raise StackError(text, status=2 if process.returncode == 2 else 1)
         try:
-            if requests.get(url, timeout=1).ok and _listens(process.pid, urlsplit(url).port):
+            if session.get(url, timeout=1).ok and _listens(process.pid, urlsplit(url).port):
                 return
         except requests.RequestException:
             pass
@@ -148,17 +161,21 @@ class LocalStack:
 
     def __init__(self, config: StackConfig) -> None:
         self._config = config
-        self._dispatcher_port = config.dispatcher_port or free_port()
-        self._controller_port = config.controller_port or free_port()
+        self._ports = StackPorts(
+            config.dispatcher_port or free_port(),
+            config.control_port or free_port(),
+            config.controller_port or free_port(),
+        )
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.url = f"http://127.0.0.1:{self._dispatcher_port}"
+        self.url = f"http://127.0.0.1:{self._ports.dispatcher}"
 
     def __enter__(self) -> Self:
         try:
-            for name, argv in commands(self._config, self._dispatcher_port, self._controller_port).items():
+            for name, argv in commands(self._config, self._ports).items():
                 process = start(name, dies_with_parent(argv), self._config.log_dir, environment())
                 self._processes[name] = process
-                wait_until_answers(self._health_url(name), process, self._config.log_dir / f"{name}.log")
+                log_file = self._config.log_dir / f"{name}.log"
+                wait_until_answers(health_url(name, self._ports), process, log_file)
         except BaseException:
             self.close()
             raise
@@ -173,9 +190,10 @@ class LocalStack:
             if name in self._processes:
                 stop(self._processes.pop(name), grace_s=20)
 
-    def _health_url(self, name: str) -> str:
-        port = {"dispatcher": self._dispatcher_port, "controller": self._controller_port}[name]
-        return f"http://127.0.0.1:{port}/"
+
+def health_url(name: str, ports: StackPorts) -> str:
+    """Return the address at which a process says that it runs."""
+    return f"http://127.0.0.1:{ports.dispatcher if name == 'dispatcher' else ports.controller}/"
 
 
 def up(config: StackConfig) -> str:
@@ -187,13 +205,13 @@ def up(config: StackConfig) -> str:
     if any(_is_running(entry) for entry in _read_state(state_file)):
         raise StackError("already running; stop it with `make down`")
     started: list[subprocess.Popen[bytes]] = []
+    ports = StackPorts(config.dispatcher_port, config.control_port, config.controller_port)
     try:
-        for name, argv in commands(config, config.dispatcher_port, config.controller_port).items():
+        for name, argv in commands(config, ports).items():
             process = start(name, argv, config.log_dir, environment())
             started.append(process)
             state_file.write_text(json.dumps([{"pid": p.pid, "started": _start_ticks(p.pid)} for p in started]))
-            port = {"dispatcher": config.dispatcher_port, "controller": config.controller_port}[name]
-            wait_until_answers(f"http://127.0.0.1:{port}/", process, config.log_dir / f"{name}.log")
+            wait_until_answers(health_url(name, ports), process, config.log_dir / f"{name}.log")
     except BaseException:
         for process in started:
             stop(process, grace_s=10)

@@ -45,6 +45,7 @@ class ServeConfig:
     target: str
     policy: PolicySpec
     dispatchers: tuple[str, ...]
+    dispatcher_key_file: Path | None
     host: str
     port: int
     max_pods: int
@@ -60,11 +61,29 @@ class ServeConfig:
     watch: str = "http://127.0.0.1:8002"
 
 
+class KeyFileError(Exception):
+    """The file of --dispatcher-key-file cannot be used."""
+
+
+def read_key(path: Path | None) -> str | None:
+    """Return the key in a file, None without a file. Raises KeyFileError."""
+    if path is None:
+        return None
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"--dispatcher-key-file must be a readable file, got {path}: {error}") from error
+    if not key:
+        raise KeyFileError(f"--dispatcher-key-file must contain a key, got nothing in {path}")
+    return key
+
+
 def serve(config: ServeConfig) -> None:
     """Run the control loop until SIGTERM or SIGINT, then drain and stop the pods on this machine.
 
-    Raises OSError if the port is in use.
+    Raises OSError if the port is in use, and KeyFileError if the key cannot be read.
     """
+    key = read_key(config.dispatcher_key_file)
     registry = CollectorRegistry()
     start_http_server(config.port, config.host, registry=registry)
     stopping: list[int] = []
@@ -75,7 +94,7 @@ def serve(config: ServeConfig) -> None:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     target = make_target(config)
-    source = Dispatchers(config.dispatchers)
+    source = Dispatchers(config.dispatchers, time.monotonic, key)
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: live_policy(config)),
         ReadOnlySource(source) if config.shadow else source,

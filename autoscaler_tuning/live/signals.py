@@ -1,13 +1,19 @@
 """Reads the dispatcher's signals and converts them to observations of a policy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 import requests
 
 from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
+
+log = logging.getLogger(__name__)
+
+# A dispatcher that did not answer is asked again after this time.
+SILENT_S = 2.0
 
 
 class ScrapeError(Exception):
@@ -108,41 +114,98 @@ def observe(signals: Signals, pods: tuple[PodSample, ...], fresh: bool) -> Obser
     )
 
 
-class Dispatchers:
-    """One or several dispatchers, from which a controller reads signals and to which it announces capacity."""
+@dataclass(slots=True)
+class _Dispatcher:
+    """One dispatcher. last: what it answered last; silent_until_s: when it is asked again, after a failure."""
 
-    def __init__(self, urls: Sequence[str], timeout_s: float = 2.0) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
-        self._timeout_s = timeout_s
+    url: str
+    last: Signals | None = None
+    silent_until_s: float | None = None
+
+
+class Dispatchers:
+    """One or several dispatchers, from which a controller reads signals and to which it announces capacity.
+
+    One that does not answer is left out, and its share goes to the others, until it answers again.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], clock: Callable[[], float], key: str | None = None, timeout_s: float = 2.0
+    ) -> None:
+        """clock: monotonic seconds. key: of the dispatchers' --control-key-file."""
+        self._dispatchers = [_Dispatcher(url.rstrip("/")) for url in urls]
+        self._clock, self._timeout_s = clock, timeout_s
         self._session = requests.Session()
+        self._session.trust_env = False  # dispatchers are near: none is asked through a proxy of the environment
+        if key is not None:
+            self._session.headers["Authorization"] = f"Bearer {key}"
 
     def signals(self) -> Signals:
-        """Return the merged signals.
+        """Return the merged signals of the dispatchers that answer.
 
-        Raises ScrapeError if any dispatcher fails, because the signals would then miss part of the traffic.
+        What a silent one had counted stays in the count of arrivals, which never falls. Raises ScrapeError if none
+        answers.
         """
-        try:
-            responses = [self._session.get(f"{url}/signals", timeout=self._timeout_s) for url in self._urls]
-            for response in responses:
-                response.raise_for_status()
-            return merge([parse_signals(response.json()) for response in responses])
-        except (requests.RequestException, ValueError) as error:
-            raise ScrapeError(f"cannot read signals: {error}") from error
+        answered, failed = self._each(self._read)
+        if not answered:
+            raise ScrapeError(f"cannot read signals: {'; '.join(failed) or 'no dispatcher answers'}")
+        missing = sum(one.last.arrived for one in self._dispatchers if one.last and one not in answered)
+        merged = merge([one.last for one in answered if one.last])
+        return replace(merged, arrived=merged.arrived + missing)
 
     def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: Sequence[str] | None) -> None:
-        """Announce to each dispatcher its share of the capacity; the first ones get the remainder.
+        """Announce to each dispatcher that answers its share of the capacity; the first ones get the remainder.
 
+        While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
         Raises ScrapeError if any announcement fails, after all have been tried.
         """
-        failed: list[str] = []
-        for index, url in enumerate(self._urls):
-            share = ready_pods // len(self._urls) + (index < ready_pods % len(self._urls))
-            body: dict[str, object] = {"ready_pods": share, "concurrency": concurrency, "valid_s": valid_s}
-            if backends is not None:
-                body["backends"] = list(backends)
-            try:
-                self._session.put(f"{url}/capacity", json=body, timeout=self._timeout_s).raise_for_status()
-            except requests.RequestException as error:
-                failed.append(str(error))
+        due = [one for one in self._dispatchers if self._is_due(one)]
+        if not due:
+            raise ScrapeError("cannot announce capacity: no dispatcher answers")
+        least = min(1, ready_pods)
+        shares = {
+            one.url: max(least, ready_pods // len(due) + (index < ready_pods % len(due)))
+            for index, one in enumerate(due)
+        }
+        body: dict[str, object] = {"concurrency": concurrency, "valid_s": valid_s}
+        if backends is not None:
+            body["backends"] = list(backends)
+
+        def put(one: _Dispatcher) -> None:
+            told = {"ready_pods": shares[one.url], **body}
+            self._session.put(f"{one.url}/capacity", json=told, timeout=self._timeout_s).raise_for_status()
+
+        _, failed = self._each(put)
         if failed:
             raise ScrapeError(f"cannot announce capacity: {'; '.join(failed)}")
+
+    def _read(self, one: _Dispatcher) -> None:
+        response = self._session.get(f"{one.url}/signals", timeout=self._timeout_s)
+        response.raise_for_status()
+        one.last = parse_signals(response.json())
+
+    def _each(self, ask: Callable[[_Dispatcher], None]) -> tuple[list[_Dispatcher], list[str]]:
+        """Ask each dispatcher that is due; return those that answered, and the errors of the others."""
+        answered: list[_Dispatcher] = []
+        failed: list[str] = []
+        for one in [one for one in self._dispatchers if self._is_due(one)]:
+            try:
+                ask(one)
+            except (requests.RequestException, ScrapeError, ValueError) as error:
+                failed.append(str(error))
+                self._fails(one, error)
+            else:
+                answered.append(one)
+                if one.silent_until_s is not None:
+                    one.silent_until_s = None
+                    log.info("%s answers again", one.url)
+        return answered, failed
+
+    def _is_due(self, one: _Dispatcher) -> bool:
+        """Return whether a dispatcher is asked now; the only one is always asked."""
+        return len(self._dispatchers) == 1 or one.silent_until_s is None or self._clock() >= one.silent_until_s
+
+    def _fails(self, one: _Dispatcher, error: Exception) -> None:
+        if one.silent_until_s is None:
+            log.warning("%s does not answer and is left out until it does: %s", one.url, error)
+        one.silent_until_s = self._clock() + SILENT_S

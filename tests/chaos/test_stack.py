@@ -86,7 +86,7 @@ def test_up_answers_from_zero_scales_back_to_zero_and_answers_again(
 ) -> None:
     port = free_port()
     flags = ["--log-dir", str(tmp_path / "run")]
-    ports = ["--port", str(port), "--controller-port", str(free_port())]
+    ports = ["--port", str(port), "--control-port", str(free_port()), "--controller-port", str(free_port())]
     up = [*TUNING, "up", "--model-dir", str(model_dir), *ports, *flags]
     done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     try:
@@ -143,13 +143,15 @@ def web_server() -> Iterator[int]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("taken", ["--port", "--controller-port"])
+@pytest.mark.parametrize("taken", ["--port", "--control-port", "--controller-port"])
 @pytest.mark.parametrize("server", [silent_server, web_server])
 def test_up_on_a_taken_port_exits_with_2_names_the_process_and_leaves_nothing(
     tmp_path: Path, taken: str, server: Callable[[], AbstractContextManager[int]]
 ) -> None:
     with server() as port:
-        ports = {"--port": str(free_port()), "--controller-port": str(free_port()), taken: str(port)}
+        ports = {flag: str(free_port()) for flag in ("--port", "--control-port", "--controller-port")} | {
+            taken: str(port)
+        }
         flags = [word for pair in ports.items() for word in pair]
         up = [*TUNING, "up", "--log-dir", str(tmp_path), *flags]
         done = subprocess.run(up, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

@@ -21,15 +21,16 @@ def test_its_decisions_change_min_scale_of_the_live_revision(
     revision = client.live_revision(deployed_service).name
     client.set_bounds(revision, ScaleBounds(0, 1))
     wait_until(lambda: client.pod_counts(revision).ready_pods == 0, "no pods", timeout_s=180)
-    port, controller_port = free_port(), free_port()
+    port, control_port, controller_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     start(
         *("dispatcher", "--host", "127.0.0.1", "--port", str(port), "--ml-service-url", f"http://{cluster.gateway}"),
-        *("--ml-service-host", cluster.host(deployed_service)),
+        *("--ml-service-host", cluster.host(deployed_service), "--control-port", str(control_port)),
     )
     wait_for(url)
     start(
-        *("autoscaler_tuning", "control", "--target", "knative", "--policy", "elastic", "--dispatcher", url),
+        *("autoscaler_tuning", "control", "--target", "knative", "--policy", "elastic"),
+        *("--dispatcher", f"http://127.0.0.1:{control_port}"),
         *("--port", str(controller_port), "--namespace", NAMESPACE, "--service", deployed_service, "--max-pods", "3"),
     )
     wait_for(f"http://127.0.0.1:{controller_port}/")

@@ -1,117 +1,20 @@
-"""The dispatcher as a process, with stub pods on real sockets."""
+"""The dispatcher's queue as a client sees it: from zero pods, with failing pods, full, and at its end."""
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import requests
 
+from tests.dispatcher.processes import PHOTO, Dispatcher, RawPod, Stub
 from tests.paths import ROOT
-from tests.ports import free_port, wait_for
-
-PHOTO = {"file": ("a.jpg", b"\xff\xd8 not decoded here", "image/jpeg")}
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
-
-
-class Stub(ThreadingHTTPServer):
-    """A stub pod: responds after `delay_s` with the next of `statuses`, else 200, and keeps the request headers.
-
-    Status 0 closes the connection without a response.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, port: int = 0, delay_s: float = 0.0) -> None:
-        self.delay_s, self.seen, self.statuses = delay_s, list[dict[str, str]](), list[int]()
-        self.most_at_once = self.at_once = 0
-        self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Stub
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        stub = self.server
-        self.rfile.read(int(self.headers["Content-Length"]))
-        with stub.lock:
-            stub.seen.append(dict(self.headers))
-            status = stub.statuses.pop(0) if stub.statuses else 200
-            stub.at_once += 1
-            stub.most_at_once = max(stub.most_at_once, stub.at_once)
-        time.sleep(stub.delay_s)
-        with stub.lock:
-            stub.at_once -= 1
-        if status == 0:
-            self.close_connection = True
-            return
-        body = b'{"prediction": "cat: 99.0%"}'
-        self.send_response(status)
-        for name, value in (("X-Pod", "stub"), ("Server-Timing", "infer;dur=1.0"), ("Content-Length", str(len(body)))):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        """Log nothing."""
-
-
-class Dispatcher:
-    """`python -m dispatcher` on a free port."""
-
-    def __init__(self, *flags: str) -> None:
-        self.port, self.control_port = free_port(), free_port()
-        self.url, self.control = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.control_port}"
-        command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--control-port", str(self.control_port), *flags]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        wait_for(f"{self.url}/")
-
-    def post(self, path: str = "/predict", **arguments: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=60, **({"files": PHOTO} | arguments))
-
-    def set_capacity(self, **capacity: object) -> requests.Response:
-        return requests.put(f"{self.control}/capacity", json=capacity, timeout=10)
-
-    def signals(self) -> dict[str, Any]:
-        answer: dict[str, Any] = requests.get(f"{self.control}/signals", timeout=10).json()
-        return answer
-
-    def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
-        deadline_s = time.monotonic() + 30
-        while not holds(self.signals()):
-            assert time.monotonic() < deadline_s, self.signals()
-            time.sleep(0.02)
-
-
-@pytest.fixture
-def dispatch() -> Iterator[Callable[..., Dispatcher]]:
-    started: list[Dispatcher] = []
-
-    def start(*flags: str) -> Dispatcher:
-        started.append(Dispatcher(*flags))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(120) as threads:
-        yield threads
 
 
 def test_a_response_passes_through_with_the_dispatchers_headers_added(dispatch: Callable[..., Dispatcher]) -> None:
@@ -163,11 +66,19 @@ def test_a_pod_that_dies_mid_request_costs_an_attempt_but_no_response(dispatch: 
 
 def test_exhausted_attempts_give_502_with_the_last_cause(dispatch: Callable[..., Dispatcher]) -> None:
     stub = Stub()
-    stub.statuses = [503, 503]
+    stub.statuses = [0, 0]
     answer = dispatch("--ml-service-url", stub.url, "--attempts", "2").post()
     assert answer.status_code == 502
     assert "attempt 2 of 2 failed" in answer.json()["error"]
-    assert "returned 503" in answer.json()["error"]
+    assert stub.url in answer.json()["error"]
+
+
+def test_after_the_last_attempt_a_pods_own_failure_goes_on_with_its_fields(dispatch: Callable[..., Dispatcher]) -> None:
+    busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-Why: quota\r\nContent-Length: 4\r\n\r\nfull"
+    pod = RawPod(lambda head, body: busy)
+    answer = dispatch("--ml-service-url", pod.url, "--attempts", "2").post()
+    assert (answer.status_code, answer.reason, answer.text) == (503, "Busy", "full")
+    assert (answer.headers["Retry-After"], answer.headers["X-Why"], answer.headers["attempts"]) == ("7", "quota", "2")
 
 
 def test_a_request_waits_for_a_backend_that_is_not_listening_yet(
@@ -210,16 +121,40 @@ def test_after_sigterm_accepted_requests_are_finished_even_from_zero_pods(
     dispatch: Callable[..., Dispatcher], pool: ThreadPoolExecutor
 ) -> None:
     dispatcher = dispatch("--accept-backends")
+    kept = requests.Session()
+    assert kept.get(f"{dispatcher.url}/readyz", timeout=10).status_code == 200
     accepted = [pool.submit(dispatcher.post) for _ in range(20)]
     dispatcher.wait_until(lambda signals: signals["waiting"] == 20)
     dispatcher.process.terminate()
-    deadline_s = time.monotonic() + 30
-    while requests.get(dispatcher.url, timeout=5).json()["status"] != "draining":
-        assert time.monotonic() < deadline_s
-    assert dispatcher.post().status_code == 503
+    wait_for_draining(dispatcher)
+    late = pool.submit(lambda: kept.post(f"{dispatcher.url}/predict", files=PHOTO, timeout=60))
+    dispatcher.wait_until(lambda signals: signals["waiting"] == 21)
     assert dispatcher.set_capacity(ready_pods=1, concurrency=1, valid_s=60, backends=[Stub(delay_s=0.01).url]).ok
     assert [future.result().status_code for future in accepted] == [200] * 20
+    assert (late.result().status_code, late.result().headers["Connection"]) == (200, "close")
     assert dispatcher.process.wait(30) == 0
+    with pytest.raises(requests.ConnectionError):
+        dispatcher.post()
+
+
+def test_during_the_shutdown_delay_new_connections_are_served_and_readyz_says_503(
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    dispatcher = dispatch("--ml-service-url", Stub().url, "--shutdown-delay-s", "60")
+    dispatcher.process.terminate()
+    wait_for_draining(dispatcher)
+    answer = dispatcher.post()
+    assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
+    assert requests.get(f"{dispatcher.url}/readyz", timeout=10).status_code == 503
+    assert requests.get(f"{dispatcher.url}/healthz", timeout=10).status_code == 200
+    dispatcher.process.terminate()
+    assert dispatcher.process.wait(30) == 0
+
+
+def wait_for_draining(dispatcher: Dispatcher) -> None:
+    deadline_s = time.monotonic() + 30
+    while requests.get(f"{dispatcher.control}/healthz", timeout=5).json()["status"] != "draining":
+        assert time.monotonic() < deadline_s
 
 
 def test_requests_left_at_the_drain_timeout_give_exit_status_1(
@@ -246,23 +181,22 @@ def test_requests_left_at_the_drain_timeout_give_exit_status_1(
         ),
         pytest.param(("POST", "/predict", {"data": b"x" * 2000}), 413, "at most 1000 bytes, got 2000", id="too large"),
         pytest.param(("GET", "/predict", {}), 405, "GET /predict", id="method"),
-        pytest.param(("POST", "/nowhere", {}), 404, "/nowhere", id="path"),
-        pytest.param(("PUT", "/capacity", {"data": b"{"}), 400, "", id="not JSON"),
-        pytest.param(("PUT", "/capacity", {"json": [1]}), 400, "JSON object", id="a list"),
+        pytest.param(("GET", "/signals", {}), 404, "is on the control port", id="control port"),
+        pytest.param(("PUT", "/capacity", {"json": {}}), 404, "is on the control port", id="capacity"),
+        pytest.param(("GET", "/openapi.json", {}), 503, "POST an image to /predict starts one", id="no pod"),
         pytest.param(
-            ("PUT", "/capacity", {"json": {"ready_pods": -1, "concurrency": 1, "valid_s": 1}}), 400, "-1", id="negative"
+            ("POST", "/predict", {"data": b"x", "headers": {"Prefer": "respond-async"}}),
+            501,
+            "--journal",
+            id="no journal",
         ),
+        pytest.param(("GET", "/jobs/1", {}), 501, "--journal", id="job"),
         pytest.param(
-            ("PUT", "/capacity", {"json": {"ready_pods": True, "concurrency": 1, "valid_s": 1}}), 400, "True", id="bool"
+            ("POST", "/predict", {"data": b"x", "headers": {"Content-Encoding": "gzip"}}), 400, "like gzip", id="gzip"
         ),
+        pytest.param(("POST", "/predict", {"data": b"x", "headers": {"Expect": "200-ok"}}), 417, "200-ok", id="expect"),
         pytest.param(
-            ("PUT", "/capacity", {"data": b'{"ready_pods": 1, "concurrency": 1, "valid_s": NaN}'}), 400, "nan", id="nan"
-        ),
-        pytest.param(
-            ("PUT", "/capacity", {"json": {"ready_pods": 1, "concurrency": 1, "valid_s": 1, "backends": []}}),
-            403,
-            "--accept-backends",
-            id="backends not accepted",
+            ("POST", "/predict", {"data": b"x", "headers": {"X-Request-Priority": "top"}}), 400, "'top'", id="priority"
         ),
     ],
 )
@@ -274,6 +208,7 @@ def test_bad_input_is_refused_with_rule_and_value(
     answer = requests.request(method, dispatcher.url + path, timeout=10, **arguments)
     assert answer.status_code == status
     assert words in answer.json()["error"]
+    assert answer.headers["X-Request-Id"]
 
 
 def test_metrics_count_responses(dispatch: Callable[..., Dispatcher]) -> None:
@@ -283,11 +218,13 @@ def test_metrics_count_responses(dispatch: Callable[..., Dispatcher]) -> None:
     assert 'dispatcher_answers_total{status="200"} 1.0' in text
 
 
-def test_a_taken_port_exits_with_2_and_names_the_process(dispatch: Callable[..., Dispatcher]) -> None:
+@pytest.mark.parametrize("flag", ["--port", "--control-port"])
+def test_a_taken_port_exits_with_2_and_names_the_process(dispatch: Callable[..., Dispatcher], flag: str) -> None:
     first = dispatch()
-    port = first.url.rpartition(":")[2]
-    command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", port]
+    ports = {"--port": free_port(), "--control-port": free_port(), flag: first.port}
+    command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1"]
+    command += [word for name, port in ports.items() for word in (name, str(port))]
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
-    assert f"cannot bind 127.0.0.1:{port}: process {first.process.pid} (python" in second.stderr
+    assert f"cannot bind 127.0.0.1:{first.port}: process {first.process.pid} (python" in second.stderr
     assert ") is listening on it" in second.stderr

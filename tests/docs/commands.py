@@ -44,7 +44,8 @@ FOREIGN = (
     "pre-commit",
     "apt-get",
 )
-DISPATCHER_PATHS = ("/", "/predict", "/add_to_queue", "/signals", "/capacity", "/metrics")
+DISPATCHER_PATHS = ("/", "/healthz", "/readyz", "/add_to_queue")
+CONTROL_PATHS = ("/healthz", "/signals", "/capacity", "/queue", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,14 @@ def _parse(module: str, argv: list[str]) -> list[str]:
 
 def _check_curl(words: Sequence[str]) -> list[str]:
     files = [found for word in words for found in re.findall(r"@([\w./]+)", word)]
-    urls = [match for word in words if (match := re.search(r"(localhost:800[01]|GATEWAY)(/\S*)?$", word))]
+    urls = [match for word in words if (match := re.search(r"(localhost:80(?:00|01|11)|GATEWAY)(/\S*)?$", word))]
     if len(urls) != 1:
-        return ["one address of localhost:8000, localhost:8001 or GATEWAY was expected"]
+        return ["one address of localhost:8000, localhost:8001, localhost:8011 or GATEWAY was expected"]
     path = urls[0][2] or "/"
-    known = path in DISPATCHER_PATHS if urls[0][1].endswith("8001") else _is_route(path)
-    return [*_missing(files), *([] if known else [f"no route {path}"])]
+    known = {"8011": CONTROL_PATHS, "8001": DISPATCHER_PATHS}.get(urls[0][1][-4:], ())
+    # the dispatcher passes every path of the pods on
+    found = path in known or (not urls[0][1].endswith("8011") and _is_route(path))
+    return [*_missing(files), *([] if found else [f"no route {path}"])]
 
 
 def _is_route(path: str) -> bool:
@@ -205,7 +208,7 @@ def pod_variables() -> set[str]:
 # How a line is changed before it is run, by a pattern of the line. A line without a row here is only checked: it needs a
 # cluster, a container engine, a network, a server of its own or more than ten seconds, or it changes this clone.
 RUN: Mapping[str, Callable[[str], str]] = {
-    r"curl .*localhost:800[01]": lambda line: line.replace("curl ", "curl -sSf "),
+    r"curl .*localhost:80(00|01|11)": lambda line: line.replace("curl ", "curl -sSf "),
     r"python -m knative render": lambda line: line,
     r"python -m loadgen http.*--seconds 60": lambda line: line.replace("--seconds 60", "--seconds 1"),
     r"python -m loadgen (report|diff)": lambda line: line,

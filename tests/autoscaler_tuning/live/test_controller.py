@@ -104,6 +104,16 @@ def test_it_decides_at_the_interval_of_the_policy_and_scales() -> None:
     assert world.pods.wanted == [3, 3]
 
 
+def test_a_request_that_was_refused_at_zero_pods_triggers_a_decision_at_once() -> None:
+    world = World(Scripted(lambda obs: min(1, obs.arrived)))
+    world.source.now = QUIET
+    world.run(0.0, 0.2)
+    assert world.pods.wanted == [0]
+    world.source.now = replace(QUIET, arrived=1)
+    world.run(0.4)
+    assert world.pods.wanted == [0, 1]
+
+
 def test_a_waiting_request_at_zero_pods_triggers_a_decision_at_once() -> None:
     world = World(Scripted(lambda obs: min(1, obs.waiting)))
     world.run(0.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler_tuning.live.live_run import prepare, restore_knobs
-from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, commands
+from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, StackPorts, commands
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
 from knative.objects import AUTOSCALING_GROUP, MIN_SCALE, SERVING_GROUP, Json
@@ -94,7 +94,7 @@ def test_hpa_is_rejected_for_a_live_revision() -> None:
 
 
 def test_for_a_knative_service_the_dispatcher_accepts_no_backends_from_the_controller() -> None:
-    argv = commands(StackConfig(route=ROUTE, shadow=True, log_dir=Path("x")), 1, 2)
+    argv = commands(StackConfig(route=ROUTE, shadow=True, log_dir=Path("x")), StackPorts(1, 2, 3))
     dispatcher, controller = " ".join(argv["dispatcher"]), " ".join(argv["controller"])
     assert "--ml-service-url http://10.0.0.1 --ml-service-host resnet18.default.example.com" in dispatcher
     assert "--accept-backends" not in dispatcher
@@ -102,6 +102,8 @@ def test_for_a_knative_service_the_dispatcher_accepts_no_backends_from_the_contr
 
 
 def test_for_local_pods_the_dispatcher_accepts_backends_from_the_controller() -> None:
-    argv = commands(StackConfig(log_dir=Path("x")), 1, 2)
+    argv = commands(StackConfig(log_dir=Path("x")), StackPorts(1, 2, 3))
     assert "--accept-backends" in argv["dispatcher"]
+    assert "--port 1 --control-port 2" in " ".join(argv["dispatcher"])
+    assert "--dispatcher http://127.0.0.1:2" in " ".join(argv["controller"])
     assert "--shadow" not in argv["controller"]
