@@ -142,8 +142,8 @@ async def _wait_for_signal() -> None:
 async def _drain(busy: Callable[[], bool], relay: Relay, site: web.TCPSite, config: Config) -> int:
     """Stop listening after the delay; wait until all requests are finished, the timeout, or a second signal.
 
-    busy: returns whether a request or a response is on its way. Open connections may still send requests; each answer then closes its connection. The control port stays open, so
-    that requests waiting for pods are finished too.
+    busy: returns whether a request or a response is on its way. Open connections may still send requests; each answer
+    then closes its connection. The control port stays open, so that requests waiting for pods are finished too.
     """
     log.info("shutting down, unfinished requests: %d", relay.unfinished)
     second_signal = asyncio.create_task(_wait_for_signal())
