@@ -23,12 +23,14 @@ class ServiceTimes:
         self._ranked: list[float] = []
         self._sum_s = 0.0
         self._squares = 0.0
+        self._moments_known: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, service_time_s: float) -> None:
         """Add a service time; beyond SERVICE_TIMES_KEPT the oldest one is dropped."""
+        self._moments_known = None
         if len(self._kept) == SERVICE_TIMES_KEPT:
             oldest_s = self._kept[0]
             del self._ranked[bisect_left(self._ranked, oldest_s)]
@@ -61,6 +63,12 @@ class ServiceTimes:
         return self._ranked[max(0, -(-95 * len(self._ranked) // 100) - 1)]
 
     def _moments(self) -> tuple[float, float]:
+        """Return mean and mean square; they are asked for about twenty times a request, and change once."""
+        if self._moments_known is None:
+            self._moments_known = self._new_moments()
+        return self._moments_known
+
+    def _new_moments(self) -> tuple[float, float]:
         """Return mean and mean square with the largest samples cut to the next smaller one."""
         count, ranked = len(self._ranked), self._ranked
         cut = 0 if count < 3 else 1 + count // 128
