@@ -68,7 +68,8 @@ class Renderer:
     def _text(self, reason: Reason, answer: BackendAnswer, waiting: int, problem: str) -> str:
         config, cause = self._config, answer.cause or "never forwarded to a backend"
         return {
-            Reason.FULL: f"queue full: --queue-limit is {config.queue_limit}, waiting requests: {waiting}",
+            Reason.FULL: f"queue full: --queue-limit is {config.queue_limit}, waiting requests: {waiting};"
+            f" --queue-bytes is {config.queue_bytes}",
             Reason.DISPLACED: "queue full, and this request was late: one that can be in time took its place",
             Reason.EXPIRED: "dropped, as --expired drop asks for: the request can no longer be in time",
             Reason.DEADLINE: f"{DEADLINES_MS[0]}, {DEADLINES_MS[1]} or parameters.timeout cannot be met",

@@ -30,12 +30,12 @@ class Stub(ThreadingHTTPServer):
         self.delay_s, self.seen, self.statuses = delay_s, list[dict[str, str]](), list[int]()
         self.most_at_once = self.at_once = 0
         self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), StubHandler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class StubHandler(BaseHTTPRequestHandler):
     server: Stub
     protocol_version = "HTTP/1.1"
 

@@ -12,6 +12,10 @@ def test_the_defaults() -> None:
     assert (config.order, config.hold, config.attempts, config.accept_backends) == ("deadline", "capacity", 3, False)
     assert (config.request_timeout_s, config.drain_timeout_s, config.max_body_bytes) == (120, 60, 10485760)
     assert config.ml_service_host is None
+    assert (config.control_host, config.control_port, config.control_key_file) == ("127.0.0.1", 8011, None)
+    assert (config.api_keys_file, config.ml_service_ca, config.refuse_status) == (None, None, 429)
+    assert (config.body_timeout_s, config.shutdown_delay_s) == (30, 0)
+    assert (config.queue_bytes, config.expired, config.retry_ratio) == (256 * 1024 * 1024, "serve", 0.2)
 
 
 def test_an_environment_variable_applies_unless_a_flag_is_given() -> None:
@@ -41,9 +45,30 @@ def test_each_backend_can_have_its_own_concurrency() -> None:
         (["--ml-service-url", "http://a,http://a/"], "must not contain a URL twice, got http://a, http://a"),
         (["--backend-concurrency", "1,2"], "one for each of 1 URLs, all at least 0, got '1,2'"),
         (["--backend-concurrency", "-1"], "got '-1'"),
+        (["--control-port", "0"], "--control-port must be from 1 to 65535, got 0"),
+        (["--port", "8011"], "--port and --control-port must differ, got 8011 for both"),
+        (["--control-host", "::"], "--control-key-file must be set unless --control-host is a loopback address"),
+        (["--control-host", "dispatcher.example"], "got --control-host dispatcher.example"),
+        (["--refuse-status", "400"], "--refuse-status must be 429 or 503, got 400"),
+        (["--shutdown-delay-s", "-1"], "--shutdown-delay-s must be from 0 to 3600, got -1.0"),
+        (["--shutdown-delay-s", "nan"], "--shutdown-delay-s must be from 0 to 3600, got nan"),
+        (["--body-timeout-s", "0"], "--body-timeout-s must be above 0 and finite, got 0.0"),
+        (["--queue-bytes", "0"], "--queue-bytes must be at least 1, got 0"),
+        (["--expired", "keep"], "--expired must be serve or drop, got 'keep'"),
+        (["--retry-ratio", "2"], "--retry-ratio must be from 0 to 1, got 2.0"),
     ],
 )
 def test_an_invalid_value_is_refused_with_rule_and_value(argv: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(argv, {})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_control_port_on_loopback_needs_no_key(host: str) -> None:
+    assert parse_config(["--control-host", host], {}).control_key_file is None
+
+
+def test_files_are_paths() -> None:
+    config = parse_config(["--control-key-file", "a", "--control-host", "0.0.0.0"], {"API_KEYS_FILE": "b"})
+    assert (str(config.control_key_file), str(config.api_keys_file)) == ("a", "b")
