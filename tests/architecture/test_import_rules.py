@@ -53,6 +53,13 @@ PLANTED = [
     ("autoscaler_tuning/policies/hpa/rules.py", "import autoscaler_tuning.policies.kpa.kpa", "no policy knows another"),
     ("loadgen/analysis/summary.py", "import loadgen.sending.sender", "loadgen: layers"),
     ("dispatcher/config.py", "import dispatcher.buffer", "dispatcher: layers"),
+    ("dispatcher/journal/base.py", "import dispatcher.journal.opening", "dispatcher.journal: two kinds"),
+    (
+        "dispatcher/journal/sqlite_journal.py",
+        "import dispatcher.journal.redis_journal",
+        "dispatcher.journal: two kinds",
+    ),
+    ("dispatcher/signals.py", "import redis", "dispatcher.journal.redis_journal alone"),
     ("function/manifest.py", "import function.classifier", "function: layers"),
     ("function/app.py", "import function.tools.export", "function: layers"),
     ("knative/procfs.py", "import knative.local", "knative: layers"),

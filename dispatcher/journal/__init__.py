@@ -1,0 +1,1 @@
+"""Where accepted asynchronous work is kept until it has a result."""
