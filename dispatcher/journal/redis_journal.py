@@ -61,6 +61,7 @@ class RedisJournal:
         self._consumer = secrets.token_hex(8)
         pool = redis.BlockingConnectionPool.from_url(
             url,
+            protocol=2,  # a server that is too old knows no other, and can then say its version
             max_connections=16,
             timeout=5,
             socket_timeout=5,

@@ -224,12 +224,12 @@ def _write(db: sqlite3.Connection, sql: str, row: tuple[object, ...]) -> None:
     db.execute(sql, row)
 
 
-def _shrink(db: sqlite3.Connection) -> None:
+def _shrink(db: sqlite3.Connection, at_once_pages: int = VACUUM_PAGES) -> None:
     """Give back free pages if there are many; a few are kept for the next requests."""
     (free_pages,), (pages,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count"))
-    if free_pages > max(VACUUM_PAGES, pages // 4):
+    if free_pages > max(at_once_pages, pages // 4):
         # each call frees one page, whatever its argument: a statement without columns is stepped once
-        for _ in range(VACUUM_PAGES):
+        for _ in range(at_once_pages):
             db.execute("PRAGMA incremental_vacuum(1)")
 
 

@@ -16,12 +16,13 @@ MISSING = "needs redis-server: apt-get install redis-server"
 class RedisServer:
     """`redis-server` with an append-only file, which survives restarts."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, password: str | None = None) -> None:
         if shutil.which("redis-server") is None:
             pytest.skip(MISSING)
-        self.port, self._folder, self._flags = free_port(), folder, flags
+        self.port, self._folder = free_port(), folder
+        self._flags = [*flags, "--requirepass", password] if password else list(flags)
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.client = redis.Redis(port=self.port)
+        self.client = redis.Redis(port=self.port, password=password)
         self.start()
 
     def start(self) -> None:
@@ -37,8 +38,6 @@ class RedisServer:
             except redis.ConnectionError:
                 assert time.monotonic() < deadline_s, "redis-server did not start"
                 time.sleep(0.02)
-            except redis.RedisError:  # it asks for a password
-                return
 
     def kill(self) -> None:
         """End it with SIGKILL."""
