@@ -16,6 +16,7 @@ from dispatcher.buffer import BufferConfig, BurstBuffer
 from dispatcher.config import Config, ConfigError, parse_config
 from dispatcher.control import ControlServer
 from dispatcher.exchange import HEADER_LIMIT_BYTES, HEADERS_LIMIT, Exchange
+from dispatcher.kept_work import KeptWork
 from dispatcher.keys import KeyFile, KeysError
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.ports import BindError, bind_failure
@@ -41,20 +42,30 @@ async def run(config: Config) -> int:
     relay = Relay(buffer, exchange, metrics, config.request_timeout_s)
     control = ControlServer(relay, buffer, config, registry, control_key)
     server = DispatcherServer(relay, buffer, config, metrics, control.problem, keys)
+    kept = KeptWork(config, relay.handle)
     control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
     public = _public(server)
     runner = web.ServerRunner(public, shutdown_timeout=0.5)
     try:
+        await kept.start()
+        server.jobs, control.pending = kept.jobs, kept.pending
         await _listen(control_runner, config.control_host, config.control_port)
         site = await _listen(runner, config.host, config.port)
         backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
         log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
         await _wait_for_signal()
         server.draining = control.draining = True
-        return await _drain(lambda: bool(server.at_work or relay.streams or public.unsent_bytes()), relay, site, config)
+        stopping = asyncio.ensure_future(kept.stop_running())
+        return await _drain(
+            lambda: bool(server.at_work or relay.streams or public.unsent_bytes() or not stopping.done()),
+            relay,
+            site,
+            config,
+        )
     finally:
         await runner.cleanup()
         await control_runner.cleanup()
+        await kept.close()
         exchange.close()
 
 

@@ -45,6 +45,12 @@ class Config:
     queue_bytes: int = 256 * 1024 * 1024
     expired: str = "serve"
     retry_ratio: float = 0.2
+    journal: str = "none"
+    journal_bytes: int = 1 << 30
+    result_ttl_s: float = 600.0
+    job_attempts: int = 5
+    result_sink: str | None = None
+    result_sink_key_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, holds, rule in RULES:
@@ -53,6 +59,11 @@ class Config:
                 raise ConfigError(f"{_flag(name)} must be {rule}, got {value!r}")
         if self.port == self.control_port:
             raise ConfigError(f"--port and --control-port must differ, got {self.port} for both")
+        if (self.result_sink is None) != (self.result_sink_key_file is None):
+            given = self.result_sink or self.result_sink_key_file
+            raise ConfigError(f"--result-sink and --result-sink-key-file must be set together, got only {given}")
+        if self.result_sink is not None and self.journal in ("", "none"):
+            raise ConfigError("--result-sink must have a --journal, got none")
         if self.control_key_file is None and not is_loopback(self.control_host):
             raise ConfigError(
                 "--control-key-file must be set unless --control-host is a loopback address, got --control-host"
@@ -68,13 +79,18 @@ def _is_positive(value: float) -> bool:
     return isfinite(value) and value > 0
 
 
+def _is_url(value: str) -> bool:
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 # Each setting with a rule of its own.
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("port", _is_port, "from 1 to 65535"),
     ("control_port", _is_port, "from 1 to 65535"),
     *(
         (name, lambda value: value >= 1, "at least 1")
-        for name in ("queue_limit", "queue_bytes", "attempts", "max_body_bytes")
+        for name in ("queue_limit", "queue_bytes", "attempts", "max_body_bytes", "job_attempts")
     ),
     *(
         (name, _is_positive, "above 0 and finite")
@@ -86,6 +102,9 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("expired", lambda value: value in ("serve", "drop"), "serve or drop"),
     ("retry_ratio", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("refuse_status", lambda value: value in (429, 503), "429 or 503"),
+    ("journal_bytes", lambda value: value >= 1 << 20, "at least 1048576"),
+    ("result_ttl_s", lambda value: 1 <= value <= 30 * 86400, "from 1 to 2592000"),
+    ("result_sink", lambda value: value is None or _is_url(value), "an http or https URL"),
 )
 
 
@@ -122,6 +141,11 @@ METAVARS = {
     "--body-timeout-s": "SECONDS",
     "--shutdown-delay-s": "SECONDS",
     "--refuse-status": "STATUS",
+    "--journal": "JOURNAL",
+    "--journal-bytes": "BYTES",
+    "--result-ttl-s": "SECONDS",
+    "--result-sink": "URL",
+    "--result-sink-key-file": "FILE",
 }
 
 
@@ -155,6 +179,12 @@ FLAGS: tuple[tuple[str, str, str], ...] = (
     ("--control-key-file", "", "file with the key for that port; needed unless --control-host is loopback"),
     ("--api-keys-file", "", "file of the clients' API keys; without it, no key is needed"),
     ("--ml-service-ca", "", "file of CA certificates, in PEM format, for backends with https URLs"),
+    ("--journal", "none", "where asynchronous work is kept: a file, a redis:// URL, or none"),
+    ("--journal-bytes", str(1 << 30), "largest size of the requests and results in the journal; then 503"),
+    ("--result-ttl-s", "600", "time for which the result of asynchronous work can be read, in seconds"),
+    ("--job-attempts", "5", "failed attempts after which asynchronous work has failed"),
+    ("--result-sink", "", "URL to which the results of asynchronous work are pushed as CloudEvents"),
+    ("--result-sink-key-file", "", "file with the key that signs them: whsec_ and 24 to 64 bytes in base64"),
 )
 
 

@@ -12,11 +12,15 @@ from aiohttp import web
 from dispatcher.answers import Renderer, passed_on, with_queue_size
 from dispatcher.buffer import BurstBuffer
 from dispatcher.config import Config
+from dispatcher.headers import first
+from dispatcher.idempotency import IdempotencyError, SharedAnswers, check_key, request_digest
 from dispatcher.incoming import check_coding, check_head, pod_headers, read_body, request_id_of, target_of
+from dispatcher.journal.base import KeyConflictError
 from dispatcher.keys import ApiKey, KeyFile, credentials, find_key
 from dispatcher.metadata import KeptAnswer, KeptAnswers, may_be_kept, ready_body
 from dispatcher.metrics import DispatcherMetrics
-from dispatcher.relay import ClientRequest, Relay
+from dispatcher.packing import kept_bytes, read_whole
+from dispatcher.relay import BackendAnswer, ClientRequest, Relay
 from dispatcher.replies import ClientReply, RefusalError, json_reply
 from dispatcher.terms import Priority, Terms, TermsError, read_terms
 
@@ -61,6 +65,7 @@ class DispatcherServer:
         self._problem, self._keys = problem, keys
         self._renderer = Renderer(config)
         self._kept = KeptAnswers()
+        self._shared = SharedAnswers(kept_bytes, relay.now_s)
         self._host = (config.ml_service_host or "").encode()
         self.jobs: JobService | None = None
         self.draining = False
@@ -72,6 +77,7 @@ class DispatcherServer:
         self.at_work += 1
         try:
             reply = await self._route(request, request_id)
+            _name(reply, request_id)
         except RefusalError as refusal:
             reply = self._refused(refusal, request, request_id)
         except TermsError as error:
@@ -196,9 +202,24 @@ class DispatcherServer:
         passed = ClientRequest(request.method, f"/predict{question}{query}" if queue_size else target, headers, body)
         if prefers_async(request.headers.getall("Prefer", ())):
             return await self._submit(passed, terms, client, request.headers.get("Idempotency-Key"))
-        answer = await self._relay.handle(passed, terms)
+        answer = await self._answer(passed, terms, client.owner, request.headers.get("Idempotency-Key"))
         reply = self._renderer.reply(answer, request_id, self._buffer.waiting, self._problem())
         return with_queue_size(reply, self._buffer.waiting) if queue_size and answer.rest is None else reply
+
+    async def _answer(self, passed: ClientRequest, terms: Terms, owner: str, key: str | None) -> BackendAnswer:
+        """Return the answer of a pod; requests with the same idempotency key share one."""
+        if key is None:
+            return await self._relay.handle(passed, terms)
+        try:
+            digest = request_digest(passed.method, passed.target, passed.headers, passed.body)
+            return await self._shared.answer(owner, check_key(key), digest, lambda: self._whole(passed, terms))
+        except IdempotencyError as error:
+            raise RefusalError(400, str(error)) from error
+        except KeyConflictError as error:
+            raise RefusalError(422, str(error)) from error
+
+    async def _whole(self, passed: ClientRequest, terms: Terms) -> BackendAnswer:
+        return await read_whole(await self._relay.handle(passed, terms))
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         config = self._config
@@ -217,6 +238,12 @@ class DispatcherServer:
                 501, f"{path}: asynchronous work needs a journal (--journal), and this dispatcher has none"
             )
         return await self.jobs.answer(request.method, path.removeprefix("/jobs/"), client.owner)
+
+
+def _name(reply: web.StreamResponse, request_id: bytes) -> None:
+    """Add X-Request-Id, unless the reply has one: that of an asynchronous request in the answer to its poll."""
+    if isinstance(reply, ClientReply) and first(reply.fields, b"x-request-id") is None:
+        reply.fields.append((b"X-Request-Id", request_id))
 
 
 def prefers_async(values: Iterable[str]) -> bool:

@@ -10,8 +10,8 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 def make_journal(setting: str, limits: JournalLimits) -> Journal | None:
-    """Return the journal, not yet open; None for `none`. Raise JournalError if the setting names no journal."""
-    if setting == "none":
+    """Return the journal, not yet open; None for `none` or nothing. Raise JournalError if it names none."""
+    if setting in ("", "none"):
         return None
     scheme, separator, _ = setting.partition("://")
     if not separator:

@@ -110,7 +110,7 @@ class RedisJournal:
             scripts.APPEND, job.id, job.owner, key, job.digest, job.head, job.body, now_s, most_bytes, oom=False
         )
         if word == b"conflict":
-            raise KeyConflictError(f"the idempotency key {job.key!r} was used before for another request")
+            raise KeyConflictError(f"Idempotency-Key must not come again with another request, got {job.key!r}")
         if word == b"full":
             raise JournalFullError(f"the journal is full: --journal-bytes is {most_bytes}, held: {text.decode()}")
         return Receipt(text.decode(), new=word == b"new")

@@ -13,6 +13,7 @@ from dispatcher.journal.base import (
     JournalError,
     JournalFullError,
     JournalLimits,
+    JournalUnavailableError,
     KeyConflictError,
     NewJob,
     Push,
@@ -58,7 +59,6 @@ class SqliteJournal:
         """Close the file; what is claimed runs again after the next open()."""
         if self._worker:
             await self._worker.stop()
-            self._worker = None
 
     async def append(self, job: NewJob, now_s: float) -> Receipt:
         """Store the request and its idempotency key in one transaction."""
@@ -113,7 +113,7 @@ class SqliteJournal:
     @property
     def _work(self) -> SqliteWorker:
         if self._worker is None:
-            raise RuntimeError("the journal must be opened first")
+            raise JournalUnavailableError(f"the journal {self.name} is not open")
         return self._worker
 
     def _append(self, db: sqlite3.Connection, job: NewJob, now_s: float) -> Receipt:
@@ -123,7 +123,7 @@ class SqliteJournal:
         sql = "SELECT id, digest FROM jobs WHERE owner = ? AND key = ? AND key != ''"
         known = db.execute(sql, (job.owner, job.key)).fetchone()
         if known and known[1] != job.digest:
-            raise KeyConflictError(f"the idempotency key {job.key!r} was used before for another request")
+            raise KeyConflictError(f"Idempotency-Key must not come again with another request, got {job.key!r}")
         if known:
             return Receipt(known[0], new=False)
         (held_bytes,) = db.execute("SELECT size_bytes FROM totals").fetchone()
