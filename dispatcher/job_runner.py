@@ -19,7 +19,8 @@ Handle = Callable[[ClientRequest, Terms], Awaitable[BackendAnswer]]
 # Jobs in memory at once: enough to keep many pods busy, and the next ones are read in the meantime.
 WINDOW = 128
 WINDOW_BYTES = 64 << 20
-CLAIMED_AT_ONCE = 16
+# What a request is taken to have before any was seen.
+FIRST_MEAN_BYTES = float(1 << 20)
 # Other dispatchers accept work too, and delayed jobs become due.
 POLL_S = 0.5
 UPKEEP_S = 1.0
@@ -38,7 +39,7 @@ class JobRunner:
     ) -> None:
         self._journal, self._handle, self._most_attempts, self._now = journal, handle, most_attempts, now
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._held_bytes = 0
+        self._held_bytes, self._mean_bytes = 0, FIRST_MEAN_BYTES
         self._wake = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._backlog = Backlog(0, 0, 0, 0)
@@ -101,10 +102,15 @@ class JobRunner:
             await self._pause(POLL_S)
         while True:
             self._wake.clear()
-            room = min(CLAIMED_AT_ONCE, WINDOW - len(self._running)) if self._held_bytes < WINDOW_BYTES else 0
+            room = self._room()
             claimed = await self._try(self._claim(room)) if room else 0
             if not claimed or claimed < room:
                 await self._pause(POLL_S)
+
+    def _room(self) -> int:
+        """Return how many jobs of the usual size can be added."""
+        left_bytes = max(0, WINDOW_BYTES - self._held_bytes)
+        return min(WINDOW - len(self._running), ceil(left_bytes / max(1.0, self._mean_bytes)))
 
     async def _open_again(self) -> int:
         await self._journal.open(self._now())
@@ -115,6 +121,7 @@ class JobRunner:
         jobs = await self._journal.claim(room, self._now())
         for job in jobs:
             self._held_bytes += len(job.body)
+            self._mean_bytes += (len(job.body) - self._mean_bytes) / 8
             task = asyncio.create_task(self._run(job))
             self._running[job.id] = task
             task.add_done_callback(lambda done, job=job: self._ended(job, done))  # type: ignore[misc]
