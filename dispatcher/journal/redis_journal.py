@@ -55,7 +55,7 @@ class RedisJournal:
     work of a killed dispatcher waits, and how long a live one may stall before its work runs twice.
     """
 
-    def __init__(self, url: str, limits: JournalLimits, lease_s: float = 15.0, prefix: str = "{elastic}") -> None:
+    def __init__(self, url: str, limits: JournalLimits, lease_s: float = 10.0, prefix: str = "{elastic}") -> None:
         self._limits, self._lease_s, self._prefix = limits, lease_s, prefix
         self.name = _shown(url)
         self._consumer = secrets.token_hex(8)
