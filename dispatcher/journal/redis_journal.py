@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,12 +36,14 @@ from dispatcher.journal.base import (
     Push,
     Receipt,
 )
+from dispatcher.journal.batcher import Batcher
 
 log = logging.getLogger(__name__)
 
 OLDEST_REDIS = (6, 2)
 LAYOUT = b"1"
 PURGED_AT_ONCE = 1000
+BATCH = 64
 DEAD_LETTER_DAYS = 7
 # Scripts of Redis 7 may be allowed to free memory, and to store the small results that do, where none is left.
 ALLOW_OOM = "#!lua flags=allow-oom\n"
@@ -69,6 +71,7 @@ class RedisJournal:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         )
         self._redis = redis.Redis.from_pool(pool)
+        self._appends: Batcher[tuple[str | bytes | float, ...], list[bytes]] = Batcher(self._append_all, BATCH)
         self._flags = ""
         self._scripts: dict[str, Any] = {}
         self._entries: dict[str, str] = {}  # stream entry of each job that this process has claimed
@@ -106,14 +109,23 @@ class RedisJournal:
         """Store request, stream entry and idempotency key; safe to retry, because the id is the caller's."""
         key = _key_hash(job.owner, job.key)
         most_bytes = self._limits.most_bytes
-        word, text = await self._run(
-            scripts.APPEND, job.id, job.owner, key, job.digest, job.head, job.body, now_s, most_bytes, oom=False
-        )
+        row = (job.id, job.owner, key, job.digest, job.head, job.body, now_s, most_bytes)
+        word, text = await self._appends.call(row)
         if word == b"conflict":
             raise KeyConflictError(f"Idempotency-Key must not come again with another request, got {job.key!r}")
         if word == b"full":
             raise JournalFullError(f"the journal is full: --journal-bytes is {most_bytes}, held: {text.decode()}")
         return Receipt(text.decode(), new=word == b"new")
+
+    async def _append_all(self, rows: Sequence[tuple[str | bytes | float, ...]]) -> list[list[bytes] | Exception]:
+        """Run the script for each row over one connection; the server must not have it yet."""
+        with self._translated():
+            sha = await self._redis.script_load(scripts.APPEND)
+            pipe = self._redis.pipeline(transaction=False)
+            for row in rows:
+                pipe.evalsha(sha, 1, self._prefix, *row)
+            outcomes: list[Any] = await pipe.execute(raise_on_error=False)
+        return [self._unavailable(one) if isinstance(one, RedisError) else one for one in outcomes]
 
     async def claim(self, limit: int, now_s: float) -> list[Job]:
         """Read new entries of the stream; a few times per lease, take over those of dispatchers that have died."""
@@ -213,9 +225,9 @@ class RedisJournal:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    async def _run(self, text: str, *arguments: str | bytes | float, oom: bool = True) -> Any:
+    async def _run(self, text: str, *arguments: str | bytes | float) -> Any:
         """Run a script; create the consumer group again if the data of the server were deleted."""
-        text = self._flags + text if oom else text
+        text = self._flags + text
         script = self._scripts.get(text) or self._scripts.setdefault(text, self._redis.register_script(text))
         with self._translated():
             try:
@@ -236,8 +248,10 @@ class RedisJournal:
                 f"--journal must be a Redis that lets the dispatcher in, {self.name}: {error}"
             ) from error
         except (RedisError, OSError, TimeoutError) as error:
-            text = str(error) or type(error).__name__
-            raise JournalUnavailableError(f"cannot use the journal {self.name}: {text}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> JournalUnavailableError:
+        return JournalUnavailableError(f"cannot use the journal {self.name}: {str(error) or type(error).__name__}")
 
     def _warn(self, info: dict[str, Any]) -> None:
         """Warn of settings with which Redis loses what was accepted."""

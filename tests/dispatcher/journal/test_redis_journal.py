@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,8 @@ def test_a_failed_job_leaves_a_dead_letter_with_its_cause(shared_store: Store, r
         async with shared_store.opened() as journal:
             await journal.append(NewJob("a", "", b"", b""), 0)
             await journal.finish("a", JobState.FAILED, JobResult(502, cause="5 attempts failed"), 0)
-            ((_, letter),) = redis_server.client.xrange("{elastic}:dead")
+            letters: Any = redis_server.client.xrange("{elastic}:dead")
+            ((_, letter),) = letters
             assert letter == {b"id": b"a", b"cause": b"5 attempts failed"}
 
     run(test())
@@ -136,12 +138,12 @@ def test_without_memory_nothing_is_accepted_but_work_still_ends(shared_store: St
 def test_a_read_only_server_is_unavailable(shared_store: Store, redis_server: RedisServer) -> None:
     async def test() -> None:
         async with shared_store.opened() as journal:
-            redis_server.client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
+            redis_server.client.replicaof("127.0.0.1", str(free_port()))
             try:
                 with pytest.raises(JournalUnavailableError, match="read only"):
                     await journal.append(NewJob("a", "", b"", b""), 0)
             finally:
-                redis_server.client.execute_command("REPLICAOF", "NO", "ONE")
+                redis_server.client.replicaof("NO", "ONE")
             assert (await journal.append(NewJob("a", "", b"", b""), 0)).new
 
     run(test())

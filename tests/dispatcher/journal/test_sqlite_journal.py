@@ -5,9 +5,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -32,6 +33,7 @@ from tests.paths import ROOT
 
 LIMITS = JournalLimits()
 IMAGE = bytes(100_000)
+Value = TypeVar("Value")
 
 
 def journal_in(folder: Path, limits: JournalLimits = LIMITS) -> SqliteJournal:
@@ -276,7 +278,7 @@ class History(RuleBasedStateMachine):
         self.ended_s: dict[str, float] = {}
         self.keys: dict[str, str] = {}
 
-    def call(self, coroutine):  # type: ignore[no-untyped-def]
+    def call(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
         return self.loop.run_until_complete(coroutine)
 
     def teardown(self) -> None:
