@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.dispatcher.journal.redis_server import RedisServer
-from tests.dispatcher.test_server import Dispatcher, Stub
+from tests.dispatcher.processes import Dispatcher, Stub
 from tests.paths import ROOT
 from tests.ports import free_port
 
@@ -22,20 +22,6 @@ pytestmark = pytest.mark.integration
 
 ASYNC = {"Prefer": "respond-async"}
 NO_PODS = {"ready_pods": 0, "concurrency": 1, "valid_s": 600}
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Dispatcher]]:
-    started: list[Dispatcher] = []
-
-    def begin(*flags: str) -> Dispatcher:
-        started.append(Dispatcher(*flags))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
 
 
 def accept(dispatcher: Dispatcher, **arguments: Any) -> str:
@@ -61,9 +47,9 @@ def accept_many(dispatcher: Dispatcher, count: int) -> list[str]:
         return list(threads.map(lambda _: accept(dispatcher), range(count)))
 
 
-def test_accept_poll_cancel(start: Callable[..., Dispatcher], tmp_path: Path) -> None:
+def test_accept_poll_cancel(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
     stub = Stub()
-    dispatcher = start("--ml-service-url", stub.url, "--journal", str(tmp_path / "jobs.sqlite3"))
+    dispatcher = dispatch("--ml-service-url", stub.url, "--journal", str(tmp_path / "jobs.sqlite3"))
     location = accept(dispatcher)
     answer = result(dispatcher, location)
     assert (answer.status_code, answer.json(), answer.headers["X-Job-State"]) == (
@@ -83,36 +69,38 @@ def test_accept_poll_cancel(start: Callable[..., Dispatcher], tmp_path: Path) ->
     assert len(stub.seen) == 1
 
 
-def test_kill_9_loses_nothing_that_was_accepted(start: Callable[..., Dispatcher], tmp_path: Path) -> None:
+def test_kill_9_loses_nothing_that_was_accepted(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
     stub = Stub()
     flags = ("--ml-service-url", stub.url, "--backend-concurrency", "4", "--journal", str(tmp_path / "jobs.sqlite3"))
-    first = start(*flags)
+    first = dispatch(*flags)
     first.set_capacity(**NO_PODS)
     locations = accept_many(first, 150)
     first.wait_until(lambda signals: signals["waiting"] == 150)
     first.process.kill()
     first.process.wait()
-    second = start(*flags)
+    second = dispatch(*flags)
     assert {result(second, location).status_code for location in locations} == {200}
     assert len(stub.seen) == 150
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(30) == 0
 
 
-def test_sigterm_leaves_what_waits_for_pods_to_the_next_start(start: Callable[..., Dispatcher], tmp_path: Path) -> None:
+def test_sigterm_leaves_what_waits_for_pods_to_the_next_start(
+    dispatch: Callable[..., Dispatcher], tmp_path: Path
+) -> None:
     flags = ("--ml-service-url", Stub().url, "--journal", str(tmp_path / "jobs.sqlite3"), "--drain-timeout-s", "1")
-    first = start(*flags)
+    first = dispatch(*flags)
     first.set_capacity(**NO_PODS)
     locations = accept_many(first, 20)
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(30) == 0
-    second = start(*flags)
+    second = dispatch(*flags)
     assert {result(second, location).status_code for location in locations} == {200}
 
 
-def test_a_second_dispatcher_on_the_same_file_exits_with_2(start: Callable[..., Dispatcher], tmp_path: Path) -> None:
+def test_a_second_dispatcher_on_the_same_file_exits_with_2(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
     file = tmp_path / "jobs.sqlite3"
-    start("--journal", str(file))
+    dispatch("--journal", str(file))
     ports = ["--port", str(free_port()), "--control-port", str(free_port())]
     command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", *ports, "--journal", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -122,18 +110,18 @@ def test_a_second_dispatcher_on_the_same_file_exits_with_2(start: Callable[..., 
     ]
 
 
-def test_without_a_journal_respond_async_is_501_and_says_why(start: Callable[..., Dispatcher]) -> None:
-    dispatcher = start("--ml-service-url", Stub().url)
+def test_without_a_journal_respond_async_is_501_and_says_why(dispatch: Callable[..., Dispatcher]) -> None:
+    dispatcher = dispatch("--ml-service-url", Stub().url)
     for answer in (dispatcher.post(headers=ASYNC), requests.get(f"{dispatcher.url}/jobs/x", timeout=10)):
         assert answer.status_code == 501
         assert "--journal" in answer.json()["error"]
 
 
-def test_jobs_and_idempotency_keys_belong_to_the_api_key(start: Callable[..., Dispatcher], tmp_path: Path) -> None:
+def test_jobs_and_idempotency_keys_belong_to_the_api_key(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("".join(f"{name} {hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("ada", "bob")))
     flags = ("--journal", str(tmp_path / "jobs.sqlite3"), "--api-keys-file", str(keys))
-    dispatcher = start("--ml-service-url", Stub().url, *flags)
+    dispatcher = dispatch("--ml-service-url", Stub().url, *flags)
     ada, bob = ({"X-API-Key": name} for name in ("ada", "bob"))
     keyed = ASYNC | {"Idempotency-Key": "k"}
     location = accept(dispatcher, headers=keyed | ada)
@@ -145,9 +133,9 @@ def test_jobs_and_idempotency_keys_belong_to_the_api_key(start: Callable[..., Di
     assert requests.get(dispatcher.url + location, timeout=10).status_code == 401
 
 
-def test_synchronous_requests_with_the_same_key_are_sent_once(start: Callable[..., Dispatcher]) -> None:
+def test_synchronous_requests_with_the_same_key_are_sent_once(dispatch: Callable[..., Dispatcher]) -> None:
     stub = Stub(delay_s=0.3)
-    dispatcher = start("--ml-service-url", stub.url)
+    dispatcher = dispatch("--ml-service-url", stub.url)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: dispatcher.post(headers={"Idempotency-Key": "k"}), range(8)))
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, '{"prediction": "cat: 99.0%"}')}
@@ -160,11 +148,11 @@ def test_synchronous_requests_with_the_same_key_are_sent_once(start: Callable[..
 
 
 def test_a_redis_that_is_away_stops_nothing_but_asynchronous_work(
-    start: Callable[..., Dispatcher], tmp_path: Path
+    dispatch: Callable[..., Dispatcher], tmp_path: Path
 ) -> None:
     server = RedisServer(tmp_path)
     server.kill()
-    dispatcher = start("--ml-service-url", Stub().url, "--journal", server.url)
+    dispatcher = dispatch("--ml-service-url", Stub().url, "--journal", server.url)
     try:
         answer = dispatcher.post(headers=ASYNC)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
