@@ -20,6 +20,22 @@ class Failure(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+MOST_CHARACTERS = 200
+
+
+def printable(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a foreign text as one line that every output can hold.
+
+    Control characters and lone surrogates are escaped, and what exceeds `most` characters is cut off.
+    """
+    if len(text) > most:
+        text = f"{text[: most - 3]}..."
+    if text.isascii() and text.isprintable():
+        return text
+    line = " ".join(text.split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
 @dataclass(slots=True)
 class Record:
     """One request; times are seconds since the start of the schedule, on a monotonic clock.
@@ -30,6 +46,7 @@ class Record:
     ended_s: when its outcome was known, good or bad.
     Each of these times is None if the event never happened.
     image: name of the image that was sent. status: 0 if there was no response.
+    confidence: 0 if the response contains none, nan if it is not a finite number.
     worker: the lowest free slot, so the highest value of a run is its largest number of requests in flight.
     """
 

@@ -2,12 +2,13 @@
 
 import base64
 import json
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadgen.records import Failure, Record
+from loadgen.records import Failure, Record, printable
 from loadgen.sending.image_files import ImageFile
 
 
@@ -27,7 +28,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its confidence from 0 to 1; 0 if the response contains none."""
+    """A label and its confidence from 0 to 1; 0 if the response contains none, nan if it is not a finite number."""
 
     label: str = ""
     confidence: float = 0.0
@@ -103,12 +104,20 @@ def read_own(response: Mapping[str, object]) -> Prediction:
     """Read `label` and `confidence`, or else `prediction` alone (`cat: 89.2%`)."""
     label, confidence = response.get("label"), response.get("confidence")
     if isinstance(label, str) and isinstance(confidence, int | float):
-        return Prediction(label, float(confidence))
+        return Prediction(label, _finite(confidence))
     name, _, percent = str(response.get("prediction", "")).rpartition(": ")
     try:
-        return Prediction(name, float(percent.rstrip("%")) / 100)
+        return Prediction(name, _finite(float(percent.rstrip("%")) / 100))
     except ValueError:
         return Prediction(str(response.get("prediction", "")))
+
+
+def _finite(number: float) -> float:
+    """Return a number of a response as a float; nan if JSON does not have it (NaN) or a float cannot hold it."""
+    try:
+        return float(number) if math.isfinite(number) else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        return math.nan
 
 
 def read_v1(response: Mapping[str, object]) -> Prediction:
@@ -129,7 +138,7 @@ def read_v2(response: Mapping[str, object]) -> Prediction:
     label = next((value for name, value in first.items() if "label" in name and isinstance(value, str)), "")
     words = ("confidence", "score", "probabilit")
     confidences = (value for name, value in first.items() if any(word in name for word in words))
-    confidence = next((float(value) for value in confidences if isinstance(value, int | float)), 0.0)
+    confidence = next((_finite(value) for value in confidences if isinstance(value, int | float)), 0.0)
     return Prediction(label, confidence)
 
 
@@ -137,14 +146,14 @@ def read_response(protocol: Protocol, content: bytes, record: Record) -> None:
     """Add the label of a successful response, or the reason of a failed one, to a record that has its status."""
     try:
         response = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: thousands of nested brackets
         response = None
     if not 200 <= record.status < 300:
-        reason = f": {' '.join(str(response.get('error', '')).split())[:100]}" if isinstance(response, dict) else ""
+        reason = f": {printable(str(response.get('error', '')), 100)}" if isinstance(response, dict) else ""
         record.failure, record.error = Failure.STATUS, f"status {record.status}{reason}"
     elif isinstance(response, dict):
         prediction = protocol.read(response)
-        record.label, record.confidence = prediction.label, prediction.confidence
+        record.label, record.confidence = printable(prediction.label), prediction.confidence
 
 
 PROTOCOLS = {

@@ -1,17 +1,15 @@
 """One run: sends a plan to a target, from this process or from several, and returns the records."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-import uvloop
 
 from loadgen.records import Record
 from loadgen.sending.sender import Job, SendPlan, send_jobs
 from loadgen.sending.sender_processes import SenderProcesses
+from loadgen.sending.stop_signals import STOP_SIGNALS, in_main_thread, run_loop
 from loadgen.sending.transport import Target
 
 __all__ = ["Replay", "SendPlan", "SilentWatcher", "Target", "Watcher", "run_replay"]
@@ -68,8 +66,8 @@ def run_replay(
 ) -> Replay:
     """Send the plan to the target until every request is finished.
 
-    SIGINT, SIGTERM or a true result of enough() ends the run early. Every planned request has a record, including those
-    that were not sent.
+    SIGINT, SIGTERM (in the main thread) or a true result of enough() ends the run early. Every planned request has a
+    record, including those that were not sent.
     """
     watcher, enough = watcher or SilentWatcher(), enough or (lambda: False)
     records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
@@ -81,13 +79,17 @@ def run_replay(
         number, records[number] = job
         watcher.done(records[number])
 
+    def read(job: Job) -> None:
+        number, records[number] = job
+
     if plan.processes == 1:
-        interrupted = uvloop.run(
+        interrupted = run_loop(
             _watched(lambda stop: send_jobs(target, plan, jobs, zero_s, stop, done), zero_s, watcher, enough)
         )
     else:
-        with SenderProcesses(target, plan, jobs, zero_s) as senders:
-            interrupted = uvloop.run(_watched(lambda stop: senders.collect(stop, done), zero_s, watcher, enough))
+        share = replace(target, most_kept_bytes=target.most_kept_bytes // plan.processes)
+        with SenderProcesses(share, plan, jobs, zero_s) as senders:
+            interrupted = run_loop(_watched(lambda stop: senders.collect(stop, done, read), zero_s, watcher, enough))
     return Replay(tuple(records), started_unix_s, interrupted)
 
 
@@ -108,12 +110,12 @@ def run_together(
             )
         )
 
-    interrupted = uvloop.run(_watched(work, zero_s, watcher, enough))
+    interrupted = run_loop(_watched(work, zero_s, watcher, enough))
     return tuple(Replay(tuple(own), started_unix_s, interrupted) for own in records)
 
 
 async def _watched(
-    work: Callable[[asyncio.Event], Awaitable[None]], zero_s: float, watcher: Watcher, enough: Callable[[], bool]
+    work: Callable[[asyncio.Event], Awaitable[object]], zero_s: float, watcher: Watcher, enough: Callable[[], bool]
 ) -> bool:
     """Await the work, which must end soon after its event is set; return whether a signal set the event."""
     stop, signalled = asyncio.Event(), asyncio.Event()
@@ -122,7 +124,7 @@ async def _watched(
         signalled.set()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS if in_main_thread() else ():
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     background = [asyncio.create_task(_report(watcher, zero_s)), asyncio.create_task(_stop_when(enough, stop))]
     try:

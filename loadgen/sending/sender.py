@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loadgen.records import Record
+from loadgen.records import Record, printable
+from loadgen.sending.answers import Clock, Reader
 from loadgen.sending.protocols import Body
-from loadgen.sending.transport import Clock, Reader, Target, Transport
+from loadgen.sending.transport import Target, Transport
 from loadgen.workload.arrivals import Times
 
 # A burst must not keep the event loop from handling responses: after this many sends the loop gets a turn.
@@ -41,8 +42,11 @@ async def send_jobs(
     zero_s: float,
     stop: asyncio.Event,
     on_done: Callable[[Job], None],
-) -> None:
-    """Send some jobs of a plan; zero_s: start of the schedule on the monotonic clock, which all processes share."""
+) -> list[Job]:
+    """Send some jobs of a plan; return those whose responses were read after the last one had arrived.
+
+    zero_s: start of the schedule on the monotonic clock, which all processes share.
+    """
 
     def clock() -> float:
         return time.monotonic() - zero_s
@@ -50,6 +54,8 @@ async def send_jobs(
     async with Transport(target, clock, plan.read) as transport:
         with _garbage_collection_disabled():
             await Sender(transport, plan.bodies, clock, on_done).send(jobs, stop)
+        late = {id(record) for record in await transport.read_kept(stop)}
+    return [job for job in jobs if id(job[1]) in late] if late else []
 
 
 class Sends(Protocol):
@@ -101,7 +107,7 @@ class Sender:
     async def _one(self, job: Job) -> None:
         number, record = job
         body = self._bodies[number % len(self._bodies)]
-        record.image = body.name
+        record.image = printable(body.name)
         try:
             await self._transport.send(body, record)
         finally:

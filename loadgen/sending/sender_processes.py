@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from loadgen.sending.sender import Job, SendPlan, send_jobs
+from loadgen.sending.stop_signals import STOP_SIGNALS
 from loadgen.sending.transport import Target
 
 # Records are returned in small parts: pickling hundreds at once would delay the next sends.
@@ -29,9 +30,17 @@ class SenderProcesses:
 
     def __init__(self, target: Target, plan: SendPlan, jobs: Sequence[Job], zero_s: float) -> None:
         """Fork the processes; must be called before this process has an event loop."""
-        fork = multiprocessing.get_context("fork")
         self._ends: list[socket.socket] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
+        # A process must not get a signal before it handles it: until then it would end with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            self._fork(target, plan, jobs, zero_s)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _fork(self, target: Target, plan: SendPlan, jobs: Sequence[Job], zero_s: float) -> None:
+        fork = multiprocessing.get_context("fork")
         for first in range(plan.processes):
             ours, theirs = socket.socketpair()
             process = fork.Process(
@@ -51,14 +60,17 @@ class SenderProcesses:
             process.join(JOIN_TIMEOUT_S)
             process.kill()
 
-    async def collect(self, stop: asyncio.Event, on_done: Callable[[Job], None]) -> None:
+    async def collect(
+        self, stop: asyncio.Event, on_done: Callable[[Job], None], on_read: Callable[[Job], None]
+    ) -> None:
         """Pass each finished job to on_done until all processes have ended; forward a stop to them.
 
-        Jobs that a process had not returned when it died are not passed on.
+        A job whose response was read after the last one had arrived is passed on once more, to on_read. Jobs that a
+        process had not returned when it died are not passed on.
         """
         stopping = asyncio.create_task(self._forward(stop))
         try:
-            await asyncio.gather(*(_receive(end, on_done) for end in self._ends))
+            await asyncio.gather(*(_receive(end, (on_done, on_read)) for end in self._ends))
         finally:
             stopping.cancel()
 
@@ -68,14 +80,15 @@ class SenderProcesses:
             process.terminate()
 
 
-async def _receive(end: socket.socket, on_done: Callable[[Job], None]) -> None:
-    """Receive all parts from one process until it closes its end of the connection."""
+async def _receive(end: socket.socket, handlers: Sequence[Callable[[Job], None]]) -> None:
+    """Receive all parts from one process until it closes its end of the connection; each names its handler."""
     reader, writer = await asyncio.open_connection(sock=end)
     try:
         while True:
             length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "little")
-            for job in pickle.loads(await reader.readexactly(length)):
-                on_done(job)
+            handler, jobs = pickle.loads(await reader.readexactly(length))
+            for job in jobs:
+                handlers[handler](job)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass  # the process ended: jobs that it did not return stay unsent in the records and make the run invalid
     finally:
@@ -91,13 +104,17 @@ def _work(end: socket.socket, target: Target, plan: SendPlan, jobs: Sequence[Job
 async def _send(end: socket.socket, target: Target, plan: SendPlan, jobs: Sequence[Job], zero_s: float) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     _, writer = await asyncio.open_connection(sock=end)
     done: list[Job] = []
 
+    def write(handler: int, jobs: Sequence[Job]) -> None:
+        part = pickle.dumps((handler, jobs))
+        writer.write(len(part).to_bytes(LENGTH_BYTES, "little") + part)
+
     def flush() -> None:
         if done:
-            part = pickle.dumps(done)
-            writer.write(len(part).to_bytes(LENGTH_BYTES, "little") + part)
+            write(0, done)
             done.clear()
 
     def on_done(job: Job) -> None:
@@ -112,9 +129,10 @@ async def _send(end: socket.socket, target: Target, plan: SendPlan, jobs: Sequen
         stop.set()  # the parent has died, so the results have no reader
 
     flushing = asyncio.create_task(flush_regularly(os.getppid()))
-    await send_jobs(target, plan, jobs, zero_s, stop, on_done)
+    late = await send_jobs(target, plan, jobs, zero_s, stop, on_done)
     flushing.cancel()
     flush()
+    write(1, late)
     await writer.drain()
     writer.close()
     await writer.wait_closed()

@@ -1,30 +1,30 @@
-"""Sends single requests and records their responses; every failure is recorded as an outcome."""
+"""Sends single requests once and records their responses; every failure is recorded as an outcome."""
 
 import asyncio
-import errno
 import heapq
+import math
 import resource
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
+from yarl import URL
 
-from loadgen.records import Failure, Record
+from loadgen.records import Failure, Record, printable
+from loadgen.sending.answers import MOST_KEPT_BYTES, Answer, AnswerReader, Clock, Reader
+from loadgen.sending.failures import kind_of, short
 from loadgen.sending.protocols import PROTOCOLS, Body, Protocol, read_response
 
-Clock = Callable[[], float]
-# Adds the content of a complete response with any status to a record, which already has the status.
-Reader = Callable[[Body, bytes, Record], None]
 # Number of pieces in which a body is sent slowly.
 SLOW_PIECES = 10
-# Errors that mean that this machine, not the server, ran out of files, ports or socket memory.
-OWN_ERRORS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
+# Header lines of a response as long as Go's client takes them; aiohttp's own limits are 8190 bytes and 128 lines.
+MOST_HEADER_BYTES, MOST_HEADER_LINES = 2**20, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Target:
 
     timeout_s: from the send to the last byte. cacert: the only trusted certificates. insecure: accept any certificate.
     poll_s: time between two polls for a result (protocol async). slow_send_s: time over which each body is sent.
+    most_kept_bytes: responses kept until the run is over.
     """
 
     url: str
@@ -44,6 +45,18 @@ class Target:
     insecure: bool = False
     poll_s: float = 0.1
     slow_send_s: float = 0.0
+    most_kept_bytes: int = MOST_KEPT_BYTES
+
+
+def request_url(text: str) -> URL:
+    """Return a URL that is sent as typed: `%7E` stays `%7E`, so that a signed URL keeps its signature.
+
+    Only what HTTP cannot carry is encoded: other characters than those of ASCII, and blanks. Raises ValueError.
+    """
+    parts = urlsplit(text)
+    host = parts.netloc if parts.netloc.isascii() else URL(f"{parts.scheme}://{parts.netloc}").raw_authority
+    typed = parts._replace(netloc=host, fragment="").geturl()
+    return URL(quote(typed, safe="".join(map(chr, range(33, 127)))), encoded=True)
 
 
 def tls(target: Target) -> ssl.SSLContext:
@@ -67,7 +80,9 @@ class Transport:
         """
         self._target, self._clock = target, clock
         self._protocol: Protocol = PROTOCOLS[target.protocol]
-        self._read = read or self._read_prediction
+        self._url = request_url(target.url)
+        # a user's own hook gets each response as it arrives
+        self._answers = AnswerReader(read or self._read_prediction, clock, None if read else target.most_kept_bytes)
         self._session: aiohttp.ClientSession | None = None
         self._free_workers: list[int] = []
         self._workers = 0
@@ -78,11 +93,18 @@ class Transport:
         context = tls(self._target) if urlsplit(self._target.url).scheme == "https" else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context),
-            timeout=aiohttp.ClientTimeout(total=self._target.timeout_s),
+            # without the threshold, a time-out of 5 s and more would be rounded up to a whole second of the clock
+            timeout=aiohttp.ClientTimeout(total=self._target.timeout_s, ceil_threshold=math.inf),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept-Encoding",),
+            auto_decompress=False,
+            max_line_size=MOST_HEADER_BYTES,
+            max_field_size=MOST_HEADER_BYTES,
+            max_headers=MOST_HEADER_LINES,
             trace_configs=[_send_time_hooks(self._clock)],
         )
+        # aiohttp would send a GET or PUT again whose connection is closed: a request is sent once
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,35 +116,37 @@ class Transport:
         """Send the body now and fill in the record."""
         record.worker, record.request_id = self._take_worker(), uuid.uuid4().hex[:8]
         try:
-            content = await self._exchange(body, record)
-            if content is not None:
-                self._read(body, content, record)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self._fail(record, error)
+            answer = await self._exchange(body, record)
+            if answer is not None:
+                self._answers.handle(body, answer, record)
         except asyncio.CancelledError:
             record.failure, record.error, record.status = Failure.INTERRUPTED, "interrupted", 0
             raise
+        except Exception as error:  # noqa: BLE001  whatever a server makes the library raise fails one request, not the run
+            self._fail(record, error)
         finally:
             record.ended_s = self._clock()
             heapq.heappush(self._free_workers, record.worker)
 
-    async def _exchange(self, body: Body, record: Record) -> bytes | None:
-        """Return the content of the response, or of the polled result; None if the record already has the failure."""
+    async def read_kept(self, stop: asyncio.Event) -> list[Record]:
+        """Read the responses that were too large to be read during the run; return their records."""
+        return await self._answers.read_kept(stop)
+
+    async def _exchange(self, body: Body, record: Record) -> Answer | None:
+        """Return the response, or the polled result; None if the record already has the failure."""
         ids = dict.fromkeys(body.id_headers, record.request_id)
         headers = {**self._protocol.headers, **body.headers, **ids, **self._target.headers}
         data = body.content
         if self._target.slow_send_s:
             headers["Content-Length"], data = str(len(body.content)), self._slowly(body.content)
-        response_headers, content = await self._request(self._target.method, self._target.url, headers, data, record)
+        answer = await self._request(self._target.method, self._url, headers, data, record)
         if self._protocol.polls and record.status == 202:
-            return await self._poll(response_headers.get("Location"), record)
+            return await self._poll(answer.location, record)
         record.done_s = self._clock()
-        return content
+        return answer
 
-    async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], data: object, record: Record
-    ) -> tuple[Mapping[str, str], bytes]:
-        """Send a request and return the headers and content of its complete response."""
+    async def _request(self, method: str, url: URL, headers: Mapping[str, str], data: object, record: Record) -> Answer:
+        """Send a request and return its complete response."""
         if self._session is None:
             raise RuntimeError("a transport must be used inside `async with`")
         context = _Sending(record, data is not None)
@@ -133,10 +157,12 @@ class Transport:
             record.first_byte_s, record.status = self._clock(), response.status
             content = await response.read()
             record.bytes_in += len(content)
-            record.pod = response.headers.get("X-Pod", record.pod)
-            return response.headers, content
+            record.pod = printable(response.headers.get("X-Pod", record.pod))
+            return Answer(
+                response.headers.get("Location"), ",".join(response.headers.getall("Content-Encoding", ())), content
+            )
 
-    async def _poll(self, location: str | None, record: Record) -> bytes | None:
+    async def _poll(self, location: str | None, record: Record) -> Answer | None:
         """Poll until the result is there; use only the path of Location, so that no other host receives the API key.
 
         Source: RFC 7240 (respond-async), RFC 9110 (202; 303 leads to the result).
@@ -148,13 +174,13 @@ class Transport:
                     await asyncio.sleep(self._target.poll_s)
                 parts = urlsplit(urljoin(self._target.url, location))
                 url = urljoin(self._target.url, parts._replace(scheme="", netloc="", fragment="").geturl())
-                response_headers, content = await self._request("GET", url, headers, None, record)
-                location = response_headers.get("Location", location if record.status == 202 else None)
+                answer = await self._request("GET", request_url(url), headers, None, record)
+                location = answer.location or (location if record.status == 202 else None)
         if record.status in (202, 303):
             record.failure, record.error = Failure.PROTOCOL, f"status {record.status} without a Location"
             return None
         record.done_s = self._clock()
-        return content
+        return answer
 
     async def _slowly(self, content: bytes) -> AsyncIterator[bytes]:
         """Yield the content in pieces with pauses."""
@@ -168,9 +194,12 @@ class Transport:
 
     def _fail(self, record: Record, error: Exception) -> None:
         """Record why there was no complete response."""
-        record.status, record.failure, record.error = 0, _kind(error), _short(error)
+        began, record.status = record.status, 0
+        record.failure, record.error = kind_of(error, record.sent_s is not None), short(error)
         if record.failure is Failure.TIMEOUT:
             record.error = f"no response within {self._target.timeout_s:g} s"
+        if record.failure is Failure.PROTOCOL and began:
+            record.error = f"status {began}, then {record.error}"
         if record.failure is Failure.LOCAL:
             record.sent_s = None  # the request never left this machine
 
@@ -216,24 +245,6 @@ class _Sending(NamedTuple):
 def _record_send(record: Record, clock: Clock) -> None:
     if record.sent_s is None:
         record.sent_s = clock()
-
-
-def _kind(error: Exception) -> Failure:
-    """Return the failure that an exception of the HTTP client means."""
-    if isinstance(error, OSError) and error.errno in OWN_ERRORS:
-        return Failure.LOCAL
-    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Failure], ...] = (
-        (TimeoutError, Failure.TIMEOUT),
-        ((aiohttp.ClientSSLError, ssl.SSLError), Failure.TLS),
-        (aiohttp.ClientConnectorError, Failure.CONNECT),
-        ((aiohttp.ClientResponseError, aiohttp.InvalidURL), Failure.PROTOCOL),
-    )
-    return next((failure for kind, failure in kinds if isinstance(error, kind)), Failure.CLOSED)
-
-
-def _short(error: Exception) -> str:
-    """Return type and text in one line, so that equal errors are counted together."""
-    return " ".join(f"{type(error).__name__}: {error}"[:160].split()) if str(error) else type(error).__name__
 
 
 def _allow_many_files() -> None:
