@@ -14,17 +14,22 @@
 Source: github.com/reconfigurable-ml-pipeline/load_tester, its README; the code is ours.
 """
 
+import asyncio
 import json
+import math
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, overload
 
 from loadgen.analysis.summary import Summary, summarise
 from loadgen.errors import InputError
-from loadgen.records import Failure, Record
+from loadgen.records import Failure, Record, printable
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import Replay, SendPlan, Target, run_replay
 from loadgen.workload.arrivals import arrival_times
+from loadgen.workload.families import MOST_PER_SECOND, MOST_REQUESTS
 
 
 class BarAzmoon:
@@ -33,6 +38,7 @@ class BarAzmoon:
     timeout: longest time to wait for a response, in seconds; 30 by default.
     mode, seed: how requests arrive within a second (see loadgen.workload.arrivals).
     slo_s, max_lag_ms: settings of the summary. Other arguments are kept in `kwargs`, as BarAzmoon does.
+    Fractions add up: [0.5, 0.5, 0.5] is 2 requests, in the first and the third second.
     After start(), `replay` holds a record of each request and `summary` the figures.
 
     Subclasses for the older interface also run. They set endpoint, http_method and timeout in the class and define
@@ -48,7 +54,7 @@ class BarAzmoon:
     def __init__(
         self,
         *,
-        workload: Iterable[int] | None = None,
+        workload: Iterable[float] | None = None,
         endpoint: str | None = None,
         http_method: str | None = None,
         **kwargs: Any,
@@ -59,12 +65,18 @@ class BarAzmoon:
         self.endpoint = endpoint or self.endpoint
         self.http_method = http_method or self.http_method
         self.kwargs = kwargs
-        counts = [int(count) for count in (self.get_workload() if workload is None else workload)]
-        if not counts or min(counts) < 0:
-            raise InputError(f"workload must be a list of non-negative integers, got {counts[:5]}")
-        self._counts = counts
+        given = list(self.get_workload() if workload is None else workload)
+        rates = [float(rate) for rate in given]
+        if not rates or not all(0 <= rate <= MOST_PER_SECOND for rate in rates):
+            raise InputError(
+                f"workload must be a list of non-negative numbers up to {MOST_PER_SECOND}, got {given[:5]}"
+            )
+        if sum(rates) > MOST_REQUESTS:
+            raise InputError(f"workload must have at most {MOST_REQUESTS} requests, got {sum(rates):.12g}")
+        totals = [0, *(math.floor(total + 0.5) for total in accumulate(rates))]
+        self._counts = [after - before for before, after in pairwise(totals)]
 
-    def get_workload(self) -> Iterable[int]:
+    def get_workload(self) -> Iterable[float]:
         """Return the requests of each second; called if the constructor gets no workload."""
         raise InputError("workload is missing: pass it to the constructor or define get_workload")
 
@@ -79,8 +91,15 @@ class BarAzmoon:
         """Send all requests; return how many were sent and how many succeeded.
 
         A request succeeds if a JSON response with a status from 200 to 299 arrives before the timeout and
-        process_response neither raises nor returns False.
+        process_response neither raises nor returns False. Works in any thread, and also where an event loop is running,
+        as in a notebook.
         """
+        if not _in_event_loop():
+            return self._start()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(self._start).result()
+
+    def _start(self) -> tuple[int, int]:
         timeout_s = float(self.kwargs.get("timeout") or self.timeout or 30.0)
         target = Target(self.endpoint, timeout_s=timeout_s, method=self.http_method.upper())
         mode, seed = self.kwargs.get("mode", "count"), int(self.kwargs.get("seed", 0))
@@ -94,11 +113,15 @@ class BarAzmoon:
         """Pass a response to the hook; what the hook returns or raises decides the outcome."""
         assert isinstance(body, _Data)
         try:
-            accepted = self.process_response(body.data_id, json.loads(content))
-        except json.JSONDecodeError as error:
+            response = json.loads(content)
+        except (ValueError, RecursionError) as error:
             record.failure, record.error = Failure.PROTOCOL, f"status {record.status}, invalid JSON: {error}"
+            return
+        try:
+            accepted = self.process_response(body.data_id, response)
         except Exception as error:  # noqa: BLE001  an exception in a user's hook fails this request, not the run
-            record.failure, record.error = Failure.REFUSED, f"process_response: {type(error).__name__}: {error}"
+            reason = printable(f"process_response: {type(error).__name__}: {error}")
+            record.failure, record.error = Failure.REFUSED, reason
         else:
             if not 200 <= record.status < 300:
                 record.failure, record.error = Failure.STATUS, f"status {record.status}"
@@ -129,3 +152,11 @@ class _HookBodies(Sequence[Body]):
     def __getitem__(self, index: int | slice) -> Body | Sequence[Body]:
         data_id, data = self._tester.get_request_data()
         return _Data(str(data_id), data, data_id=data_id)
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

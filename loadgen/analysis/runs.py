@@ -1,11 +1,13 @@
 """A run with its settings, the input of all reports, and the file format that stores it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from loadgen.errors import InputError
+from loadgen.masking import masked
 from loadgen.records import Failure, Record
 
 # Every field of a record, so that every report can also be made from the file.
@@ -14,7 +16,10 @@ COLUMNS = tuple(one.name for one in fields(Record))
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """The duration of the plan and the limits that judge the run; about and plan only label reports."""
+    """The duration of the plan and the limits that judge the run; about and plan only label reports.
+
+    Secrets in the URL are masked, so that no report contains them.
+    """
 
     url: str
     duration_s: float
@@ -22,6 +27,11 @@ class RunSettings:
     max_lag_ms: float = 5.0
     about: Mapping[str, object] = field(default_factory=dict)
     plan: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", masked(self.url))
+        about = {name: masked(value) if isinstance(value, str) else value for name, value in self.about.items()}
+        object.__setattr__(self, "about", about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ def read_run(path: Path) -> Run:
             plan=dict(plan),
         )
         return Run(path.name, settings, _records(requests), float(document["started_unix_s"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: must be a run that --json wrote: {type(error).__name__}: {error}") from error
 
 
@@ -70,4 +80,6 @@ def _record(row: Mapping[str, object]) -> Record:
             raise TypeError(f"{name} must be a number of seconds, got {value!r}")
     record = Record(**row)  # type: ignore[arg-type]  # times are checked above, other fields are only displayed
     record.failure = Failure(record.failure)
+    if record.confidence is None:  # JSON has no nan
+        record.confidence = math.nan
     return record

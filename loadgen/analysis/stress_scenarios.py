@@ -105,6 +105,12 @@ SCENARIOS: dict[str, Scenario] = {
 SLOW_SEND_S = 10.0
 
 
+def planned_requests(scenario: Scenario, rate_rps: float, stretch: float) -> float:
+    """Return the expected number of requests of a scenario, which is known before a plan is made."""
+    phases = [phase for act in scenario.acts for phase in act.phases]
+    return sum(_length_s(phase, stretch) * rate_rps * phase.factor + phase.slow_clients for phase in phases)
+
+
 def plan_acts(scenario: Scenario, rate_rps: float, stretch: float, seed: int) -> list[ActPlan]:
     """Plan the acts of a scenario.
 
@@ -116,10 +122,14 @@ def plan_acts(scenario: Scenario, rate_rps: float, stretch: float, seed: int) ->
 def _plan(act: Act, rate_rps: float, stretch: float, seed: int) -> ActPlan:
     start_s, spans, times, slow = 0.0, [], [np.empty(0)], [np.empty(0)]
     for number, phase in enumerate(act.phases):
-        seconds = max(1, round(phase.seconds * stretch))
+        seconds = _length_s(phase, stretch)
         workload = Workload((1,) * seconds).scaled(rate_rps * phase.factor)
         times.append(start_s + arrival_times(workload.counts, phase.mode, seed + number))
         slow.append(start_s + np.linspace(0, seconds / 2, phase.slow_clients))
         spans.append(Span(phase.name, start_s, start_s + seconds, rate_rps * phase.factor))
         start_s += seconds
     return ActPlan(np.concatenate(times), tuple(spans), act.until_broken, np.concatenate(slow))
+
+
+def _length_s(phase: Phase, stretch: float) -> int:
+    return max(1, round(phase.seconds * stretch))

@@ -9,6 +9,7 @@ from loadgen.analysis.runs import Run, RunSettings
 from loadgen.commands.flags import (
     add_arrivals,
     add_target,
+    input_files,
     load_bodies,
     non_negative_int,
     positive_int,
@@ -16,20 +17,23 @@ from loadgen.commands.flags import (
     sender_processes,
     target,
 )
+from loadgen.commands.output_files import show
 from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, write_outputs
+from loadgen.commands.plans import add_dry_run, check_requests, plan_line, start
 from loadgen.errors import INTERRUPTED, OK, exit_code
 from loadgen.records import Record
 from loadgen.reports.progress import Progress
 from loadgen.reports.text import verbose_lines
-from loadgen.sending.preflight import check_reachable
 from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_replay
+from loadgen.sending.stop_signals import finishing
 from loadgen.workload.arrivals import planned_times
 from loadgen.workload.families import FAMILIES
+from loadgen.workload.traces import source_file
 from loadgen.workload.workload import read_workload
 
 WORKLOAD_HELP = (
     "file of requests per second; or a CSV file of timestamps, such as one of Azure's traces "
-    "(csv:FILE,column=NAME,unit=ms); or a family of synthetic workloads, such as "
+    "(csv:FILE,column=NAME,unit=ms), or of counts (csv:FILE,count=NAME); or a family of synthetic workloads, such as "
     f"mmpp:seed=3,seconds=600,low=5,high=40 ({', '.join(FAMILIES)}); default: %(default)s"
 )
 
@@ -64,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_arrivals(parser)
     add_gates(parser)
     add_outputs(parser)
+    add_dry_run(parser)
     add("--verbose", action="store_true", help="print the result of each request")
     add("--quiet", action="store_true", help="do not print progress")
     parser.set_defaults(run=run)
@@ -75,15 +80,21 @@ def run(args: argparse.Namespace) -> int:
     Raises OSError, InputError or UnreachableError.
     """
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale).repeated(args.repeat)
+    check_requests(sum(workload.counts), "--workload, --seconds, --scale and --repeat")
+    to = target(args)
     bodies = load_bodies(args)
-    check_outputs(args)
+    check_outputs(args, source_file(args.workload), *input_files(args))
     times_s = planned_times(workload, args.mode, args.seed, args.from_s)
-    check_reachable(target(args))
+    check_requests(times_s.size, "--mode poisson")
+    if not start(to, plan_line(times_s, workload.duration_s, (workload.about,)), args.dry_run):
+        return OK
     plan = SendPlan(times_s, bodies, sender_processes(args, max(workload.counts)))
-    replayed = run_replay(target(args), plan, _watcher(args, float(workload.duration_s)))
-    judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
-    write_outputs(args, judged)
-    return exit_code([INTERRUPTED if replayed.interrupted else OK, judged.exit_code])
+    replayed = run_replay(to, plan, _watcher(args, float(workload.duration_s)))
+    with finishing() as interrupted:
+        judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
+        written = write_outputs(args, judged)
+        stopped = INTERRUPTED if replayed.interrupted or interrupted() else OK
+    return exit_code([stopped, written, judged.exit_code])
 
 
 class _Verbose:
@@ -100,11 +111,11 @@ class _Verbose:
         """Print two lines for a successful request and one for any other."""
         self._inner.done(record)
         self._clear_line()
-        print("\n".join(verbose_lines(record)))
+        show("\n".join(verbose_lines(record)), flush=False)
 
 
 def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
-    if args.quiet:
+    if args.quiet or sys.stderr is None:
         return _Verbose(SilentWatcher(), lambda: None) if args.verbose else SilentWatcher()
     progress = Progress(sys.stderr, duration_s)
     return _Verbose(progress, progress.clear) if args.verbose else progress

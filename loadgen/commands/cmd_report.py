@@ -7,6 +7,7 @@ from pathlib import Path
 from loadgen.analysis.runs import read_run
 from loadgen.commands.flags import positive_number
 from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, write_outputs
+from loadgen.errors import exit_code
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Return the exit code that the run itself would have returned. Raises OSError or InputError."""
     saved = read_run(args.saved)
-    check_outputs(args)
+    check_outputs(args, args.saved)
     settings = replace(saved.settings, slo_s=args.slo_s or saved.settings.slo_s)
     judged = judge(replace(saved, settings=settings), args.slo)
-    write_outputs(args, judged)
-    return judged.exit_code
+    return exit_code([write_outputs(args, judged), judged.exit_code])

@@ -11,23 +11,28 @@ from numpy.typing import NDArray
 from loadgen.analysis.findings import LATE_RATIO, Span, StressRun
 from loadgen.analysis.gates import EarlyVerdict, parse_gate
 from loadgen.analysis.runs import Run, RunSettings
-from loadgen.analysis.stress_scenarios import SCENARIOS, SLOW_SEND_S, ActPlan, Scenario, plan_acts
+from loadgen.analysis.stress_scenarios import SCENARIOS, SLOW_SEND_S, ActPlan, Scenario, plan_acts, planned_requests
 from loadgen.commands.flags import (
     add_judgement,
     add_target,
+    input_files,
     load_bodies,
     non_negative_int,
+    note_proxies,
     positive_int,
     positive_number,
     target,
 )
+from loadgen.commands.output_files import show
 from loadgen.commands.outputs import add_outputs, check_outputs, judge, write_outputs
-from loadgen.errors import INTERRUPTED, InputError
+from loadgen.commands.plans import add_dry_run, check_rate, check_requests
+from loadgen.errors import INTERRUPTED, OK, InputError, exit_code
 from loadgen.records import Failure, Record
 from loadgen.reports.progress import Progress
 from loadgen.sending.preflight import check_reachable
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_together
+from loadgen.sending.stop_signals import finishing
 from loadgen.workload.arrivals import Times
 
 
@@ -66,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=non_negative_int, default=0, help="random seed of the arrival times; default: %(default)s")
     add("--quiet", action="store_true", help="do not print progress")
     add_outputs(parser)
+    add_dry_run(parser)
     parser.set_defaults(run=run)
 
 
@@ -75,29 +81,58 @@ def run(args: argparse.Namespace) -> int:
     Raises InputError or UnreachableError.
     """
     scenario = SCENARIOS[args.name]
-    acts = plan_acts(scenario, args.rate, args.stretch, args.seed)
+    acts = _plan(args, scenario)
     requests = sum(act.times_s.size + act.slow_times_s.size for act in acts)
-    if requests > args.most_requests:
+    check_outputs(args, *input_files(args))
+    to = target(args)
+    bodies = load_bodies(args)
+    about = f"{args.name}: {scenario.about}; looks for {scenario.looks_for}"
+    plan = f"{about}\nat most {requests} requests in {sum(act.spans[-1].end_s for act in acts):g} s"
+    if args.dry_run:
+        show(plan)
+        return OK
+    check_reachable(to)
+    show(plan)
+    note_proxies(args.url)
+    performed = _perform(args, acts, bodies)
+    with finishing() as interrupted:
+        return _report(args, scenario, performed, interrupted)
+
+
+def _plan(args: argparse.Namespace, scenario: Scenario) -> list[ActPlan]:
+    """Plan the acts, after checking that the plan has neither too many requests nor none."""
+    phases = [phase for act in scenario.acts for phase in act.phases]
+    check_rate(
+        args.rate * max(phase.factor for phase in phases),
+        args.stretch * sum(phase.seconds for phase in phases),
+        "--rate and --stretch",
+    )
+    expected = planned_requests(scenario, args.rate, args.stretch)
+    if expected > args.most_requests:
         raise InputError(
             f"{args.name} at {args.rate:g}/s must have at most {args.most_requests} requests (--most-requests), "
-            f"got {requests}"
+            f"got {round(expected)}"
         )
-    check_outputs(args)
-    bodies = load_bodies(args)
-    check_reachable(target(args))
-    print(f"{args.name}: {scenario.about}; looks for {scenario.looks_for}")
-    print(f"at most {requests} requests in {sum(act.spans[-1].end_s for act in acts):g} s", flush=True)
-    performed = _perform(args, acts, bodies)
+    check_requests(expected, "--rate and --stretch")
+    acts = plan_acts(scenario, args.rate, args.stretch, args.seed)
+    check_requests(sum(act.times_s.size for act in acts), "--rate and --stretch")
+    return acts
+
+
+def _report(
+    args: argparse.Namespace, scenario: Scenario, performed: "PerformedScenario", interrupted: Callable[[], bool]
+) -> int:
+    """Check, write and print; return the exit code."""
     findings = () if performed.interrupted else tuple(check(performed.run) for check in scenario.checks)
     judged = replace(judge(_as_run(args, scenario, performed), ()), findings=findings)
-    write_outputs(args, judged)
-    if performed.interrupted:
+    written = write_outputs(args, judged)
+    if performed.interrupted or interrupted():
         return INTERRUPTED
     held = sum(finding.held for finding in findings)
     passed = "passed" if held == len(findings) else "FAILED"
     verdict = "is invalid" if judged.summary.invalid else passed
-    print(f"Verdict: {args.name} {verdict}, {held} of {len(findings)} checks passed")
-    return judged.exit_code
+    show(f"Verdict: {args.name} {verdict}, {held} of {len(findings)} checks passed")
+    return exit_code([written, judged.exit_code])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +174,8 @@ def _perform(args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence
     slow: list[Record] = []
     began_unix_s, interrupted = 0.0, False
     for act in acts:
-        watcher: Watcher = SilentWatcher() if args.quiet else Progress(sys.stderr, act.spans[-1].end_s)
+        silent = args.quiet or sys.stderr is None
+        watcher: Watcher = SilentWatcher() if silent else Progress(sys.stderr, act.spans[-1].end_s)
         detector = BreakDetector(watcher, act, args.slo_s) if act.until_broken else None
         replays = _play(args, act, bodies, detector or watcher, detector.broken if detector else None)
         began_unix_s = began_unix_s or replays[0].started_unix_s

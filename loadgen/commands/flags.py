@@ -4,20 +4,25 @@ import argparse
 import math
 import os
 import re
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadgen.commands.output_files import complain
 from loadgen.errors import InputError
+from loadgen.masking import masked_word
 from loadgen.sending.image_files import load_images
 from loadgen.sending.protocols import PROTOCOLS, Body
-from loadgen.sending.transport import Target
+from loadgen.sending.transport import Target, request_url
 from loadgen.workload.arrivals import MODES, RECORDED
 
 # Requests per second that one process can send on one core with a safe margin; see tests/benchmarks.
 RPS_PER_PROCESS = 2500
 # The characters of a header name, from RFC 9110.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Each sender is a process with a connection for each of its requests in flight.
+MOST_PROCESSES = 64
+# aiohttp, and so this program, sends to the server itself, whatever these say.
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def positive_number(word: str) -> float:
@@ -62,18 +67,30 @@ def method(word: str) -> str:
 
 def processes(word: str) -> int:
     """Parse a number of processes; return 0 for `auto`."""
-    return 0 if word == "auto" else positive_int(word)
+    count = 0 if word == "auto" else positive_int(word)
+    if count > MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"must be auto or an integer from 1 to {MOST_PROCESSES}, got {word!r}")
+    return count
+
+
+def host(word: str) -> str:
+    """Parse the value of a Host header."""
+    if not re.fullmatch(r"[!-~]+", word):
+        raise argparse.ArgumentTypeError(f"must be a host name of visible ASCII characters, got {word!r}")
+    return word
 
 
 def endpoint(word: str) -> str:
     """Check that a word is a full URL, and return it."""
     try:
         parts = urlsplit(word)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and word.isprintable()
+        request_url(word)
     except ValueError:
         usable = False
     if not usable:
-        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8001/predict, got {word!r}")
+        seen = masked_word(word)
+        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:8001/predict, got {seen!r}")
     return word
 
 
@@ -85,8 +102,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=Path,
         default=Path("samples"),
-        metavar="DIR",
-        help="folder of PNG, JPG and JPEG files to send in turn; default: %(default)s",
+        metavar="PATH",
+        help="PNG, JPG or JPEG file, or a folder of them with its subfolders, to send in turn; default: %(default)s",
     )
     add(
         "--protocol",
@@ -117,7 +134,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("LOADGEN_KEY"),
         help="API key to send as a bearer token; default: the environment variable LOADGEN_KEY",
     )
-    add("--host", metavar="NAME", help="value of the Host header, for a Knative route reached by IP address")
+    add("--host", type=host, metavar="NAME", help="value of the Host header, for a Knative route reached by IP address")
     add("--header", type=header, action="append", default=[], metavar="'K: V'", help="extra header; repeatable")
 
 
@@ -165,9 +182,10 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
 def target(args: argparse.Namespace) -> Target:
     """Return the target that the flags of add_target describe.
 
-    Raises InputError if they contain two sets of credentials.
+    Raises InputError if they contain two sets of credentials, or a key that no header can carry.
     """
-    headers = {"Authorization": f"Bearer {args.key}"} if args.key else {}
+    key = _key(args.key)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     headers |= dict(args.header) | ({"Host": args.host} if args.host else {})
     if urlsplit(args.url).username and any(name.lower() == "authorization" for name in headers):
         raise InputError("only one set of credentials can be sent, got a user in the URL and --key or Authorization")
@@ -183,6 +201,22 @@ def target(args: argparse.Namespace) -> Target:
     )
 
 
+def _key(word: str | None) -> str:
+    """Return the key without the white space around it, such as the line end of the file that it came from."""
+    key = (word or "").strip()
+    bad = next((place for place, char in enumerate(key, start=1) if not "!" <= char <= "~"), 0)
+    if bad:  # the key is secret, so the error names only the place
+        raise InputError(f"--key (LOADGEN_KEY) must be visible ASCII characters, got another one at position {bad}")
+    return key
+
+
+def note_proxies(url: str) -> None:
+    """Say on standard error that a proxy of the environment is not used, without its value, which may be secret."""
+    found = [name for name in PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.upper())]
+    if found:
+        complain(f"{' and '.join(found)} is ignored: requests go to {urlsplit(url).hostname} itself")
+
+
 def sender_processes(args: argparse.Namespace, peak_rps: float) -> int:
     """Return --processes, or as many as the busiest second needs, up to the number of cores."""
     cores = len(os.sched_getaffinity(0))
@@ -194,5 +228,10 @@ def load_bodies(args: argparse.Namespace) -> tuple[Body, ...]:
 
     Raises InputError if no image can be read.
     """
-    images = load_images(args.images, lambda line: print(f"loadgen: {line}", file=sys.stderr))
+    images = load_images(args.images, complain)
     return tuple(PROTOCOLS[args.protocol].encode(image) for image in images)
+
+
+def input_files(args: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the files that the flags of add_target name, which no output may overwrite."""
+    return tuple(path for path in (args.images, args.cacert) if path)

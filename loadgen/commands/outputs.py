@@ -1,9 +1,9 @@
 """Judges a run and writes its reports; flags that several commands share."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loadgen.analysis.columns import columns
@@ -11,9 +11,11 @@ from loadgen.analysis.findings import Finding
 from loadgen.analysis.gates import Gate, GateError, Verdict, check, parse_gate
 from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import Summary, summarise
-from loadgen.errors import INVALID, OK, SLO_MISSED, InputError, exit_code
+from loadgen.commands.output_files import check_files, output_file, show, write_file
+from loadgen.errors import INVALID, OK, SLO_MISSED, exit_code
 from loadgen.reports import k6, vegeta
 from loadgen.reports.csv_rows import as_csv
+from loadgen.reports.strict_json import strict_json
 from loadgen.reports.text import document, text
 
 
@@ -58,19 +60,12 @@ def add_gates(parser: argparse.ArgumentParser, required: bool = False) -> None:
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each output format."""
     for name, output in OUTPUT_FORMATS.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=output.about)
+        parser.add_argument(f"--{name}", type=output_file, metavar="OUT", help=output.about)
 
 
-def check_outputs(args: argparse.Namespace) -> None:
+def check_outputs(args: argparse.Namespace, *inputs: Path) -> None:
     """Raise InputError if an output file cannot be written, so that the error comes before the run, not after it."""
-    for name in OUTPUT_FORMATS:
-        check_file(f"--{name}", _path(args, name))
-
-
-def check_file(flag: str, path: Path | None) -> None:
-    """Raise InputError if the path cannot be a file."""
-    if path and (not path.parent.is_dir() or path.is_dir()):
-        raise InputError(f"{flag} must be a file in an existing folder, got {path}")
+    check_files({f"--{name}": _path(args, name) for name in OUTPUT_FORMATS}, inputs)
 
 
 def judge(run: Run, gates: Sequence[Gate]) -> Judged:
@@ -79,12 +74,18 @@ def judge(run: Run, gates: Sequence[Gate]) -> Judged:
     return Judged(run, summary, check(gates, columns(run.records), run.settings))
 
 
-def write_outputs(args: argparse.Namespace, judged: Judged) -> None:
-    """Print the text report and the findings, and write the requested files."""
-    print("\n".join((text(judged.run, judged.summary, judged.verdicts), *(one.line for one in judged.findings))))
-    for name, output in OUTPUT_FORMATS.items():
-        if path := _path(args, name):
-            path.write_text(output.render(judged), encoding="utf-8")
+def write_outputs(args: argparse.Namespace, judged: Judged) -> int:
+    """Write the requested files, each apart, and print the text report and the findings.
+
+    Returns 0, or 2 if one of them failed.
+    """
+    codes = [
+        write_file(f"--{name}", path, partial(output.render, judged))
+        for name, output in OUTPUT_FORMATS.items()
+        if (path := _path(args, name))
+    ]
+    lines = (text(judged.run, judged.summary, judged.verdicts), *(one.line for one in judged.findings))
+    return exit_code([*codes, show("\n".join(lines))])
 
 
 def _path(args: argparse.Namespace, name: str) -> Path | None:
@@ -101,7 +102,7 @@ class OutputFormat:
 
 
 def _json(judged: Judged) -> str:
-    return json.dumps(document(judged.run, judged.summary))
+    return strict_json(document(judged.run, judged.summary))
 
 
 def _html(judged: Judged) -> str:
@@ -113,12 +114,11 @@ def _html(judged: Judged) -> str:
 
 
 def _k6(render: Callable[[Run, Sequence[Verdict], Sequence[str]], Mapping[str, object]]) -> Callable[[Judged], str]:
-    return lambda judged: json.dumps(render(judged.run, judged.verdicts, judged.summary.invalid), indent=1)
+    return lambda judged: strict_json(render(judged.run, judged.verdicts, judged.summary.invalid), indent=1)
 
 
 OUTPUT_FORMATS = {
     "json": OutputFormat("write every request and the summary to this file, the input of `report` and `diff`", _json),
-    "html": OutputFormat("write a page with plots to this file", _html),
     "csv": OutputFormat("write every request as a row to this file", lambda judged: as_csv(judged.run)),
     "vegeta-results": OutputFormat(
         "write every request in vegeta's encoding to this file, the input of `vegeta report` and `vegeta plot`",
@@ -126,8 +126,9 @@ OUTPUT_FORMATS = {
     ),
     "vegeta-json": OutputFormat(
         "write the output of `vegeta report -type=json` to this file",
-        lambda judged: json.dumps(vegeta.report(judged.run)),
+        lambda judged: strict_json(vegeta.report(judged.run)),
     ),
     "k6-summary": OutputFormat("write the data that k6 passes to handleSummary() to this file", _k6(k6.summary_data)),
     "k6-summary-export": OutputFormat("write the output of k6's --summary-export to this file", _k6(k6.summary_export)),
+    "html": OutputFormat("write a page with plots to this file", _html),
 }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 from loadgen.analysis.runs import COLUMNS, Run
 from loadgen.records import Record
@@ -34,6 +35,6 @@ def _between(began_s: float | None, ended_s: float | None) -> float | None:
 
 def _cell(value: object) -> object:
     """Format a value; times are rounded to microseconds, which is finer than any clock used here."""
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.6f}" if isinstance(value, float) else value

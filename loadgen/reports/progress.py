@@ -10,6 +10,8 @@ from loadgen.reports.terminal import console_for
 from loadgen.reports.text import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -31,6 +33,7 @@ class Progress:
         self._recent: list[Record] = []
         self._reported_s = 0.0
         self._errors = 0
+        self._gone = False
 
     @property
     def every_s(self) -> float:
@@ -52,22 +55,33 @@ class Progress:
             f"p99 {duration(latency.p99_s)}  errors {self._errors}  "
             + (f"{left_s:.0f} s left" if left_s > 0 else "all sent, waiting for responses")
         )
-        if self._live:
-            self._live.start()  # does nothing if it is started
-            self._live.update(line, refresh=True)
-        else:
-            self._console.print(line)
+        self._try(lambda: self._draw(line))
         self._recent, self._reported_s = [], now_s
 
     def clear(self) -> None:
         """Erase the live line, so that other text can be printed in its place; the next report() draws it again."""
         if self._live and self._live.is_started:
-            _erase_line(self._console)
+            self._try(lambda: _erase_line(self._console))
 
     def end(self) -> None:
         """Remove the live line."""
         if self._live:
-            self._live.stop()
+            self._try(self._live.stop)
+
+    def _draw(self, line: Text) -> None:
+        if self._live:
+            self._live.start()  # does nothing if it is started
+            self._live.update(line, refresh=True)
+        else:
+            self._console.print(line)
+
+    def _try(self, draw: Callable[[], None]) -> None:
+        """Draw, unless that has failed before: a terminal or pipe that is gone must not end the run."""
+        if not self._gone:
+            try:
+                draw()
+            except OSError:
+                self._gone = True
 
 
 def _live_line(console: Console) -> Live | None:

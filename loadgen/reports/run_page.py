@@ -15,6 +15,7 @@ from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import Spread, Summary
 from loadgen.reports import run_plots as plots
 from loadgen.reports.text import duration
+from loadgen.reports.vegeta import rates
 
 MOST_CLASSES = 20
 
@@ -116,7 +117,7 @@ def _figures(run: Run, summary: Summary) -> dict[str, str]:
         ),
         "planned rate": f"{summary.planned / duration_s:.2f}/s" if duration_s else "-",
         "achieved rate": f"{achieved_rps:.2f}/s",
-        "throughput": f"{summary.good / took_s:.2f}/s" if took_s else "-",
+        "throughput": f"{rates(run)[1]:.2f}/s" if took_s else "-",
         "duration": duration(took_s),
         "bytes out, in": f"{summary.bytes_out:,}, {summary.bytes_in:,}",
     }

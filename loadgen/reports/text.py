@@ -9,6 +9,8 @@ from loadgen.analysis.gates import Verdict
 from loadgen.analysis.runs import Run, columns_of
 from loadgen.analysis.summary import Spread, Summary
 from loadgen.records import Record
+from loadgen.reports.strict_json import without_nan
+from loadgen.reports.vegeta import rates
 
 # How vegeta rounds durations: from this many seconds on, to a multiple of this many seconds.
 ROUNDING = ((60.0, 1.0), (1.0, 1e-3), (1e-3, 1e-6), (1e-6, 1e-9))
@@ -18,7 +20,7 @@ def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
     """Return vegeta's lines with ours among them, then a line for each SLO and each reason why the run is invalid."""
     attack_s, wait_s, slo_s = summary.attack_s, summary.wait_s, run.settings.slo_s
     mean_in, mean_out = _per(summary.bytes_in, summary.sent), _per(summary.bytes_out, summary.sent)
-    rate, throughput = _per(summary.sent, attack_s), _per(summary.good, attack_s + wait_s)
+    rate, throughput = rates(run)
     planned_rps = _per(summary.planned, run.settings.duration_s)
     achieved_rps = columns(run.records).achieved_rps(run.settings.duration_s)
     share = _per(summary.good, summary.planned)
@@ -50,10 +52,13 @@ def verbose_lines(record: Record) -> list[str]:
     """Return the lines that --verbose prints for a finished request."""
     if not record.good:
         return [f"Image {record.image}: {record.error or 'no response'}"]
-    percent = f"{100 * record.confidence:.1f}%"
+    if not record.label or math.isnan(record.confidence):
+        known = f"'{record.label}' without a confidence" if record.label else "nothing: the response has no label"
+    else:
+        known = f"'{record.label}' with {100 * record.confidence:.1f}% confidence"
     return [
         f"Worker {record.worker} delivered result to request {record.request_id}",
-        f"Image {record.image}: Classified as '{record.label}' with {percent} confidence",
+        f"Image {record.image}: Classified as {known}",
     ]
 
 
@@ -64,7 +69,7 @@ def document(run: Run, summary: Summary) -> dict[str, object]:
         "about": {"url": settings.url, "slo_s": settings.slo_s, "max_lag_ms": settings.max_lag_ms, **settings.about},
         "plan": {"requests": summary.planned, "duration_s": settings.duration_s, **settings.plan},
         "started_unix_s": run.started_unix_s,
-        "summary": _without_nan(asdict(summary)),
+        "summary": without_nan(asdict(summary)),
         "requests": columns_of(run.records),
     }
 
@@ -86,15 +91,6 @@ def duration(seconds: float) -> str:
         ((unit, factor) for unit, factor in (("s", 1), ("ms", 1e3)) if seconds * factor >= 1), ("µs", 1e6)
     )
     return f"{seconds * factor:.9g}{unit}" if seconds else "0s"
-
-
-def _without_nan(value: object) -> object:
-    """Replace nan, which JSON does not have, by None."""
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _spread(spread: Spread) -> str:

@@ -6,15 +6,16 @@ reset).
 Source: vegeta 12, lib/results.go and lib/metrics.go, and "report -type=json" in its README.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
 from loadgen.analysis.columns import Floats, quantile
 from loadgen.analysis.runs import Run
 from loadgen.records import Record
+from loadgen.reports.strict_json import strict_json
 
 NS = 1_000_000_000
 # Lower bounds of the report's buckets, in seconds.
@@ -28,7 +29,7 @@ def results(run: Run) -> Iterator[str]:
     for number, record in enumerate(run.records):
         if record.sent_s is None:
             continue
-        yield json.dumps(
+        yield strict_json(
             {
                 "attack": run.name,
                 "seq": number,
@@ -46,16 +47,49 @@ def results(run: Run) -> Iterator[str]:
         )
 
 
-def report(run: Run) -> dict[str, object]:
-    """Return what `vegeta report -type=json -buckets=...` prints; all durations are in nanoseconds."""
+class _Attack(NamedTuple):
+    """The requests that were sent, the first and last time at which one was due, and the time of the last response."""
+
+    sent: Sequence[Record]
+    earliest_ns: int
+    latest_ns: int
+    end_ns: int
+
+    @property
+    def successes(self) -> int:
+        """Return the responses that vegeta counts as successful."""
+        return sum(200 <= record.status < 400 for record in self.sent)
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Return requests and successful ones per second; as in vegeta, their numbers if all are due at one moment.
+
+        Source: Close() in vegeta 12, lib/metrics.go.
+        """
+        duration_s, took_s = (self.latest_ns - self.earliest_ns) / NS, (self.end_ns - self.earliest_ns) / NS
+        if not duration_s:
+            return float(len(self.sent)), float(self.successes)
+        return len(self.sent) / duration_s, self.successes / took_s
+
+
+def rates(run: Run) -> tuple[float, float]:
+    """Return the rate and the throughput of vegeta's report, in requests per second."""
+    return _attack(run).rates
+
+
+def _attack(run: Run) -> _Attack:
     sent = [record for record in run.records if record.sent_s is not None]
     intended_ns = [round(record.intended_s * NS) for record in sent]
+    ends_ns = [began + _latency_ns(record) for began, record in zip(intended_ns, sent, strict=True)]
+    return _Attack(sent, min(intended_ns, default=0), max(intended_ns, default=0), max(ends_ns, default=0))
+
+
+def report(run: Run) -> dict[str, object]:
+    """Return what `vegeta report -type=json -buckets=...` prints; all durations are in nanoseconds."""
+    attack = _attack(run)
+    sent, earliest_ns, latest_ns, end_ns = attack
     latency_ns = np.array([_latency_ns(record) for record in sent], dtype=np.float64)
-    earliest_ns, latest_ns = min(intended_ns, default=0), max(intended_ns, default=0)
-    ends_ns = [began + int(latency) for began, latency in zip(intended_ns, latency_ns, strict=True)]
-    end_ns = max(ends_ns, default=0)
-    duration_s, took_s = (latest_ns - earliest_ns) / NS, (end_ns - earliest_ns) / NS
-    successes = sum(200 <= record.status < 400 for record in sent)
+    rate, throughput = attack.rates
     codes = sorted({record.status for record in sent})
     started_ns = _ns(run.started_unix_s)
     return {
@@ -69,9 +103,9 @@ def report(run: Run) -> dict[str, object]:
         "duration": latest_ns - earliest_ns,
         "wait": end_ns - latest_ns,
         "requests": len(sent),
-        "rate": len(sent) / duration_s if duration_s else float(len(sent)),
-        "throughput": successes / took_s if duration_s else float(successes),
-        "success": successes / len(sent) if sent else 0.0,
+        "rate": rate,
+        "throughput": throughput,
+        "success": attack.successes / len(sent) if sent else 0.0,
         "status_codes": {str(code): sum(record.status == code for record in sent) for code in codes},
         "errors": list(dict.fromkeys(record.error for record in sent if record.error)),
     }

@@ -1,7 +1,8 @@
-"""Images of a folder, read and checked once before a run."""
+"""Images of a folder or a file, read and checked once before a run."""
 
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from PIL import Image
 from loadgen.errors import InputError
 
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+# All images are kept in memory, as requests.
+MOST_BYTES = 2**30
 
 
 class ImageFilesError(InputError):
-    """A folder without images that can be sent."""
+    """A folder or file without images that can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +28,39 @@ class ImageFile:
     content: bytes
 
 
-def load_images(folder: Path, report: Callable[[str], None]) -> tuple[ImageFile, ...]:
-    """Return every PNG, JPG and JPEG of the folder; report unreadable files and skip them.
+def load_images(source: Path, report: Callable[[str], None]) -> tuple[ImageFile, ...]:
+    """Return every PNG, JPG and JPEG of a folder and its subfolders, or one file; report and skip unreadable ones.
 
-    Raises ImageFilesError if no image is left.
+    Raises ImageFilesError if no image is left, or if they are too large to be kept in memory.
     """
-    if not folder.is_dir():
-        raise ImageFilesError(f"--images must be a folder, got {folder}")
-    images = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in TYPES or not path.is_file():
-            continue
+    if not source.is_dir() and not source.is_file():
+        raise ImageFilesError(f"--images must be a folder or an image file, got {source}")
+    images, size_bytes = [], 0
+    for path in _image_paths(source):
+        size_bytes += path.stat().st_size
+        if size_bytes > MOST_BYTES:
+            raise ImageFilesError(f"--images must have at most {MOST_BYTES} bytes, got more in {source}")
         content = path.read_bytes()
         if fault := _fault(content):
             report(f"{path}: skipped: {fault}")
         else:
             images.append(ImageFile(path.name, TYPES[path.suffix.lower()], content))
     if not images:
-        raise ImageFilesError(f"--images must contain a readable PNG, JPG or JPEG file, got {folder}")
+        raise ImageFilesError(f"--images must contain a readable PNG, JPG or JPEG file, got {source}")
     return tuple(images)
+
+
+def _image_paths(source: Path) -> Iterator[Path]:
+    """Yield the files in order; neither links to folders nor hidden folders, which repeat the files of a ConfigMap."""
+    if source.is_file():
+        if source.suffix.lower() in TYPES:
+            yield source
+        return
+    for folder, subfolders, names in os.walk(source):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.suffix.lower() in TYPES and path.is_file():
+                yield path
 
 
 def _fault(content: bytes) -> str | None:

@@ -21,6 +21,8 @@ Settings = Mapping[str, float]
 
 MOST_SECONDS = 31 * 86_400
 MOST_PER_SECOND = 1_000_000
+# Of a run; a request takes about 400 bytes from its plan to its report.
+MOST_REQUESTS = 10_000_000
 COMMON: Settings = MappingProxyType({"seconds": 600, "seed": 0, "low": 5, "high": 40})
 NOISES = ("poisson", "none")
 # These random numbers must not share a stream with the arrivals within a second, whose seed is (seed, second).
