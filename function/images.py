@@ -1,16 +1,20 @@
 """Decoding and pre-processing of images into the network's input tensor, with numpy and Pillow only."""
 
 import io
-import struct
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from function.metadata import reduced
+from function.recognise import described, mangled
+
 Tensor = NDArray[np.float32]
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+ALLOWED: Final = "an image must be JPEG, PNG, WebP, GIF or BMP"
 RESIZE: Final = 256
 CROP: Final = 224
 MEAN: Final = np.array([0.485, 0.456, 0.406], dtype=np.float32).reshape(3, 1, 1)
@@ -28,8 +32,6 @@ MAX_PIXELS_WEBP: Final = 15_000_000
 MAX_SCANS: Final = 50
 SCAN: Final = b"\xff\xda\x00"  # SOS and the first byte of its length; within a scan's data every 0xff is followed by 0
 JPEG: Final = ("JPEG", "MPO")  # MPO: several images in one file, as some cameras write; the first is used
-# What Pillow raises for malformed files.
-BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 # The resized image is 256 pixels by up to this many times 256, which takes at most 20 MB.
 MAX_SIDES_RATIO: Final = 100
 ORIENTATION: Final = 0x0112
@@ -66,44 +68,76 @@ def preprocess(body: bytes, max_pixels: int, exact: bool = False) -> Tensor:
 class OpenedImage:
     """An image whose header has been read and whose size is allowed, but whose pixels are not decoded yet."""
 
-    def __init__(self, image: Image.Image, size_text: str) -> None:
-        """size_text: the size of the encoded image, for error messages."""
-        self._image, self._size_text = image, size_text
+    def __init__(self, image: Image.Image, body: bytes) -> None:
+        self._image, self._body = image, body
         self.pixels = image.width * image.height
 
     def tensor(self, exact: bool = False) -> Tensor:
         """Decode and return the tensor of preprocess(); works once. Raise ImageError if the image is malformed."""
-        image = self._image
-        width, height = image.size
+        size = self._image.size
         try:
-            image.draft("RGB", None if exact else _min_decoded_size(width, height))
-            image.load()
-            orientation = _orientation(image)
-            upright = _rgb(image)
-            if orientation in TURNED:
-                upright = upright.transpose(TURNED[orientation])
-        except (*BROKEN, Image.DecompressionBombError) as error:
-            raise ImageError(f"cannot decode the image: {error} ({self._size_text})") from error
-        return _normalised(_central_crop(upright, (height, width) if orientation in SIDEWAYS else (width, height)))
+            upright, turned = self._decoded(exact)
+        except MemoryError:
+            raise
+        except Exception as error:  # as in open_image()
+            text = f"cannot decode the image: {error} ({len(self._body)} bytes){mangled(self._body)}"
+            raise ImageError(text) from error
+        return _normalised(_central_crop(upright, size[::-1] if turned else size))
+
+    def _decoded(self, exact: bool) -> tuple[Image.Image, bool]:
+        """Decode; if a PNG fails, in which metadata may follow the pixels, decode it again without metadata."""
+        try:
+            return _upright(self._image, exact)
+        except Exception:
+            if self._image.format == "PNG":
+                for smaller in reduced(self._body):
+                    with suppress(Exception):
+                        return _upright(Image.open(io.BytesIO(smaller), formats=("PNG",)), exact)
+            raise
 
 
 def open_image(body: bytes, max_pixels: int) -> OpenedImage:
     """Read only the header and check it before any pixel is decoded. Raise ImageError if it is invalid or too large."""
     if not body:
         raise ImageError("an image must not be empty, got 0 bytes")
-    size_text = f"{len(body)} bytes"
     try:
-        image = Image.open(io.BytesIO(body), formats=FORMATS)
+        image = _opened(body)
     except Image.DecompressionBombError as error:
         raise ImageError(f"an image may have at most {max_pixels} pixels: {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"not an image: {size_text} starting with {body[:8]!r}") from error
-    except BROKEN as error:
-        raise ImageError(f"cannot decode the image: {error} ({size_text})") from error
+        raise ImageError(f"not an image: {len(body)} bytes{described(body)}; {ALLOWED}{mangled(body)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow has no common type: OverflowError, IndexError and zlib.error were among them
+        raise ImageError(f"cannot decode the image: {error} ({len(body)} bytes){mangled(body)}") from error
     _check_size(*image.size, _max_pixels(image.format, max_pixels))
     if image.format in JPEG and (scans := body.count(SCAN)) > MAX_SCANS:
         raise ImageError(f"a JPEG may have at most {MAX_SCANS} scans, got {scans}")
-    return OpenedImage(image, size_text)
+    return OpenedImage(image, body)
+
+
+def _opened(body: bytes) -> Image.Image:
+    """Read the header, if necessary without metadata. Raise what Pillow raised for the whole file if that fails too."""
+    try:
+        return Image.open(io.BytesIO(body), formats=FORMATS)
+    except (Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception:
+        for smaller in reduced(body):
+            with suppress(Exception):
+                return Image.open(io.BytesIO(smaller), formats=FORMATS)
+        raise
+
+
+def _upright(image: Image.Image, exact: bool) -> tuple[Image.Image, bool]:
+    """Decode and turn an image upright; also return whether that swapped width and height."""
+    image.draft("RGB", None if exact else _min_decoded_size(*image.size))
+    image.load()
+    orientation = _orientation(image)
+    upright = _rgb(image)
+    if orientation in TURNED:
+        upright = upright.transpose(TURNED[orientation])
+    return upright, orientation in SIDEWAYS
 
 
 def _max_pixels(image_format: str | None, max_pixels: int) -> int:
@@ -129,11 +163,10 @@ def _min_decoded_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or UPRIGHT if it is absent or cannot be read."""
-    try:
+    """Return the EXIF orientation, or UPRIGHT if it is absent or cannot be read, for whatever reason."""
+    with suppress(Exception):
         return int(image.getexif().get(ORIENTATION, UPRIGHT))
-    except (SyntaxError, ValueError, TypeError, KeyError, struct.error, OSError):
-        return UPRIGHT
+    return UPRIGHT
 
 
 def _rgb(image: Image.Image) -> Image.Image:
