@@ -15,6 +15,8 @@ Number = TypeVar("Number", int, float)
 # Attributes that K_CE_OVERRIDES must not replace, because they identify the event.
 EVENT_ATTRIBUTES = ("data", "datacontenttype", "dataschema", "id", "source", "specversion", "subject", "time", "type")
 ENGINES = ("auto", "onnxruntime", "openvino", "torch")
+# A host name, an IPv4 address, or an IPv6 address in brackets; then a port.
+HOST_PORT = re.compile(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?")
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
 
@@ -92,7 +94,8 @@ class HttpConfig:
         if not 0 < self.link_timeout_s <= 60:
             raise ConfigError(f"LINK_TIMEOUT_S must be above 0 and at most 60 seconds, got {self.link_timeout_s}")
         for host in self.link_hosts:
-            if not re.fullmatch(r"[a-z0-9._-]+(:\d{1,5})?", host) or int(host.partition(":")[2] or 1) > 65535:
+            found = HOST_PORT.fullmatch(host)
+            if not found or int(found[1] or 1) > 65535:
                 raise ConfigError(f"LINK_HOSTS must be a comma-separated list of HOST or HOST:PORT, got {host!r}")
         if self.sink_url and not (re.fullmatch("[!-~]+", self.sink_url) and _is_url(self.sink_url)):
             raise ConfigError(f"K_SINK must be a URL http(s)://HOST/..., got {self.sink_url!r}")
@@ -103,7 +106,9 @@ class HttpConfig:
         return cls(
             max_body_bytes=number(env, "MAX_BODY_BYTES", 10 * 1024 * 1024),
             max_images=number(env, "MAX_IMAGES", 16),
-            link_hosts=tuple(host.strip().lower() for host in env.get("LINK_HOSTS", "").split(",") if host.strip()),
+            link_hosts=tuple(
+                bracketed(host.strip().lower()) for host in env.get("LINK_HOSTS", "").split(",") if host.strip()
+            ),
             link_timeout_s=number(env, "LINK_TIMEOUT_S", 5.0),
             sink_url=env.get("K_SINK", ""),
             event_extensions=_extensions(env.get("K_CE_OVERRIDES") or "{}"),
@@ -124,6 +129,15 @@ def number(env: Mapping[str, str], name: str, default: Number, least: float = -m
     return value
 
 
+def bracketed(host: str) -> str:
+    """Return a host as URLs write it: an IPv6 address in brackets; anything else is unchanged."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+
+
+def _hosts(listed: str) -> tuple[str, ...]:
+    return tuple(bracketed(host.strip().lower()) for host in listed.split(",") if host.strip())
+
+
 def _is_url(text: str) -> bool:
     """Return whether the text is an http or https URL to which a request can be sent."""
     try:
@@ -136,7 +150,7 @@ def _is_url(text: str) -> bool:
 def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
     """Parse what a Knative SinkBinding sets: {"extensions": {"name": "value"}}. Raise ConfigError if it is invalid."""
     rule = (
-        'K_CE_OVERRIDES must be {"extensions": {"name": "value"}} with names of 1 to 20 lower-case letters and digits, '
+        'K_CE_OVERRIDES must be {"extensions": {"name": "value"}} with names of lower-case letters and digits, '
         f"none of {', '.join(EVENT_ATTRIBUTES)}, got {overrides!r}"
     )
     try:
@@ -144,7 +158,7 @@ def _extensions(overrides: str) -> tuple[tuple[str, str], ...]:
         "".join(extensions.values()).encode()
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(rule) from error
-    names_valid = all(re.fullmatch("[a-z0-9]{1,20}", name) for name in extensions)
+    names_valid = all(re.fullmatch("[a-z0-9]+", name) for name in extensions)
     values_valid = all(isinstance(value, str) and value for value in extensions.values())
     if not names_valid or not values_valid or set(extensions) & set(EVENT_ATTRIBUTES):
         raise ConfigError(rule)

@@ -15,6 +15,7 @@ from threading import Timer
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from function.config import bracketed
 from function.protocols import RefusedError, shortened
 
 SCHEMES: Final = {"http": 80, "https": 443}
@@ -72,8 +73,9 @@ def _split(link: str) -> tuple[SplitResult, set[str]]:
     if url.scheme not in SCHEMES or not url.hostname or "@" in url.netloc:
         raise RefusedError(f"a link must be http(s)://HOST/... without user information, got {shortened(link)}")
     default_port = SCHEMES[url.scheme]
-    names = {f"{url.hostname}:{port or default_port}"}
-    return url, names | {url.hostname} if port in (None, default_port) else names
+    host = bracketed(url.hostname)
+    names = {f"{host}:{port or default_port}"}
+    return url, names | {host} if port in (None, default_port) else names
 
 
 def _exchange(

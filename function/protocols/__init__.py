@@ -6,6 +6,7 @@ cold start for a plain image does not pay for importing CloudEvents.
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,15 +17,18 @@ from function.types import Classification, ModelInfo, Ranked
 
 # Parsed lists and objects take up to 30 times the memory of their text, so they are counted before parsing.
 MAX_JSON_VALUES: Final = 10_000
+DATA_URI: Final = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+PERCENT: Final = re.compile("%([0-9a-fA-F]{2})")
+URL_SAFE: Final = str.maketrans("-_", "+/")
 MAX_SHOWN_CHARS: Final = 60  # of an invalid value that an error message repeats
 
 
 class RefusedError(Exception):
     """A request that is refused with this status; the text states the rule and the value."""
 
-    def __init__(self, text: str, status: int = 400) -> None:
+    def __init__(self, text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self.headers = status, headers or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ ROUTES: Final = (
     ("GET", "/v2", "v2", "server"),
     ("GET", "/v2/health/live", "v2", "live"),
     ("GET", "/v2/health/ready", "v2", "ready"),
+    ("GET", "/v2/models", "v2", "models"),
+    ("POST", "/v2/repository/index", "v2", "index"),
     ("GET", "/v2/models/{model}", "v2", "metadata"),
     ("GET", "/v2/models/{model}/ready", "v2", "model_ready"),
     ("POST", "/v2/models/{model}/infer", "v2", "infer"),
@@ -129,13 +135,33 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def from_base64(text: object, where: str) -> bytes:
-    """Decode base64. Raise RefusedError, which names where the text was found, if it is not valid base64."""
+    """Decode base64, strict or as in loose_base64(). Raise RefusedError, which names where the text was found."""
     if not isinstance(text, str):
         raise RefusedError(f"{where} must be an image in base64, got {shortened(text)}")
     try:
         return base64.b64decode(text, validate=True)
-    except ValueError as error:  # binascii.Error, or characters beyond ASCII
+    except ValueError:  # binascii.Error, or characters beyond ASCII
+        pass
+    try:
+        return loose_base64(text)
+    except ValueError as error:
         raise RefusedError(f"{where} must be an image in base64, got {shortened(text)}: {error}") from error
+
+
+def loose_base64(text: str) -> bytes:
+    """Decode base64 in lines, as a data URI, in the URL-safe alphabet, or without padding. Raise ValueError.
+
+    Source: RFC 2045, section 6.8; RFC 2397; RFC 4648, section 5.
+    """
+    if DATA_URI.match(text):
+        text = percent_decoded(text.partition(",")[2])
+    text = "".join(text.split()).translate(URL_SAFE).rstrip("=")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def percent_decoded(text: str) -> str:
+    """Undo percent-encoding of ASCII characters."""
+    return PERCENT.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def shortened(value: object) -> str:

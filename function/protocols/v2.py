@@ -62,8 +62,22 @@ def metadata(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
     return json_response({**document, "inputs": [INPUT], "outputs": outputs})
 
 
+def models(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    """List the models as KServe does."""
+    return json_response({"models": [context.model.name]})
+
+
+def index(_: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    """List the models as Triton does. Source: its protocol/extension_model_repository.md."""
+    return json_response([{"name": context.model.name, "version": context.model.version, "state": "READY"}])
+
+
 def infer(request: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
-    inference = parsed(request.body, request.headers.get(HEADER.lower()))
+    json_bytes = request.headers.get(HEADER.lower())
+    if json_bytes == "0" and request.body and "json" not in request.headers.get("content-type", ""):
+        inference = Inference(None, (_raw(request.body),), dict.fromkeys(OUTPUTS, True))
+    else:
+        inference = parsed(request.body, json_bytes)
     return rendered(inference, context.classify(inference.images), context.model)
 
 
@@ -78,6 +92,15 @@ def parsed(body: bytes, json_bytes: str | None) -> Inference:
     if id_ is not None and not isinstance(id_, str):
         raise RefusedError(f"'id' must be a string, got {shortened(id_)}")
     return Inference(id_, _images(document.get("inputs"), body[length:]), _wanted(document))
+
+
+def _raw(body: bytes) -> bytes:
+    """Return the image of a raw binary request, which is the body, with or without its length in front.
+
+    Source: Triton's protocol/extension_binary_data.md, "Raw Binary Request": one input, one element, binary outputs.
+    """
+    counted = len(body) >= 4 and struct.unpack_from("<I", body)[0] == len(body) - 4
+    return body[4:] if counted else body
 
 
 def _length(json_bytes: str | None, body_bytes: int) -> int:

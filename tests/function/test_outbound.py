@@ -89,6 +89,23 @@ def test_a_link_to_an_allowed_host_is_fetched(host: tuple[str, type[Host]]) -> N
     assert handler.asked == ["/photo?size=1"]
 
 
+class IPv6Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def test_a_link_and_a_sink_may_have_an_ipv6_address() -> None:
+    handler = type("Six", (Host,), {"posted": [], "asked": []})
+    with IPv6Server(("::1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"[::1]:{server.server_port}"
+        assert fetch(f"http://{address}/photo", (address,), 30.0, 10) == b"photo"
+        assert refused(f"http://{address}/photo", "[::1]")[0] == 403
+        client = client_of(Fake(), sink_url=f"http://{address}/events")
+        assert post(client, to_binary_event(event())).status_code == 202
+        server.shutdown()
+    assert len(handler.posted) == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [

@@ -32,6 +32,52 @@ def test_a_file_is_found_however_its_client_writes_it(header: str) -> None:
     assert files(TYPE, part(b"photo", header) + END) == (b"photo",)
 
 
+FORM_DATA = 'Content-Disposition: form-data; name="file"'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param("; filename*=utf-8''k%C3%A4tzchen.jpg", id="RFC 5987, as requests writes it"),
+        pytest.param(";filename*=\"utf-8''a.jpg\"", id="in quotes"),
+        pytest.param('; filename*0="a long "; filename*1="name.jpg"', id="in two parts"),
+        pytest.param("; filename*0*=utf-8''a%20long; filename*1=name.jpg", id="encoded, in two parts"),
+        pytest.param("; FileName*=utf-8''a.jpg", id="in other letters"),
+    ],
+)
+def test_a_file_may_be_named_in_an_extended_way_alone(header: str) -> None:
+    assert files(TYPE, part(b"photo", FORM_DATA + header) + END) == (b"photo",)
+
+
+LEFT_EMPTY = part(b"", f'{FORM_DATA}; filename=""', "Content-Type: application/octet-stream")
+
+
+def test_an_input_that_was_left_empty_does_not_count() -> None:
+    assert files(TYPE, part(b"photo", NAMED) + LEFT_EMPTY + END) == (b"photo",)
+    assert files(TYPE, LEFT_EMPTY + LEFT_EMPTY + part(b"photo", NAMED) + END) == (b"photo",)
+    with pytest.raises(RefusedError, match="in field 'file', which was left empty"):
+        files(TYPE, LEFT_EMPTY + END)
+
+
+def test_an_empty_file_that_has_a_name_counts() -> None:
+    assert files(TYPE, part(b"photo", NAMED) + part(b"", NAMED) + END) == (b"photo", b"")
+
+
+def test_a_file_in_base64_is_decoded() -> None:
+    encoded = part(b"cGhv\r\ndG8=", NAMED, "Content-Transfer-Encoding: base64")
+    assert files(TYPE, encoded + part(b"cGhv", NAMED, "Content-Transfer-Encoding: binary") + END) == (b"photo", b"cGhv")
+
+
+@pytest.mark.parametrize("before", ["", "\r\n"])
+def test_a_boundary_that_the_content_type_lacks_is_read_from_the_form(before: str) -> None:
+    assert files("multipart/form-data", before.encode() + part(b"photo", NAMED) + END) == (b"photo",)
+
+
+def test_the_name_of_a_file_may_be_long() -> None:
+    name = f'{FORM_DATA}; filename="{"a" * 20_000}.jpg"'
+    assert files(TYPE, part(b"photo", name) + END) == (b"photo",)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\r\n", b"--b", b"\r\n--", b"\r\n--a--\r\n", bytes(range(256)) * 4000],
@@ -79,11 +125,15 @@ def test_a_boundary_is_found_however_it_is_written(content_type: str) -> None:
             TYPE, part(b"x", "nonsense") + END, 400, "malformed form: Malformed segment header", id="no header"
         ),
         pytest.param(
-            "multipart/form-data", END, 400, "malformed form: Empty boundary (boundary '', 7 bytes)", id="no boundary"
+            "multipart/form-data",
+            b"abcdefg",
+            400,
+            "malformed form: Empty boundary (boundary '', 7 bytes)",
+            id="no boundary",
         ),
         pytest.param(TYPE, part(b"x", NAMED) * (MOST_PARTS + 1) + END, 413, "may have at most 1000 parts", id="parts"),
         pytest.param(
-            TYPE, part(b"x", NAMED, "X: " + "x" * 9000) + END, 413, "header length exceeded", id="long header"
+            TYPE, part(b"x", NAMED, "X: " + "x" * 40_000) + END, 413, "header length exceeded", id="long header"
         ),
         pytest.param(TYPE, part(b"x", NAMED, *["X: x"] * 20) + END, 413, "header count exceeded", id="many headers"),
     ],

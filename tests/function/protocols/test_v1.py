@@ -65,7 +65,7 @@ def test_several_instances_are_answered_in_their_order(client: FlaskClient, fake
             "exactly one of b64, image, image_bytes, data, got ['b64', 'data']",
         ),
         (b'{"instances": [{"b64": 7}]}', 400, "instances[0].b64 must be an image in base64, got 7"),
-        (b'{"instances": [{"b64": "YQ"}]}', 400, "Incorrect padding"),
+        (b'{"instances": [{"b64": "Y"}]}', 400, "must be an image in base64, got 'Y'"),
         (b'{"instances": [{"b64": "a\xc3\xa9=="}]}', 400, "ASCII"),
         (b'{"instances": [{"b64": "YQ==!!"}]}', 400, "must be an image in base64, got 'YQ==!!'"),
         (b'{"instances": [{"image": {"image": {"b64": "YQ=="}}}]}', 400, "instances[0].image.image must be"),

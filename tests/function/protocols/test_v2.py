@@ -194,3 +194,26 @@ def test_invalid_binary_data_is_refused_with_rule_and_value(
     response = post_binary(client, document, binary, **length)
     assert response.status_code == 400
     assert words in response.json["error"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", [OCTETS, "image/jpeg", None])
+@pytest.mark.parametrize("body", [b"photo", b"\x05\0\0\0photo"], ids=["the image", "its length and the image"])
+def test_a_raw_binary_request_gets_binary_outputs(
+    client: FlaskClient, fake: Fake, body: bytes, kind: str | None
+) -> None:
+    headers = {"Inference-Header-Content-Length": "0"}
+    response = client.post(INFER, data=body, headers=headers, content_type=kind)
+    head = int(response.headers["Inference-Header-Content-Length"])
+    document = json.loads(response.data[:head])
+    sizes = [output["parameters"]["binary_data_size"] for output in document["outputs"]]
+    assert (response.status_code, fake.seen) == (200, [b"photo"])
+    assert ([output["name"] for output in document["outputs"]], sum(sizes)) == (
+        ["label", "confidence"],
+        len(response.data) - head,
+    )
+
+
+@pytest.mark.parametrize(("body", "kind"), [(b"", OCTETS), (b"{}", "application/json")])
+def test_a_raw_binary_request_must_have_an_image(client: FlaskClient, body: bytes, kind: str) -> None:
+    headers = {"Inference-Header-Content-Length": "0"}
+    assert client.post(INFER, data=body, headers=headers, content_type=kind).status_code == 400
