@@ -1,9 +1,11 @@
 """The WSGI application, which passes HTTP requests to the protocols' handlers and renders their responses."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
 from prometheus_client import CollectorRegistry, generate_latest
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
@@ -11,11 +13,28 @@ from function.classifier import Classifier
 from function.config import HttpConfig
 from function.images import ImageError
 from function.metrics import PodMetrics
-from function.protocols import ROUTES, ProtocolContext, ProtocolRequest, RefusedError, handler
+from function.protocols import (
+    ROUTES,
+    Handler,
+    ProtocolContext,
+    ProtocolRequest,
+    ProtocolResponse,
+    RefusedError,
+    handler,
+)
 from function.types import Classification
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Key of a WSGI environment: the status and text with which the worker refused a request (function/worker.py).
+REFUSAL = "function.refusal"
 # The label value of the native protocol in metrics, kept for existing queries.
 METRIC_PROTOCOLS = {"native": "seed"}
+
+
+class PodError(Exception):
+    """The pod failed, not the request; rendered as 500."""
 
 
 def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
@@ -36,7 +55,31 @@ def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorR
 
     _measure(app, metrics, http.pod_name)
     _render_errors(app, context)
+    app.wsgi_app = _plain_paths(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask documents this assignment
     return app
+
+
+def _plain_paths(inner: "WSGIApplication") -> "WSGIApplication":
+    """Serve /predict/ and //predict as /predict: clients append paths to base URLs that end with a slash."""
+
+    def wrapped(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if not path or path[-1] == "/" or "//" in path:
+            environ["PATH_INFO"] = "/" + "/".join(part for part in path.split("/") if part)
+        return inner(environ, start_response)
+
+    return wrapped
+
+
+@contextmanager
+def _own_work(name: str) -> Iterator[None]:
+    """Raise PodError for any exception that is not a refusal: what runs in the block reads no bytes of a client."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except Exception as error:
+        raise PodError(f"{name} failed: {error}") from error
 
 
 def _context(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> ProtocolContext:
@@ -47,12 +90,13 @@ def _context(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> P
             raise RefusedError(f"a request may have at most {http.max_images} images, got {len(images)}")
         results = []
         for index, image in enumerate(images, 1):
-            try:
-                result = classifier.classify(image)
-            except ImageError as error:
-                which = f"image {index} of {len(images)}: " if len(images) > 1 else ""
-                raise RefusedError(f"{which}{error}") from error
-            metrics.observe(result, len(image))
+            with _own_work("classification"):
+                try:
+                    result = classifier.classify(image)
+                except ImageError as error:
+                    which = f"image {index} of {len(images)}: " if len(images) > 1 else ""
+                    raise RefusedError(f"{which}{error}") from error
+                metrics.observe(result, len(image))
             g.timings.append(result.timing)
             results.append(result)
         return results
@@ -67,7 +111,8 @@ def _context(classifier: Classifier, metrics: PodMetrics, http: HttpConfig) -> P
             return False
         from function import outbound  # noqa: PLC0415  as above
 
-        outbound.deliver(http.sink_url, headers, body, http.link_timeout_s)
+        with _own_work("delivery"):
+            outbound.deliver(http.sink_url, headers, body, http.link_timeout_s)
         return True
 
     return ProtocolContext(
@@ -85,13 +130,36 @@ def _view(protocol: str, name: str, context: ProtocolContext) -> Callable[[], Re
     def view() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = _body(context.max_body_bytes)
-        rendered = handler(protocol, name)(ProtocolRequest(headers, body), context)
+        if "content-encoding" in headers or "," in headers.get("transfer-encoding", ""):
+            body = _decoded(body, headers, context.max_body_bytes)
+        rendered = _answer(handler(protocol, name), ProtocolRequest(headers, body), context)
         response = Response(rendered.body, rendered.status, rendered.headers)
         if not rendered.body:
             del response.headers["Content-Type"]
         return response
 
     return view
+
+
+def _answer(handle: Handler, received: ProtocolRequest, context: ProtocolContext) -> ProtocolResponse:
+    """Call a handler. Raise RefusedError for every exception but PodError: all else that it does is to read a request.
+
+    So no bytes of a client, however malformed, can be a 5xx. An exception that the handler has not translated into a
+    refusal with rule and value is logged with its traceback.
+    """
+    try:
+        return handle(received, context)
+    except (RefusedError, PodError, MemoryError):
+        raise
+    except Exception as error:
+        current_app.logger.warning("refused a request for an unexpected reason", exc_info=True)
+        raise RefusedError(f"cannot read the request: {type(error).__name__}: {error}") from error
+
+
+def _decoded(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    from function import codings  # noqa: PLC0415  plain bodies need none
+
+    return codings.decoded(body, codings.codings(headers), max_bytes)
 
 
 def _body(max_bytes: int) -> bytes:
@@ -119,6 +187,9 @@ def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
     def begin() -> None:
         g.began_s, g.timings = time.perf_counter(), []
         metrics.in_flight.inc()
+        if REFUSAL in request.environ:
+            status, text = request.environ[REFUSAL]
+            raise RefusedError(text, status)
 
     @app.teardown_request
     def end(_: BaseException | None) -> None:
@@ -148,8 +219,8 @@ def _render_errors(app: Flask, context: ProtocolContext) -> None:
     """Render every error as JSON with one field `error`, as the native protocol, V1 and V2 specify."""
 
     @app.errorhandler(RefusedError)
-    def refused(error: RefusedError) -> tuple[Response, int]:
-        return jsonify(error=str(error)), error.status
+    def refused(error: RefusedError) -> tuple[Response, int, Mapping[str, str]]:
+        return jsonify(error=str(error)), error.status, error.headers
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> tuple[Response, int]:

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from function.config import ConfigError, number
-from function.ports import refuse_taken_port
+from function.ports import address, bind_address, refuse_taken_port
 from function.startup import cold_start
 
 # Objects made by imports live on, so garbage collection during them only costs time: 5 % of a cold start.
@@ -21,11 +21,10 @@ cold_start()
 # numpy's BLAS would start a spinning thread for each of the host's cores, although nothing here calls it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-host = os.environ.get("HOST", "0.0.0.0")
-port = os.environ.get("PORT", "8000")
+host, port = address(os.environ)
 refuse_taken_port("function", host, port)  # gunicorn itself would retry for five seconds
 
-bind = f"{host}:{port}"
+bind = bind_address(host, port)
 workers = 1
 worker_class = "function.worker.DrainingWorker"
 backlog = 2048
@@ -39,6 +38,14 @@ except ConfigError as error:
     raise SystemExit(2) from error
 worker_tmp_dir = "/dev/shm"
 control_socket_disable = True
+# Nothing here reads the scheme or the client's address, so headers of proxies about them are neither believed nor
+# compared: gunicorn refuses contradictory ones of a trusted proxy, and Knative's queue-proxy is on a trusted address.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+# Tokens in headers are often longer than gunicorn's default of 8190 bytes; that is also the most for the first line.
+limit_request_field_size = 32 * 1024
+limit_request_line = 8190
 loglevel = os.environ.get("LOG_LEVEL", "info")
 
 

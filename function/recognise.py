@@ -47,9 +47,7 @@ def _kind(head: bytes) -> str:
 def mangled(body: bytes) -> str:
     """Return how to send an image that its client has changed as if it were text; empty if it has not."""
     if re.match(IMAGE, body) and not re.search(rb"[\r\n\0]", body):  # curl -d removes all three
-        return (
-            "; it lacks line feeds and zero bytes, as after curl -d @FILE: use --data-binary @FILE or -F file=@FILE"
-        )
+        return "; it lacks line feeds and zero bytes, as after curl -d @FILE: use --data-binary @FILE or -F file=@FILE"
     if re.match(LINE_ENDS_CHANGED, body):
         return "; its line ends were changed as in a text, so send the file as binary data"
     if re.match(DECODED_AS_TEXT, body):

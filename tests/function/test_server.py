@@ -208,11 +208,12 @@ def test_idle_and_stalled_clients_do_not_delay_others(start: Callable[..., Pod])
         for _ in range(40):
             clients.enter_context(socket.create_connection(address, timeout=60))
         assert requests.get(f"{pod.url}/health/liveness", timeout=60).status_code == 200
+        stalled = []
         for head in (b"POST /predict HTTP/1.1\r\nHost:", b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
-            stalled = clients.enter_context(socket.create_connection(address, timeout=60))
-            stalled.sendall(head)
+            stalled.append(clients.enter_context(socket.create_connection(address, timeout=60)))
+            stalled[-1].sendall(head)
         assert requests.get(f"{pod.url}/health/liveness", timeout=60).status_code == 200
-        assert b" 408 " in stalled.recv(100)
+        assert [b" 408 " in client.recv(100) for client in stalled] == [True, True]
         pod.process.terminate()
         assert pod.process.wait(60) == 0
 
