@@ -109,7 +109,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod of a Revision; ready_unix_s is None while it is not ready."""
+    """One pod of a Revision.
+
+    ready_unix_s: when it became ready; None while it is not, and if a container has restarted, because the time in the
+        pod's status is then that of the restart.
+    """
 
     name: str
     phase: Phase
@@ -127,7 +131,7 @@ class Pod:
             name=metadata["name"],
             phase="terminating" if metadata.get("deletionTimestamp") else phase,
             created_unix_s=unix_s(metadata["creationTimestamp"]),
-            ready_unix_s=unix_s(ready_at) if ready and ready_at else None,
+            ready_unix_s=unix_s(ready_at) if ready and ready_at and not _has_restarted(pod) else None,
         )
 
 
@@ -162,6 +166,12 @@ def is_true(thing: Mapping[str, Any], condition: str) -> bool:
 def unix_s(timestamp: str) -> float:
     """Return a Kubernetes timestamp, such as "2026-08-21T10:00:00Z", in seconds of the Unix clock."""
     return datetime.fromisoformat(timestamp).timestamp()
+
+
+def _has_restarted(pod: Mapping[str, Any]) -> bool:
+    """Return whether a container of the pod has been started again."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(status.get("restartCount", 0) > 0 for status in statuses)
 
 
 def _conditions(thing: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -11,12 +11,15 @@ from math import floor, inf
 
 from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.policies.elastic.elastic import ElasticConfig
+from autoscaler_tuning.policies.observations import Observations
 from autoscaler_tuning.policies.start_times import StartTimes
 from autoscaler_tuning.types import Decision, Observation, Order, PodPhase, PodSample, Second
 
 STEP_S = 0.1
 FIRST_COLD_START_S = 3.0
 SECONDS_KEPT = 120
+# After a longer time without a decision, or a jump of the clock, what happened in between counts for neither service.
+LONGEST_GAP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Shadow:
         self._inner, self._config = inner, config
         self._live, self._shadow = FluidQueue(config.slo_s, config.order), FluidQueue(config.slo_s, config.order)
         self._pods = ShadowPods()
+        self._observations = Observations()
         self._starts = StartTimes(FIRST_COLD_START_S)
         self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
         self._load_of: dict[int, float] = {}
@@ -170,7 +174,8 @@ class Shadow:
 
     def decide(self, obs: Observation) -> Decision:
         """Return the inner policy's decision; its record also has the figures of both services."""
-        if not obs.fresh:
+        obs = self._observations.usable(obs)
+        if not obs.fresh or obs.now_s - (self._stepped_s or obs.now_s) > LONGEST_GAP_S:
             self._stepped_s = None
             return replace(self._decision, reason="shadow: no data")
         self._starts.update(obs.pods)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import ceil, inf
 
+from autoscaler_tuning.policies.observations import Observations
+from autoscaler_tuning.policies.service_times import BelievedServiceTime
 from autoscaler_tuning.types import Decision, Observation
 
 
@@ -38,6 +40,8 @@ class Peak:
 
     def __init__(self, config: PeakConfig | None = None) -> None:
         self.config = config or PeakConfig()
+        self._observations = Observations()
+        self._services = BelievedServiceTime(self.config.first_service_time_s)
         self._busy_s: float | None = None
         self._arrived = 0
 
@@ -47,16 +51,17 @@ class Peak:
 
     def decide(self, obs: Observation) -> Decision:
         """Decide one tick; without fresh signals, keep the current pods."""
+        obs = self._observations.usable(obs)
         if not obs.fresh:
             current = obs.ready_pods + obs.starting_pods
             return Decision(current, f"no data: keep {current} pods")
         if obs.arrived > self._arrived or obs.waiting or obs.in_flight:
             self._busy_s, self._arrived = obs.now_s, obs.arrived
+        self._services.update(obs)
         if self._busy_s is None or obs.now_s - self._busy_s >= self.config.zero_after_s:
             return Decision(0, f"idle: 0 pods, no request within {self.config.zero_after_s:g} s")
         peak_rps = max((second.arrivals for second in obs.seconds[-self.config.window_s :]), default=0)
-        service_time_s = obs.service_time_s or self.config.first_service_time_s
-        needed = peak_rps * service_time_s / self.config.utilization
+        needed = peak_rps * self._services.used_s / self.config.utilization
         pods = max(1, ceil(needed - 1e-9))  # a rounding error must not add a pod
         window_s = self.config.window_s
         return Decision(pods, f"peak: {pods} pods for {peak_rps} req/s, the busiest of the last {window_s} s")

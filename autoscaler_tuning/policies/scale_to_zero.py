@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from autoscaler_tuning.policies.base import Policy, RevisionSettings
 from autoscaler_tuning.policies.kpa.kpa import Kpa, KpaConfig
 from autoscaler_tuning.policies.kpa.pod_autoscaler import PodAutoscaler, RevisionConfig, ScaleInputs
+from autoscaler_tuning.policies.observations import Observations
 from autoscaler_tuning.types import Decision, Observation
 
 
@@ -60,6 +61,7 @@ class ScaleToZero:
     grace_s: float = 30.0
     retention_s: float = 0.0
     kpa: Kpa | None = None
+    _observations: Observations = field(default_factory=Observations, init=False)
     _knative: Kpa = field(init=False)
     _autoscaler: PodAutoscaler | None = field(default=None, init=False)
     _desired: int | None = field(default=None, init=False)
@@ -76,6 +78,7 @@ class ScaleToZero:
 
     def decide(self, obs: Observation) -> Decision:
         """Run one tick of the policy, and of Knative's autoscaler if its tick is due or a request finds no pod."""
+        obs = self._observations.usable(obs)
         pods = obs.ready_pods + obs.starting_pods
         if self._autoscaler is None:
             self._autoscaler = PodAutoscaler(self._config(), obs.now_s, obs.ready_pods)

@@ -7,6 +7,10 @@ import numpy as np
 
 from autoscaler_tuning.types import PodSample
 
+# Knative gives up on a pod that is not ready after this time, its progress deadline. What took longer is no start, but
+# for example a container that restarted hours later.
+LONGEST_START_S = 600.0
+
 
 class StartTimes:
     """The newest hundred times from the start of a pod until it was ready."""
@@ -23,7 +27,7 @@ class StartTimes:
             names.add(pod.name)
             if pod.ready_s is not None and pod.name not in self._known:
                 self._known.add(pod.name)
-                if pod.ready_s > pod.started_s:
+                if 0 < pod.ready_s - pod.started_s <= LONGEST_START_S:
                     self._times_s.append(pod.ready_s - pod.started_s)
         self._known &= names
 

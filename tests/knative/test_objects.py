@@ -108,3 +108,10 @@ def test_a_ready_pod_records_when_it_became_ready() -> None:
     (pod,) = living_pods([pod_json("a", "r", ready())])
     assert pod.ready_unix_s is not None
     assert pod.ready_unix_s - pod.created_unix_s == 3.0
+
+
+def test_a_pod_whose_container_restarted_does_not_say_when_it_became_ready() -> None:
+    """Its condition Ready changed when the container was back, maybe hours after the pod's start."""
+    statuses = [{"name": "user-container", "restartCount": 1}, {"name": "queue-proxy", "restartCount": 0}]
+    (pod,) = living_pods([pod_json("a", "r", {**ready(), "containerStatuses": statuses})])
+    assert (pod.phase, pod.ready_unix_s) == ("ready", None)

@@ -1,7 +1,6 @@
 """Our own policy: it minimises the sum of the cost of pods and the cost of late responses."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil, inf
 
@@ -9,8 +8,10 @@ import numpy as np
 
 from autoscaler_tuning.policies.elastic.error_paths import ErrorPathConfig, ErrorPaths
 from autoscaler_tuning.policies.elastic.forecast import ForecastConfig, RateForecast
+from autoscaler_tuning.policies.elastic.newsvendor import Scenarios
+from autoscaler_tuning.policies.observations import Observations
+from autoscaler_tuning.policies.service_times import BelievedServiceTime
 from autoscaler_tuning.policies.start_times import StartTimes
-from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.types import Decision, Observation
 
 # Ablations: elastic without one of its parts.
@@ -23,6 +24,7 @@ ABLATIONS = {
     "elastic-nolikeness": "elastic[scenarios.likeness=0]",
     "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
 }
+ABOVE_0 = ("slo_s", "interval_s", "late_price", "drain_s", "first_service_time_s", "first_cold_start_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class ElasticConfig:
     late_price: price of one late response, in pod-seconds; the knob that trades cost for lateness.
     hold_s: how long capacity stays after it was last wanted; about the time that starting a pod anew would cost.
     hedge: most pods that may be started for each missing pod while requests are late.
+    drain_s: time within which waiting requests are served if the SLO is shorter than the service time.
     zero_after_s: time without a request after which the policy may scale to zero.
     most_pods: upper bound of the search for the best number of pods.
     first_service_time_s, first_cold_start_s: assumed until measured.
@@ -43,6 +46,7 @@ class ElasticConfig:
     late_price: float = 250.0
     hold_s: float = 10.0
     hedge: float = 3.0
+    drain_s: float = 30.0
     zero_after_s: float = 30.0
     most_pods: int = 1000
     first_service_time_s: float = 0.1
@@ -51,7 +55,7 @@ class ElasticConfig:
     scenarios: ErrorPathConfig = field(default_factory=ErrorPathConfig)
 
     def __post_init__(self) -> None:
-        for name in ("slo_s", "interval_s", "late_price", "first_service_time_s", "first_cold_start_s", "most_pods"):
+        for name in (*ABOVE_0, "most_pods"):
             if not 0 < getattr(self, name) < inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
         for name, least in (("hold_s", 0), ("zero_after_s", 0), ("hedge", 1)):
@@ -73,7 +77,9 @@ class Elastic:
         self.config = config or ElasticConfig()
         self._forecast = RateForecast(self.config.forecast)
         self._error_paths = ErrorPaths(self.config.scenarios, self.config.interval_s)
+        self._observations = Observations()
         self._starts = StartTimes(self.config.first_cold_start_s)
+        self._services = BelievedServiceTime(self.config.first_service_time_s)
         self._held: deque[tuple[float, int]] = deque()
         self._updated_s = -inf
         self._arrived = 0
@@ -86,24 +92,28 @@ class Elastic:
 
     def decide(self, obs: Observation) -> Decision:
         """Decide one tick; without fresh signals, keep the current pods."""
+        obs = self._observations.usable(obs)
         current = obs.ready_pods + obs.starting_pods
         if not obs.fresh:
             self._error_paths.interrupt()
             return Decision(current, f"no data: keep {current} pods")
         if self._updated_s == -inf:  # pods that already run count as wanted just now
-            self._held.append((obs.now_s, current))
+            self._held.append((obs.now_s, min(current, self.config.most_pods)))
         self._learn(obs)
         if self._busy_s is None:
             return Decision(0, "idle: 0 pods, no request so far")
-        service_time_s = obs.service_time_s or self.config.first_service_time_s
-        self._pods = self._best(obs, service_time_s)
+        service_time_s = self._services.update(obs)
+        scenarios = self._scenarios(obs, service_time_s)
+        most = self._usable(obs, scenarios)
+        self._pods, cause = self._best(obs, scenarios, service_time_s)
+        self._pods = min(most, self._pods)
         if obs.now_s - self._busy_s < self.config.zero_after_s:
             self._pods = max(1, self._pods)
         elif not self._error_paths.jumps_recur:  # late_price alone would keep a pod for minutes after a single burst
             self._pods = 0
         held = self._hold(obs.now_s, self._pods)
-        pods = self._hedged(obs, held, service_time_s)
-        return Decision(pods, self._reason(obs, pods, held), self._record(obs, service_time_s, held))
+        pods = max(held, min(most, self._hedged(obs, held, service_time_s)))
+        return Decision(pods, self._reason(obs, pods, held, cause), self._record(obs, service_time_s, held))
 
     def _learn(self, obs: Observation) -> None:
         self._starts.update(obs.pods)
@@ -118,8 +128,11 @@ class Elastic:
         self._forecast.update(obs.now_s, obs.arrived)
         self._error_paths.update(obs.arrived, self._forecast.level_rps)
 
-    def _best(self, obs: Observation, service_time_s: float) -> int:
-        """Return the number of pods with the least cost, searched downhill from the last one: the cost is convex."""
+    def _scenarios(self, obs: Observation, service_time_s: float) -> Scenarios:
+        """Return the scenarios of the time until a pod started now would be ready.
+
+        With an SLO that is out of reach, a response counts as on time if the request did not wait.
+        """
         interval_s, steps = self.config.interval_s, self.config.scenarios.steps
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
@@ -127,12 +140,38 @@ class Elastic:
         idle = obs.now_s - (self._busy_s or 0.0) >= self.config.zero_after_s
         surprise_rps = 0.0 if idle else self.config.scenarios.surprise_pods / service_time_s
         paths, weights = self._error_paths.draw(expected, self._forecast.level_rps, surprise_rps)
-        paths = paths + obs.feasible_backlog_s / service_time_s
-        served = np.maximum(0.0, times_s + self.config.slo_s - service_time_s) / service_time_s
-        price = self.config.late_price / float(times_s[-1])
-        return _minimum(
-            lambda pods: pods + price * _late(paths, weights, served * pods), self._pods, self.config.most_pods
-        )
+        # the backlog is in seconds of the measured time, even if that is doubted
+        paths = paths + obs.feasible_backlog_s / (obs.service_time_s or service_time_s)
+        slo_s = max(self.config.slo_s, service_time_s)
+        served = np.maximum(0.0, times_s + slo_s - service_time_s) / service_time_s
+        return Scenarios(paths, weights, served, self.config.late_price / float(times_s[-1]))
+
+    def _best(self, obs: Observation, scenarios: Scenarios, service_time_s: float) -> tuple[int, str]:
+        """Return the number of pods with the least cost and what it is for.
+
+        With an SLO that is out of reach, it is at least the number that keeps up with the arrivals and serves the
+        waiting requests within drain_s, and at least the busy pods.
+        """
+        config = self.config
+        pods = scenarios.least_cost_pods(self._pods, config.most_pods)
+        cause = scenarios.cause(pods)
+        if service_time_s >= config.slo_s:
+            load = (self._forecast.level_rps + obs.waiting / config.drain_s) * service_time_s
+            pods = max(pods, ceil(min(load, config.most_pods)), min(obs.in_flight, obs.ready_pods, config.most_pods))
+            cause = f"for throughput: the SLO of {config.slo_s:g} s is out of reach"
+        return pods, cause
+
+    def _usable(self, obs: Observation, scenarios: Scenarios) -> int:
+        """Return the most pods that may be wanted: from zero, one for each request until a pod started now is ready.
+
+        These are the requests in the system, and as many as come if they continue at the rate of the last second, or
+        the most in any scenario except that of a first burst.
+        """
+        if obs.ready_pods:
+            return self.config.most_pods
+        present = obs.waiting + obs.in_flight
+        coming = present / self.config.forecast.jump_window_s * (self._starts.mean_s + self.config.interval_s)
+        return max(1, ceil(min(present + max(coming, scenarios.most_requests()), self.config.most_pods)))
 
     def _hold(self, now_s: float, pods: int) -> int:
         """Return the most pods that were wanted within the last hold_s."""
@@ -147,11 +186,11 @@ class Elastic:
         """Return more pods than wanted while the ready pods cannot keep up, if the time they save is worth their cost.
 
         If k pods start, the missing ones are ready after until_ready_s(missing, k) on average. Each second until then
-        costs k pod-seconds, and late_price for each of the late_rps responses.
+        costs k pod-seconds, and late_price for each of the late_rps responses. If every response is late, nothing does.
         """
         missing = wanted - obs.ready_pods
         late_rps = self._forecast.level_rps - obs.ready_pods / service_time_s
-        if missing <= 0 or late_rps <= 0:
+        if missing <= 0 or late_rps <= 0 or service_time_s >= self.config.slo_s:
             return wanted
         costs = {
             started: (started + self.config.late_price * late_rps) * self._starts.until_ready_s(missing, started)
@@ -159,17 +198,21 @@ class Elastic:
         }
         return obs.ready_pods + min(costs, key=costs.__getitem__)
 
-    def _reason(self, obs: Observation, pods: int, held: int) -> str:
-        level = f"{self._forecast.level_rps:.1f} req/s"
+    def _reason(self, obs: Observation, pods: int, held: int, cause: str) -> str:
+        rate = f"{self._forecast.level_rps:.1f} req/s"
+        level = f"{rate} of {self._services.used_s:.3g} s each"
+        if self._services.doubted_s:
+            level += f" (the measured {self._services.doubted_s:.3g} s is doubted)"
         if pods > held:
-            return f"hedge: {pods} pods instead of {held}, so that {held} are ready sooner, at {level}"
+            return f"hedge: {pods} pods instead of {held}, so that {held} are ready sooner, at {level}; {cause}"
         if held > self._pods:
             return f"hold: {held} pods, wanted within the last {self.config.hold_s:g} s; now {self._pods} at {level}"
         if pods == 0:
             idle_s = obs.now_s - (self._busy_s or 0.0)
-            return f"idle: 0 pods after {idle_s:.0f} s without a request, {level} expected"
-        cause = "jump" if self._forecast.jumped else "rate"
-        return f"{cause}: {pods} pods cost least at {level} with a feasible backlog of {obs.feasible_backlog_s:.2f} s"
+            return f"idle: 0 pods after {idle_s:.0f} s without a request, {rate} expected"
+        kind = "jump" if self._forecast.jumped else "rate"
+        text = f"{kind}: {pods} pods cost least at {level} with a feasible backlog of {obs.feasible_backlog_s:.2f} s"
+        return f"{text}; the last pod is {cause or 'for the first request'}"
 
     def _record(self, obs: Observation, service_time_s: float, held: int) -> dict[str, float]:
         return {
@@ -181,22 +224,3 @@ class Elastic:
             "best_pods": self._pods,
             "held_pods": held,
         }
-
-
-def _late(paths: FloatArray, weights: FloatArray, served: FloatArray) -> float:
-    """Return the mean number of late responses over the scenarios.
-
-    In one scenario it is the largest lead of the arrivals over the responses that can be on time.
-    paths: cumulative arrivals, shape (ticks, scenarios). weights: shape (scenarios,).
-    served: cumulative responses that can be on time at each tick, shape (ticks,).
-    """
-    return float(np.maximum(0.0, (paths - served[:, None]).max(axis=0)) @ weights)
-
-
-def _minimum(cost: Callable[[int], float], first: int, most: int) -> int:
-    """Return the integer from 0 to most at which a convex cost is least, searching downhill from first."""
-    best, best_cost = first, cost(first)
-    for step in (1, -1):
-        while 0 <= best + step <= most and (next_cost := cost(best + step)) < best_cost:
-            best, best_cost = best + step, next_cost
-    return best

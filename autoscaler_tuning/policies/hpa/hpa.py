@@ -5,6 +5,7 @@ from math import ceil, isfinite
 
 from autoscaler_tuning.policies.hpa.rules import HpaConfig, HpaPod, NoMetricsError, recommend
 from autoscaler_tuning.policies.hpa.stabiliser import Stabiliser
+from autoscaler_tuning.policies.observations import Observations
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
 __all__ = ["Hpa", "HpaConfig"]
@@ -34,6 +35,7 @@ class Hpa:
 
     def __init__(self, config: HpaConfig | None = None) -> None:
         self.config = config or HpaConfig()
+        self._observations = Observations()
         self._stabiliser = Stabiliser(self.config)
         self._metrics: dict[str, _Metric] = {}
         self._sync_s: float | None = None
@@ -46,6 +48,7 @@ class Hpa:
 
     def decide(self, obs: Observation) -> Decision:
         """Measure and sync if they are due; without metrics, keep the current pods."""
+        obs = self._observations.usable(obs)
         if self._sync_s is None:
             self._sync_s, self._sample_s = obs.now_s, obs.now_s + self.config.metrics_resolution_s / 2
         if obs.now_s >= self._sample_s - SLACK_S:

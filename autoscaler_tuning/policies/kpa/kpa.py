@@ -9,6 +9,7 @@ from math import ceil, floor, inf, isfinite
 from typing import Literal
 
 from autoscaler_tuning.policies.kpa.windows import MaxWindow, TimedBuckets
+from autoscaler_tuning.policies.observations import Observations
 from autoscaler_tuning.types import Decision, Observation, Second
 
 # Up to this many pods are all scraped; of more pods a sample, sized for 95 % confidence, a standard deviation of 10 and
@@ -169,6 +170,7 @@ class Kpa:
     def __init__(self, config: KpaConfig | None = None) -> None:
         self.config = config or KpaConfig()
         self.scaled: Scaled | None = None
+        self._observations = Observations()
         self._stable = TimedBuckets(self.config.stable_window_s)
         self._panic = TimedBuckets(self.config.panic_window_s)
         self._recorded = -1
@@ -183,6 +185,7 @@ class Kpa:
 
     def decide(self, obs: Observation) -> Decision:
         """Decide one tick; without data, keep the current pods."""
+        obs = self._observations.usable(obs)
         self._record(obs)
         self.scaled = None
         if not obs.fresh or (self._stable.is_empty(obs.now_s) and self._is_scraped):

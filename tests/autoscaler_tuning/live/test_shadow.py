@@ -158,6 +158,27 @@ def test_the_shadow_service_starts_with_the_live_pods() -> None:
     assert inner.seen[0].ready_pods == 4
 
 
+def test_a_pod_that_became_ready_two_hours_after_its_start_teaches_no_start_time() -> None:
+    """Its container restarted; pods of the shadow service would otherwise never be ready."""
+    restarted = PodSample("a", PodPhase.READY, started_s=100.0, ready_s=7300.0)
+    inner = Fixed(4)
+    shadow = Shadow(inner, ShadowConfig())
+    for tick in range(20):
+        shadow.decide(Observation(7400.0 + tick / 2, 1, 0, pods=(restarted,), service_time_s=SERVICE_S))
+    assert [seen.ready_pods for seen in inner.seen[-3:]] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("now_s", [20.0, 1e9, float("nan")])
+def test_a_jump_of_the_clock_counts_for_neither_service(now_s: float) -> None:
+    shadow = Shadow(Fixed(2), ShadowConfig())
+    for tick in range(20):
+        shadow.decide(Observation(100.0 + tick / 2, 2, 0, arrived=tick, service_time_s=SERVICE_S))
+    before = shadow.figures()
+    shadow.decide(Observation(now_s, 2, 0, arrived=20, service_time_s=SERVICE_S))
+    shadow.decide(Observation(now_s + 0.5, 2, 0, arrived=21, service_time_s=SERVICE_S))
+    assert shadow.figures()["live_pod_seconds"] == pytest.approx(before["live_pod_seconds"], abs=5)
+
+
 @pytest.mark.parametrize("name", ["slo_s", "late_price", "first_service_time_s"])
 def test_invalid_settings_are_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be above 0 and finite, got 0"):

@@ -151,6 +151,107 @@ def test_slow_pod_starts_lengthen_the_forecast_horizon() -> None:
     assert wanted(20.0) > wanted(1.0)
 
 
+def wanted_at(service_time_s: float, busy_pods: float = 20.0) -> Decision:
+    """Return the decision after two minutes of a load that keeps this many pods busy."""
+    policy = Elastic()
+    decision = Decision(0, "")
+    for tick in range(240):
+        arrived = int(tick / 2 * busy_pods / service_time_s)
+        decision = policy.decide(
+            seen(tick / 2, arrived, service_time_s=service_time_s, ready_pods=20, in_flight=int(busy_pods))
+        )
+    return decision
+
+
+@pytest.mark.parametrize("service_time_s", [0.5, 0.6, 1.0, 3.9, 4.0, 5.0, 30.0])
+def test_a_model_slower_than_the_slo_gets_the_pods_that_its_load_keeps_busy(service_time_s: float) -> None:
+    decision = wanted_at(service_time_s)
+    assert 20 <= decision.pods <= 60
+    assert "the SLO of 0.5 s is out of reach" in decision.reason or decision.reason.startswith("hold:")
+
+
+def test_the_pods_change_little_with_the_service_time_around_the_slo() -> None:
+    pods = [wanted_at(service_time_s).pods for service_time_s in (0.49, 0.5, 0.51, 3.9, 4.0)]
+    assert abs(pods[0] - pods[2]) <= 5
+    assert abs(pods[3] - pods[4]) <= 5
+
+
+def test_with_an_slo_out_of_reach_no_busy_pod_is_removed() -> None:
+    policy = Elastic(ElasticConfig(hold_s=0.0))
+    after_s = [policy.decide(seen(float(at), 3, service_time_s=5.0, ready_pods=3, in_flight=3)) for at in range(20)]
+    assert after_s[-1].pods >= 3
+
+
+def test_with_an_slo_out_of_reach_waiting_requests_are_served_too() -> None:
+    """120 requests of 1 s within 30 s keep 4 pods busy."""
+    policy = Elastic(ElasticConfig(hold_s=0.0))
+    for at in range(30):
+        decision = policy.decide(seen(float(at), 200, service_time_s=1.0, ready_pods=1, in_flight=1, waiting=120))
+    assert decision.pods >= 4
+
+
+def test_requests_that_waited_for_the_first_pods_do_not_count_as_slow_ones() -> None:
+    """Five requests wait 3.5 s in an activator, and their wait is measured as service time, on a real Knative.
+
+    Rows: time, arrived, ready, waiting, in flight, measured service time.
+    """
+    rows: list[tuple[float, int, int, int, int, float | None]] = [
+        *((0.0, 0, 0, 0, 0, None), (0.1, 1, 0, 0, 1, None), (0.5, 3, 0, 0, 3, None), (1.0, 5, 0, 0, 5, None)),
+        *((1.5, 9, 0, 4, 5, None), (2.0, 12, 0, 7, 5, None), (2.5, 15, 0, 10, 5, None), (3.0, 18, 0, 13, 5, None)),
+        *((3.5, 21, 3, 11, 3, 3.47), (4.0, 24, 3, 3, 3, 2.1), (4.5, 27, 3, 0, 1, 1.4), (5.0, 30, 3, 0, 1, 1.0)),
+    ]
+    policy = Elastic()
+    decisions = [
+        policy.decide(seen(now_s, arrived, ready_pods=ready, waiting=waiting, in_flight=busy, service_time_s=time_s))
+        for now_s, arrived, ready, waiting, busy, time_s in rows
+    ]
+    assert max(decision.pods for decision in decisions) <= 5
+    assert "(the measured 3.47 s is doubted)" in decisions[8].reason
+
+
+def test_from_zero_there_is_at_most_one_pod_for_each_request_until_a_pod_is_ready() -> None:
+    """Even if a hundred pods were the cheapest: the first request of 30 s, at a price that late responses never had."""
+    policy = Elastic(ElasticConfig(late_price=1e6, scenarios=ErrorPathConfig(surprise_pods=100.0)))
+    policy.decide(seen(0.0, 0))
+    first = policy.decide(seen(0.1, 1, waiting=1))
+    assert 1 <= first.pods <= 5
+    assert policy.decide(seen(1.0, 2, waiting=0, in_flight=2, ready_pods=2)).pods > 5
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({}, "the last pod is for a first burst"),
+        ({"ready_pods": 2, "waiting": 60, "feasible_backlog_s": 6.0}, "with a feasible backlog of 6.00 s"),
+        ({"service_time_s": 0.3, "ready_pods": 9}, "at 10.0 req/s of 0.3 s each"),
+    ],
+    ids=["prior", "backlog", "service time"],
+)
+def test_the_reason_names_what_the_pods_are_for(others: dict[str, object], words: str) -> None:
+    policy = Elastic(ElasticConfig(hold_s=0.0))
+    for second in range(21):
+        decision = policy.decide(seen(float(second), 10 * second, **others))
+    assert words in decision.reason
+
+
+def test_after_bursts_the_last_pods_are_for_another_one() -> None:
+    policy = Elastic(ElasticConfig(hold_s=0.0))
+    for second in range(230):
+        decision = policy.decide(seen(float(second), 60 * (1 + second // 40)))
+    assert decision.reason.endswith("for bursts like past ones")
+
+
+def test_a_restart_of_a_second_dispatcher_does_not_count_as_arrivals() -> None:
+    policy, undisturbed = Elastic(), Elastic()
+    for second in range(120):
+        usual = undisturbed.decide(seen(float(second), 1000 + 20 * second, ready_pods=4))
+        lost = 900 if second >= 60 else 0
+        disturbed = policy.decide(seen(float(second), 1000 + 20 * second - lost, ready_pods=4))
+        assert disturbed.record["level_rps"] >= 0
+        assert disturbed.pods <= usual.pods + 2
+    assert disturbed.pods == pytest.approx(usual.pods, abs=1)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_invalid_settings_are_refused_with_their_name_and_value(value: float) -> None:
     with pytest.raises(ValueError, match=f"slo_s must be above 0 and finite, got {value}"):

@@ -31,6 +31,13 @@ def test_a_pod_that_was_ready_from_the_beginning_is_ignored() -> None:
     assert starts.mean_s == 3.0
 
 
+@pytest.mark.parametrize("took_s", [7200.0, 601.0, float("nan"), float("inf"), -3.0])
+def test_a_time_that_cannot_be_that_of_a_start_is_ignored(took_s: float) -> None:
+    starts = StartTimes(3.0)
+    starts.update([pod("restarted", took_s)])
+    assert starts.mean_s == 3.0
+
+
 def test_the_more_pods_start_the_sooner_the_first_few_are_ready() -> None:
     starts = StartTimes(3.0)
     starts.update([pod(str(index), 2.0 + index) for index in range(5)])
