@@ -1,13 +1,19 @@
 """Calls to a cluster's API server. Only this file imports the kubernetes package, and only once it connects."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, UnreachableError
+from knative.errors import (
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from knative.leases import LEASE_GROUP, LEASE_VERSION, LEASES, Lease
 from knative.objects import (
     AUTOSCALING_GROUP,
     REVISION_LABEL,
@@ -28,17 +34,25 @@ from knative.objects import (
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
 FIELD_MANAGER = "elastic-ml-inference"
-ERRORS_BY_STATUS = {401: ForbiddenError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError}
+# of the patches that the controller writes; `kubectl get --show-managed-fields` tells them from those of other clients
+CONTROLLER_MANAGER = "elastic-controller"
+ERRORS_BY_STATUS = {401: UnauthorizedError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError}
 
-log = logging.getLogger(__name__)
+GROUPS = {LEASES: (LEASE_GROUP, LEASE_VERSION)}
+PATCH = "patch_namespaced_custom_object"
 
 
 class Api(Protocol):
-    """Objects of serving.knative.dev and pods in one namespace, as parsed JSON; a failed call raises ClusterError."""
+    """Objects of serving.knative.dev, Leases and pods in one namespace, as parsed JSON.
+
+    A failed call raises ClusterError.
+    """
 
     def get(self, plural: str, name: str) -> Json: ...
 
     def apply(self, plural: str, name: str, body: Json) -> None: ...
+
+    def create(self, plural: str, body: Json) -> Json: ...
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json: ...
 
@@ -66,9 +80,27 @@ class KnativeClient:
 
     def set_bounds(self, revision: str, bounds: ScaleBounds) -> Revision:
         """Write both bounds in one patch, and return the patched Revision."""
-        changed = Revision.from_json(self.api.merge_patch(REVISIONS, revision, revision_patch(bounds)))
-        log.info("%s: min-scale %d, max-scale %d", revision, bounds.min_pods, bounds.max_pods)
-        return changed
+        return Revision.from_json(self.api.merge_patch(REVISIONS, revision, revision_patch(bounds)))
+
+    def patch_annotations(self, revision: str, annotations: Mapping[str, str | None]) -> Revision:
+        """Write annotations by their full names in one patch, and return the patched Revision; None removes one."""
+        patch = {"metadata": {"annotations": dict(annotations)}}
+        return Revision.from_json(self.api.merge_patch(REVISIONS, revision, patch))
+
+    def lease(self, name: str) -> Lease | None:
+        """Return the Lease; None if it does not exist."""
+        try:
+            return Lease.from_json(self.api.get(LEASES, name))
+        except NotFoundError:
+            return None
+
+    def create_lease(self, lease: Json) -> Lease:
+        """Create the Lease; raise ConflictError if it exists."""
+        return Lease.from_json(self.api.create(LEASES, lease))
+
+    def patch_lease(self, name: str, patch: Json) -> Lease:
+        """Change the Lease; raise ConflictError if it is not the version that the patch contains."""
+        return Lease.from_json(self.api.merge_patch(LEASES, name, patch))
 
     def annotate(self, revision: str, annotations: Mapping[str, str | None]) -> None:
         """Write autoscaling annotations, named without their group; None removes an annotation."""
@@ -102,67 +134,120 @@ class KnativeClient:
 
 def connect(namespace: str, kubeconfig: Path | None = None) -> Api:
     """Connect to the cluster of this kubeconfig file, else of the default one, else to the one this process runs in."""
+    return KubernetesApi(lambda: api_client(kubeconfig), namespace)
+
+
+def api_client(kubeconfig: Path | None = None) -> Any:
+    """Return a client with the credentials of the kubeconfig file, or of the pod, as they are now.
+
+    Raises UnreachableError if no cluster is configured.
+    """
     from kubernetes import client, config  # noqa: PLC0415  # takes half a second, which local pods do not need
     from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
     from yaml import YAMLError  # noqa: PLC0415
 
+    settings = client.Configuration()
     try:
         try:
-            config.load_kube_config(kubeconfig and str(kubeconfig))  # type: ignore[no-untyped-call]  # it has no types
+            config.load_kube_config(kubeconfig and str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]  # it has no types
         except ConfigException:
             if kubeconfig is not None:
                 raise
-            config.load_incluster_config()  # type: ignore[no-untyped-call]  # as above
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # as above
     except (ConfigException, YAMLError, OSError) as error:
         raise UnreachableError(f"no cluster is configured: {error}") from error
-    settings = client.Configuration.get_default_copy()
+    strip_tokens(settings)
     settings.retries = False  # the caller retries soon enough; ten hidden retries would delay a control loop
-    return KubernetesApi(client.ApiClient(settings), namespace)
+    return client.ApiClient(settings)
+
+
+def strip_tokens(settings: Any) -> None:
+    """Remove the line break at the end of a token, as kubectl does; a header with it cannot be sent.
+
+    The client library reads tokens again before each call through a hook, which it sets anew each time.
+    """
+    settings.api_key = {name: token.strip() for name, token in settings.api_key.items()}
+    read_again = settings.refresh_api_key_hook
+    if read_again is not None:
+
+        def hook(current: Any) -> None:
+            read_again(current)
+            strip_tokens(current)
+
+        settings.refresh_api_key_hook = hook
 
 
 class KubernetesApi:
-    """Implements Api with the kubernetes package, and translates its errors."""
+    """Implements Api with the kubernetes package, and translates its errors.
 
-    def __init__(self, api_client: Any, namespace: str) -> None:
-        from kubernetes import client  # noqa: PLC0415
+    After a 401 the credentials are read again and the call is repeated once: a token file that was replaced (tokenFile
+    of a kubeconfig, or a pod's ServiceAccount) takes effect without a restart.
+    """
 
-        self._objects = client.CustomObjectsApi(api_client)
-        self._core = client.CoreV1Api(api_client)
-        self._where = {"group": SERVING_GROUP, "version": SERVING_VERSION, "namespace": namespace}
-        self._namespace = namespace
+    def __init__(self, make_client: Callable[[], Any], namespace: str) -> None:
+        self._make_client, self._namespace = make_client, namespace
+        self._connect()
 
     def get(self, plural: str, name: str) -> Json:
         """Read one object."""
-        return self._object(f"get {plural}/{name}", self._objects.get_namespaced_custom_object, plural, name=name)
+        return self._object(f"get {plural}/{name}", "get_namespaced_custom_object", plural, name=name)
+
+    def create(self, plural: str, body: Json) -> Json:
+        """Create an object; one that exists raises ConflictError."""
+        what = f"create {plural}/{body['metadata']['name']}"
+        return self._object(
+            what, "create_namespaced_custom_object", plural, body=body, field_manager=CONTROLLER_MANAGER
+        )
 
     def apply(self, plural: str, name: str, body: Json) -> None:
         """Create or update an object, overriding fields that another program manages."""
         # the API server accepts a server-side apply only as YAML, of which JSON is a subset
-        patch = partial(self._objects.patch_namespaced_custom_object, _content_type="application/apply-patch+yaml")
-        call = partial(patch, field_manager=FIELD_MANAGER, force=True)
-        self._object(f"apply {plural}/{name}", call, plural, name=name, body=body)
+        how = {"_content_type": "application/apply-patch+yaml", "field_manager": FIELD_MANAGER, "force": True}
+        self._object(f"apply {plural}/{name}", PATCH, plural, name=name, body=body, **how)
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
         """Change only the fields that the patch contains (RFC 7386), and return the patched object."""
-        call = partial(self._objects.patch_namespaced_custom_object, _content_type="application/merge-patch+json")
-        return self._object(f"patch {plural}/{name}", call, plural, name=name, body=patch)
+        how = {"_content_type": "application/merge-patch+json", "field_manager": CONTROLLER_MANAGER}
+        return self._object(f"patch {plural}/{name}", PATCH, plural, name=name, body=patch, **how)
 
     def pods(self, label_selector: str) -> list[Json]:
         """List the pods that match the label selector."""
+        what = f"list pods with {label_selector}"
         # parsing the response into the client's models would take longer than the call itself
-        response = translated(
-            f"list pods with {label_selector}",
-            self._core.list_namespaced_pod,
-            namespace=self._namespace,
-            label_selector=label_selector,
-            _preload_content=False,
-        )
-        items: list[Json] = json.loads(response.data)["items"]
+        arguments = {"namespace": self._namespace, "label_selector": label_selector, "_preload_content": False}
+        response = self._call(what, lambda: self._core.list_namespaced_pod, arguments)
+        try:
+            items: list[Json] = json.loads(response.data)["items"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise malformed(what) from error
         return items
 
-    def _object(self, what: str, call: Callable[..., Any], plural: str, **arguments: Any) -> Json:
-        found: Json = translated(what, call, **self._where, plural=plural, **arguments)
+    def _connect(self) -> None:
+        from kubernetes import client  # noqa: PLC0415
+
+        connection = self._make_client()
+        self._objects = client.CustomObjectsApi(connection)
+        self._core = client.CoreV1Api(connection)
+
+    def _object(self, what: str, method: str, plural: str, **arguments: Any) -> Json:
+        group, version = GROUPS.get(plural, (SERVING_GROUP, SERVING_VERSION))
+        where = {"group": group, "version": version, "namespace": self._namespace, "plural": plural}
+        found = self._call(what, lambda: getattr(self._objects, method), {**where, **arguments})
+        if not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
+            raise malformed(what)
         return found
+
+    def _call(self, what: str, method: Callable[[], Callable[..., Any]], arguments: Mapping[str, Any]) -> Any:
+        try:
+            return translated(what, method(), **arguments)
+        except UnauthorizedError:
+            self._connect()
+            return translated(what, method(), **arguments)
+
+
+def malformed(what: str) -> ClusterError:
+    """Return the error for a response that is not the object that was asked for, such as a proxy's HTML page."""
+    return ClusterError(f"cannot {what}: the response is not the JSON of an API server; is a proxy in front of it?")
 
 
 def translated(what: str, call: Callable[..., Any], **arguments: Any) -> Any:

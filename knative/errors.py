@@ -30,7 +30,11 @@ class ConflictError(ClusterError):
 
 
 class ForbiddenError(ClusterError):
-    """401 or 403: the account lacks a permission; manifests/base/rbac.yaml grants those that are needed."""
+    """403: the account lacks a permission; manifests/base/rbac.yaml grants those that are needed."""
+
+
+class UnauthorizedError(ForbiddenError):
+    """401: the credentials are missing, wrong or expired."""
 
 
 class NoTrafficError(ClusterError):

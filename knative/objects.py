@@ -1,7 +1,7 @@
 """Frozen views of the cluster's objects, patches as values, and Knative's names, which are defined only here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -21,9 +21,19 @@ AUTOSCALING_GROUP = "autoscaling.knative.dev"
 CLASS = f"{AUTOSCALING_GROUP}/class"
 METRIC = f"{AUTOSCALING_GROUP}/metric"
 TARGET = f"{AUTOSCALING_GROUP}/target"
+TARGET_UTILIZATION = f"{AUTOSCALING_GROUP}/target-utilization-percentage"
 WINDOW = f"{AUTOSCALING_GROUP}/window"
 MIN_SCALE = f"{AUTOSCALING_GROUP}/min-scale"
 MAX_SCALE = f"{AUTOSCALING_GROUP}/max-scale"
+ACTIVATION_SCALE = f"{AUTOSCALING_GROUP}/activation-scale"
+HPA_CLASS = "hpa.autoscaling.knative.dev"
+
+# A container waits for these reasons in every normal start.
+NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
+MAX_PROBLEM_LENGTH = 300
+
+# Knative's default target of a pod that sets no limit (container-concurrency-target-default).
+DEFAULT_TARGET = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +67,58 @@ def revision_patch(bounds: ScaleBounds) -> Json:
     return {"metadata": {"annotations": bounds.annotations()}}
 
 
+def spellings(name: str) -> tuple[str, str]:
+    """Return the two names of an annotation that Knative reads, in its order: min-scale, then minScale.
+
+    Source: knative/serving pkg/apis/autoscaling/register.go.
+    """
+    group, _, key = name.partition("/")
+    first, *others = key.split("-")
+    return name, f"{group}/{first}{''.join(word.capitalize() for word in others)}"
+
+
+def annotation(annotations: Mapping[str, str], name: str) -> str | None:
+    """Return the value that Knative reads for an annotation, in either spelling; None if it is not set."""
+    return next((annotations[key] for key in spellings(name) if key in annotations), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A Revision and its bounds; without annotations, min_pods is 0 and max_pods is None, no limit."""
+    """A Revision and its bounds; without annotations, min_pods is 0 and max_pods is None, no limit.
+
+    uid: differs between two Revisions of the same name, of which the first was deleted.
+    concurrency: most requests in a pod at once (containerConcurrency); without a limit, the target of Knative's
+        autoscaler.
+    annotations: those of autoscaling.knative.dev.
+    problem: why no pods can be created, such as an exceeded quota; None if nothing is known.
+    """
 
     name: str
     ready: bool
     min_pods: int
     max_pods: int | None
+    uid: str = ""
+    concurrency: int = 1
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    problem: str | None = None
 
     @classmethod
     def from_json(cls, revision: Mapping[str, Any]) -> Self:
         """Return the Revision that the API server's JSON describes."""
-        annotations = revision["metadata"].get("annotations") or {}
+        metadata = revision["metadata"]
+        group = f"{AUTOSCALING_GROUP}/"
+        annotations = {key: text for key, text in (metadata.get("annotations") or {}).items() if key.startswith(group)}
+        limit = (revision.get("spec") or {}).get("containerConcurrency")
+        target = float(annotation(annotations, TARGET) or DEFAULT_TARGET)
         return cls(
-            name=revision["metadata"]["name"],
+            name=metadata["name"],
             ready=is_true(revision, "Ready"),
-            min_pods=int(annotations.get(MIN_SCALE, 0)),
-            max_pods=int(annotations.get(MAX_SCALE, 0)) or None,
+            min_pods=int(annotation(annotations, MIN_SCALE) or 0),
+            max_pods=int(annotation(annotations, MAX_SCALE) or 0) or None,
+            uid=metadata.get("uid", ""),
+            concurrency=int(limit) or max(1, int(target)) if limit is not None else 1,
+            annotations=annotations,
+            problem=_refusal(revision, "ResourcesAvailable"),
         )
 
 
@@ -96,6 +140,11 @@ class Service:
             traffic[target["revisionName"]] = traffic.get(target["revisionName"], 0) + target.get("percent", 0)
         return cls(service["metadata"]["name"], is_true(service, "Ready"), status.get("url"), traffic)
 
+    def shares(self) -> dict[str, float]:
+        """Return the Revisions that receive traffic with their shares of it, from 0 to 1; a tag alone has no share."""
+        total = sum(self.traffic.values())
+        return {name: percent / total for name, percent in sorted(self.traffic.items()) if percent > 0}
+
     def live_revision(self) -> str:
         """Return the Revision with the most traffic; of equals, the last by name, which usually is the newest.
 
@@ -113,12 +162,14 @@ class Pod:
 
     ready_unix_s: when it became ready; None while it is not, and if a container has restarted, because the time in the
         pod's status is then that of the restart.
+    problem: why it cannot start, such as `ImagePullBackOff`; None if nothing is known.
     """
 
     name: str
     phase: Phase
     created_unix_s: float
     ready_unix_s: float | None
+    problem: str | None = None
 
     @classmethod
     def from_json(cls, pod: Mapping[str, Any]) -> Self:
@@ -132,6 +183,7 @@ class Pod:
             phase="terminating" if metadata.get("deletionTimestamp") else phase,
             created_unix_s=unix_s(metadata["creationTimestamp"]),
             ready_unix_s=unix_s(ready_at) if ready and ready_at and not _has_restarted(pod) else None,
+            problem=None if ready else _pod_problem(pod),
         )
 
 
@@ -161,6 +213,30 @@ class PodCounts:
 def is_true(thing: Mapping[str, Any], condition: str) -> bool:
     """Return whether a condition in the status is True; a missing condition is not."""
     return any(c["type"] == condition and c["status"] == "True" for c in _conditions(thing))
+
+
+def _pod_problem(pod: Mapping[str, Any]) -> str | None:
+    """Return why a pod cannot start: no node for it, or a container whose image or command fails."""
+    if (refusal := _refusal(pod, "PodScheduled")) is not None:
+        return refusal
+    status = pod.get("status") or {}
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason", "") not in NORMAL_WAITS:
+            return _sentence(waiting)
+    return None
+
+
+def _refusal(thing: Mapping[str, Any], condition: str) -> str | None:
+    """Return the reason and message of a condition that is False; None otherwise."""
+    failed = (c for c in _conditions(thing) if c["type"] == condition and c["status"] == "False")
+    return next(map(_sentence, failed), None)
+
+
+def _sentence(cause: Mapping[str, Any]) -> str:
+    message = " ".join(str(cause.get("message") or "").split())
+    reason = str(cause.get("reason") or "unknown reason")
+    return f"{reason}: {message}"[:MAX_PROBLEM_LENGTH] if message else reason
 
 
 def unix_s(timestamp: str) -> float:

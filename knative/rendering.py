@@ -11,7 +11,9 @@ from knative.objects import Json
 SERVICE_FILE = Path(__file__).parent / "manifests/base/service.yaml"
 KSERVE_FILE = Path(__file__).parent / "manifests/kserve/inferenceservice.yaml"
 NAME_LABEL = "app.kubernetes.io/name"
-DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+# a Service's name becomes a host name that must begin with a letter (RFC 1035); a namespace may begin with a digit
+SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def service_manifest(namespace: str, name: str, image: str) -> Json:
@@ -52,10 +54,11 @@ def check_all(namespace: str, name: str, image: str) -> None:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise ManifestError unless Kubernetes accepts the name for a Service or namespace."""
-    if not DNS_LABEL.fullmatch(name):
+    """Raise ManifestError unless Kubernetes accepts the name; what is "namespace" or anything else with a name."""
+    pattern, first = (NAMESPACE, "a letter or digit") if what == "namespace" else (SERVICE_NAME, "a letter")
+    if not pattern.fullmatch(name):
         raise ManifestError(
-            f"{what} must be 1 to 63 of a-z, 0-9 and -, begin with a letter and not end with -, got {name!r}"
+            f"{what} must be 1 to 63 of a-z, 0-9 and -, begin with {first} and not end with -, got {name!r}"
         )
 
 

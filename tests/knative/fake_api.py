@@ -1,43 +1,106 @@
 """A cluster in memory: the part of the API server that the client uses."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from knative.errors import NotFoundError
-from knative.objects import AUTOSCALING_GROUP, REVISION_LABEL, REVISIONS, SERVICES, Json
+from knative.errors import ClusterError, ConflictError, NotFoundError
+from knative.leases import LEASES
+from knative.objects import (
+    ACTIVATION_SCALE,
+    AUTOSCALING_GROUP,
+    MAX_SCALE,
+    MIN_SCALE,
+    REVISION_LABEL,
+    REVISIONS,
+    SERVICES,
+    Json,
+    annotation,
+)
 
 
 class FakeApi:
-    """Implements Api; `calls` contains all writes, in order."""
+    """Implements Api; `calls` contains all writes, in order.
+
+    refuse: called before each write with verb, plural and name; it may raise ClusterError, as a webhook or a role does.
+    away: whether every call fails.
+    """
 
     def __init__(
         self, services: Iterable[Json] = (), revisions: Iterable[Json] = (), pods: Iterable[Json] = ()
     ) -> None:
-        self.objects = {
+        self.objects: dict[str, dict[str, Json]] = {
             SERVICES: {service["metadata"]["name"]: service for service in services},
             REVISIONS: {revision["metadata"]["name"]: revision for revision in revisions},
+            LEASES: {},
         }
-        self._pods = list(pods)
+        self.pod_list = list(pods)
         self.calls: list[tuple[str, str, str, Json]] = []
+        self.refuse: Callable[[str, str, str], None] = lambda verb, plural, name: None
+        self.away = False
+        self._version = 0
 
     def get(self, plural: str, name: str) -> Json:
+        self._answer()
         if name not in self.objects[plural]:
             raise NotFoundError(f"cannot get {plural}/{name}: not found (HTTP 404)")
         return self.objects[plural][name]
+
+    def create(self, plural: str, body: Json) -> Json:
+        name = body["metadata"]["name"]
+        if name in self.objects[plural]:
+            raise ConflictError(f"cannot create {plural}/{name}: it exists (HTTP 409)")
+        return self._write("create", plural, name, body, body)
 
     def apply(self, plural: str, name: str, body: Json) -> None:
         self._write("apply", plural, name, body, merged(self.objects[plural].get(name, {}), body))
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
-        return self._write("patch", plural, name, patch, merged(self.get(plural, name), patch))
+        found = self.get(plural, name)
+        version = patch["metadata"].get("resourceVersion")
+        if version is not None and version != found["metadata"].get("resourceVersion"):
+            raise ConflictError(f"cannot patch {plural}/{name}: the object has been modified (HTTP 409)")
+        return self._write("patch", plural, name, patch, merged(found, patch))
 
     def pods(self, label_selector: str) -> list[Json]:
+        self._answer()
         label, _, value = label_selector.partition("=")
-        return [pod for pod in self._pods if pod["metadata"]["labels"].get(label) == value]
+        return [pod for pod in self.pod_list if pod["metadata"]["labels"].get(label) == value]
+
+    def annotations(self, revision: str) -> dict[str, str]:
+        """Return the autoscaling annotations of a Revision, without their group."""
+        found = self.objects[REVISIONS][revision]["metadata"].get("annotations", {})
+        return {key.partition("/")[2]: value for key, value in found.items()}
+
+    def edit(self, revision: str, **annotations: str | None) -> None:
+        """Change annotations of a Revision as another client would."""
+        changes = {f"{AUTOSCALING_GROUP}/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        found = self.objects[REVISIONS][revision]
+        self.objects[REVISIONS][revision] = merged(found, {"metadata": {"annotations": changes}})
+
+    def _answer(self) -> None:
+        if self.away:
+            raise ClusterError("cannot reach the API server")
 
     def _write(self, verb: str, plural: str, name: str, sent: Json, outcome: Json) -> Json:
+        self._answer()
+        self.refuse(verb, plural, name)
+        if plural == REVISIONS:
+            validate_bounds(outcome["metadata"].get("annotations") or {})
+        self._version += 1
         self.calls.append((verb, plural, name, sent))
-        self.objects[plural][name] = outcome
+        self.objects[plural][name] = merged(outcome, {"metadata": {"resourceVersion": str(self._version)}})
         return self.objects[plural][name]
+
+
+def validate_bounds(annotations: Mapping[str, str]) -> None:
+    """Refuse bounds that Knative's webhook refuses.
+
+    Source: knative/serving pkg/apis/autoscaling/annotation_validation.go, validateMinMaxScale().
+    """
+    least, most, activation = (
+        int(annotation(annotations, name) or 0) for name in (MIN_SCALE, MAX_SCALE, ACTIVATION_SCALE)
+    )
+    if (0 < most < least) or (activation and (least > activation or 0 < most < activation)):
+        raise ClusterError(f"admission webhook denied the request: {least}, {activation}, {most} (HTTP 400)")
 
 
 def merged(target: Json, patch: Json) -> Json:
@@ -65,7 +128,7 @@ def service_json(name: str, *traffic: Json) -> Json:
 def revision_json(name: str, **annotations: str) -> Json:
     """Return a Revision; a keyword such as min_scale sets the annotation autoscaling.knative.dev/min-scale."""
     named = {f"{AUTOSCALING_GROUP}/{key.replace('_', '-')}": value for key, value in annotations.items()}
-    return {"metadata": {"name": name, "annotations": named}, "status": ready()}
+    return {"metadata": {"name": name, "uid": f"uid-of-{name}", "annotations": named}, "status": ready()}
 
 
 def pod_json(name: str, revision: str, status: Json, deleted: bool = False) -> Json:

@@ -9,10 +9,20 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from knative.client import KnativeClient, connect, error_for, reason, translated
-from knative.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError, NoTrafficError, UnreachableError
+from knative.errors import (
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    NoTrafficError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from knative.leases import Tenure, new_lease, release_patch, tenure_patch
 from knative.objects import REVISIONS, SERVICES, WINDOW, PodCounts, ScaleBounds, revision_patch
 from knative.rendering import service_manifest
 from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
+from tests.knative.fake_server import FakeServer, write_kubeconfig
 
 LIVE = "resnet18-00002"
 
@@ -60,7 +70,7 @@ def test_deploy_applies_the_manifest_and_returns_the_service() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, ForbiddenError),
+        (401, UnauthorizedError),
         (403, ForbiddenError),
         (404, NotFoundError),
         (409, ConflictError),
@@ -89,21 +99,6 @@ def test_the_error_of_a_refused_call_contains_the_call_the_reason_and_the_cause(
 @pytest.mark.parametrize("body", [None, "", "not json", "[]", "{}"])
 def test_a_refusal_without_a_message_has_an_empty_reason(body: str | None) -> None:
     assert reason(body) == ""
-
-
-def write_kubeconfig(folder: Path, server: str) -> Path:
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "clusters": [{"name": "c", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "c",
-            }
-        )
-    )
-    return kubeconfig
 
 
 @pytest.mark.integration
@@ -147,3 +142,45 @@ def test_without_a_valid_kubeconfig_the_cluster_is_unreachable(tmp_path: Path, t
         kubeconfig.write_text(text)
     with pytest.raises(UnreachableError, match="no cluster is configured"):
         connect("default", kubeconfig)
+
+
+@pytest.mark.integration
+def test_a_rotated_token_file_is_read_again_after_a_401(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    with FakeServer(cluster()).running() as server:
+        server.token = "first"
+        client = KnativeClient("default", connect("default", write_kubeconfig(tmp_path, server.url, tokenFile="token")))
+        assert client.service("resnet18").ready
+        server.token = "second"
+        with pytest.raises(UnauthorizedError):
+            client.service("resnet18")
+        token.write_text("second\n")
+        assert client.service("resnet18").ready
+        assert client.pod_counts(LIVE) == PodCounts(1, 1, 0)
+
+
+@pytest.mark.integration
+def test_a_page_in_place_of_the_api_is_one_error(tmp_path: Path) -> None:
+    with FakeServer(cluster()).running() as server:
+        server.page = "<html><body>Please log in</body></html>"
+        client = KnativeClient("default", connect("default", write_kubeconfig(tmp_path, server.url)))
+        with pytest.raises(ClusterError, match=r"cannot get services/resnet18: the response is not the JSON of an API"):
+            client.service("resnet18")
+        with pytest.raises(ClusterError, match=r"cannot list pods with .*: the response is not the JSON"):
+            client.pods(LIVE)
+
+
+@pytest.mark.integration
+def test_a_lease_is_created_once_and_patched_only_in_the_version_that_was_read(tmp_path: Path) -> None:
+    with FakeServer(cluster()).running() as server:
+        client = KnativeClient("default", connect("default", write_kubeconfig(tmp_path, server.url)))
+        tenure = Tenure("me", 15, 1000.0, 1000.0, 0)
+        assert client.lease("elastic-resnet18") is None
+        lease = client.create_lease(new_lease("elastic-resnet18", tenure, {}))
+        with pytest.raises(ConflictError):
+            client.create_lease(new_lease("elastic-resnet18", tenure, {}))
+        changed = client.patch_lease(lease.name, tenure_patch(lease.version, tenure))
+        assert (changed.holder, changed.renewed) == ("me", "1970-01-01T00:16:40.000000Z")
+        with pytest.raises(ConflictError):
+            client.patch_lease(lease.name, release_patch(lease.version))

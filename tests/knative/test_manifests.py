@@ -34,6 +34,7 @@ def test_name_namespace_and_image_are_filled_in() -> None:
         ("default", "a" * 64, "i", "name must be"),
         ("default", "cats-", "i", "name must be"),
         ("default", "cats\n", "i", "name must be"),
+        ("default", "2024-cats", "i", "name must be"),
         ("default; rm", "cats", "i", "namespace must be"),
         ("default", "cats", "", "image must be"),
         ("default", "cats", "a b", "image must be"),
@@ -42,6 +43,10 @@ def test_name_namespace_and_image_are_filled_in() -> None:
 def test_values_that_a_cluster_would_refuse_are_refused(namespace: str, name: str, image: str, rule: str) -> None:
     with pytest.raises(ManifestError, match=rule):
         service_manifest(namespace, name, image)
+
+
+def test_a_namespace_may_begin_with_a_digit() -> None:
+    assert service_manifest("2024-team", "cats", "i")["metadata"]["namespace"] == "2024-team"
 
 
 def test_the_service_scales_from_zero_on_concurrency_with_one_request_per_pod() -> None:

@@ -40,6 +40,8 @@ def test_bounds_that_are_refused(min_pods: int, max_pods: int) -> None:
         pytest.param({"min_scale": "2", "max_scale": "8"}, (2, 8), id="both"),
         pytest.param({}, (0, None), id="none: from zero, no limit"),
         pytest.param({"max_scale": "0"}, (0, None), id="0 means no limit"),
+        pytest.param({"minScale": "2", "maxScale": "5"}, (2, 5), id="old spelling"),
+        pytest.param({"minScale": "2", "min_scale": "3"}, (3, None), id="the new spelling comes first"),
     ],
 )
 def test_bounds_are_read_from_a_revisions_annotations(
@@ -115,3 +117,60 @@ def test_a_pod_whose_container_restarted_does_not_say_when_it_became_ready() -> 
     statuses = [{"name": "user-container", "restartCount": 1}, {"name": "queue-proxy", "restartCount": 0}]
     (pod,) = living_pods([pod_json("a", "r", {**ready(), "containerStatuses": statuses})])
     assert (pod.phase, pod.ready_unix_s) == ("ready", None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "annotations", "concurrency"),
+    [
+        pytest.param({"containerConcurrency": 10}, {}, 10, id="a limit"),
+        pytest.param({"containerConcurrency": 0}, {}, 100, id="no limit: Knative's default target"),
+        pytest.param({"containerConcurrency": 0}, {"target": "7.5"}, 7, id="no limit: its own target"),
+        pytest.param({"containerConcurrency": 0}, {"target": "0.1"}, 1, id="at least one request"),
+        pytest.param({}, {}, 1, id="unknown"),
+    ],
+)
+def test_the_concurrency_of_a_revision(spec: dict[str, int], annotations: dict[str, str], concurrency: int) -> None:
+    assert Revision.from_json({**revision_json("r", **annotations), "spec": spec}).concurrency == concurrency
+
+
+def test_shares_of_a_split_leave_out_what_has_only_a_tag() -> None:
+    service = Service.from_json(
+        service_json(
+            "resnet18",
+            {"revisionName": "resnet18-00001", "percent": 20, "tag": "old"},
+            {"revisionName": "resnet18-00003", "percent": 75},
+            {"revisionName": "resnet18-00001", "percent": 5},
+            {"revisionName": "resnet18-00004", "tag": "next"},
+        )
+    )
+    assert service.shares() == {"resnet18-00001": 0.25, "resnet18-00003": 0.75}
+
+
+def waits(reason: str, message: str = "") -> dict[str, object]:
+    waiting = {"reason": reason, "message": message}
+    return {"phase": "Pending", "containerStatuses": [{"state": {"running": {}}}, {"state": {"waiting": waiting}}]}
+
+
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes\n fit"}
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        pytest.param({}, None, id="just created"),
+        pytest.param(waits("ContainerCreating"), None, id="a normal start"),
+        pytest.param(ready(), None, id="ready"),
+        pytest.param(waits("ImagePullBackOff", "no such image"), "ImagePullBackOff: no such image", id="image"),
+        pytest.param(waits("CrashLoopBackOff"), "CrashLoopBackOff", id="crash loop"),
+        pytest.param({"conditions": [UNSCHEDULABLE]}, "Unschedulable: 0/1 nodes fit", id="no node"),
+        pytest.param(waits("ErrImagePull", "x" * 1000), "ErrImagePull: " + "x" * 286, id="cut to one line of 300"),
+    ],
+)
+def test_why_a_pod_cannot_start(status: dict[str, object], problem: str | None) -> None:
+    assert living_pods([pod_json("a", "r", status)])[0].problem == problem
+
+
+def test_an_exceeded_quota_is_seen_on_the_revision() -> None:
+    condition = {"type": "ResourcesAvailable", "status": "False", "reason": "FailedCreate", "message": "exceeded quota"}
+    revision = Revision.from_json({**revision_json("r"), "status": {"conditions": [condition]}})
+    assert revision.problem == "FailedCreate: exceeded quota"
