@@ -93,7 +93,7 @@ class KpaKnobs:
         stock = KpaKnobs()
         changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(stock, f.name)]
         return {
-            annotation_of(name): f"{getattr(self, name):g}" + ("s" if name.endswith("_s") else "") for name in changed
+            annotation_of(name): digits(getattr(self, name)) + ("s" if name.endswith("_s") else "") for name in changed
         }
 
 
@@ -106,6 +106,11 @@ def apply_annotations(knobs: KpaKnobs, settings: Mapping[str, str]) -> KpaKnobs:
         timed = f"{plain}_s" in names
         found[f"{plain}_s" if timed else plain] = value.removesuffix("s") if timed else value
     return apply_settings(knobs, found)
+
+
+def digits(value: float) -> str:
+    """Return a number with all its digits and no exponent, and whole numbers as integers, as Knative parses them."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def annotation_of(field_name: str) -> str:

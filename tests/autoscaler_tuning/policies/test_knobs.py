@@ -17,6 +17,16 @@ def test_annotations_contain_only_what_differs_from_knatives_defaults() -> None:
     }
 
 
+def test_annotations_keep_all_digits_and_whole_numbers_are_integers() -> None:
+    knobs = KpaKnobs(max_scale=1_000_000, target_burst_capacity=1_234_567, target=0.015625, window_s=3600)
+    assert knobs.annotations() == {
+        "max-scale": "1000000",
+        "target-burst-capacity": "1234567",
+        "target": "0.015625",
+        "window": "3600s",
+    }
+
+
 def test_annotations_in_a_policy_name_give_the_same_knobs() -> None:
     knobs = KpaKnobs(target_utilization_percentage=55, window_s=8, panic_threshold_percentage=150, max_scale=9)
     settings = ",".join(f"{name}={value}" for name, value in knobs.annotations().items())
