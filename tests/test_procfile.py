@@ -1,24 +1,18 @@
 """Each line of a Procfile starts its process on $PORT, with only that component's own requirements installed."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 import requests
-import yaml
 
-from knative.objects import ScaleBounds, revision_patch
 from tests.component_env import component_environment
-from tests.knative.fake_api import pod_json, ready, revision_json, service_json
+from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
+from tests.knative.fake_server import FakeServer, write_kubeconfig
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
@@ -30,8 +24,6 @@ REQUIREMENTS = {
 COMPONENT_FILES = shutil.ignore_patterns("__pycache__", "model")
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("procfile"), pytest.mark.timeout(600)]
-
-Start = Callable[..., str]
 
 
 def lines(procfile: Path) -> dict[str, str]:
@@ -52,34 +44,42 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], di
     return environment
 
 
-@pytest.fixture
-def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Start]:
-    """Return a function that runs a line in a shell with PORT, as a platform does, and waits until its URL responds."""
-    started: list[subprocess.Popen[bytes]] = []
+class Processes:
+    """Runs lines of a Procfile in a shell with PORT, as a platform does."""
 
-    def run(process: str, folder: Path, **env: str) -> str:
-        port, control_port = free_port(), env.get("CONTROL_PORT") or str(free_port())
-        started.append(
+    def __init__(self, environments: Callable[[str], dict[str, str]]) -> None:
+        self._environments = environments
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, process: str, folder: Path, **env: str) -> str:
+        """Start the line and return its URL once it responds."""
+        port = free_port()
+        env = {"CONTROL_PORT": str(free_port()), **env}
+        self._started.append(
             subprocess.Popen(
                 ["sh", "-c", f"exec {lines(folder / 'Procfile')[process]}"],
                 cwd=folder,
-                env={
-                    **environments(process),
-                    "PORT": str(port),
-                    "HOST": "127.0.0.1",
-                    "CONTROL_PORT": control_port,
-                    **env,
-                },
+                env={**self._environments(process), "PORT": str(port), "HOST": "127.0.0.1", **env},
                 start_new_session=True,
             )
         )
         wait_for(f"http://127.0.0.1:{port}/")
         return f"http://127.0.0.1:{port}"
 
-    yield run
-    for process in started:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+    def stop(self) -> None:
+        """Stop the processes, the last one first."""
+        while self._started:
+            process = self._started.pop()
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.fixture
+def start(environments: Callable[[str], dict[str, str]]) -> Iterator[Processes]:
+    """Return a function that starts a process; all are stopped after the test."""
+    processes = Processes(environments)
+    yield processes
+    processes.stop()
 
 
 def predicts(url: str, image: Path) -> bool:
@@ -103,12 +103,12 @@ def test_a_components_environment_contains_its_packages_and_no_others(
     }
 
 
-def test_web_classifies_images(start: Start, model_dir: Path, samples_dir: Path) -> None:
+def test_web_classifies_images(start: Processes, model_dir: Path, samples_dir: Path) -> None:
     assert predicts(start("web", ROOT, MODEL_DIR=str(model_dir)), samples_dir / "cat.jpg")
 
 
 def test_web_runs_from_a_copy_of_its_folder_alone(
-    start: Start, model_dir: Path, samples_dir: Path, tmp_path: Path
+    start: Processes, model_dir: Path, samples_dir: Path, tmp_path: Path
 ) -> None:
     """As in a buildpack: only the folder `function` is present, under another name and with the model inside."""
     shutil.copytree(ROOT / "function", tmp_path / "workspace", ignore=COMPONENT_FILES)
@@ -116,60 +116,26 @@ def test_web_runs_from_a_copy_of_its_folder_alone(
     assert predicts(start("web", tmp_path / "workspace"), samples_dir / "cat.jpg")
 
 
-def test_dispatcher_forwards_images(start: Start, model_dir: Path, samples_dir: Path) -> None:
+def test_dispatcher_forwards_images(start: Processes, model_dir: Path, samples_dir: Path) -> None:
     pod = start("web", ROOT, MODEL_DIR=str(model_dir))
     assert predicts(start("dispatcher", ROOT, ML_SERVICE_URL=pod), samples_dir / "cat.jpg")
 
 
-class Cluster(BaseHTTPRequestHandler):
-    """An API server with the objects that the controller reads and the one that it patches."""
-
-    patches: ClassVar[list[Any]] = []
-    OBJECTS: ClassVar[Mapping[str, Any]] = {
-        "services/resnet18": service_json("resnet18", {"revisionName": "resnet18-00001", "percent": 100}),
-        "revisions/resnet18-00001": revision_json("resnet18-00001", min_scale="0", max_scale="8"),
-        "pods": {"items": [pod_json("a", "resnet18-00001", ready())]},
-    }
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.OBJECTS[self.path.partition("/namespaces/default/")[2].partition("?")[0]]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_PATCH(self) -> None:
-        self.patches.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
-
-
-@pytest.fixture
-def kubeconfig(tmp_path: Path) -> Iterator[Path]:
-    """Return the kubeconfig file of a fake API server on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "users": [{"name": "u", "user": {}}],
-        "current-context": "c",
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    yield tmp_path / "kubeconfig"
-    server.shutdown()
-
-
-def test_controller_reads_the_cluster_and_writes_bounds(kubeconfig: Path, start: Start) -> None:
+def test_controller_writes_the_bounds_of_a_revision_and_gives_them_back(start: Processes, tmp_path: Path) -> None:
+    api = FakeApi(
+        services=[service_json("resnet18", {"revisionName": "resnet18-00001", "percent": 100})],
+        revisions=[revision_json("resnet18-00001", min_scale="1", max_scale="8")],
+        pods=[pod_json("a", "resnet18-00001", ready())],
+    )
+    found = api.annotations("resnet18-00001")
     control_port = str(free_port())
     start("dispatcher", ROOT, CONTROL_PORT=control_port)
-    url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=f"http://127.0.0.1:{control_port}")
-    deadline_s = time.monotonic() + 60
-    while not Cluster.patches:
-        assert time.monotonic() < deadline_s, "the controller has written no bounds"
-        time.sleep(0.1)
-    assert Cluster.patches[0] == revision_patch(ScaleBounds(0, 1))
-    assert "autoscaler_wanted_pods" in requests.get(url, timeout=10).text
+    dispatcher = f"http://127.0.0.1:{control_port}"
+    with FakeServer(api).running() as server:
+        kubeconfig = write_kubeconfig(tmp_path, server.url)
+        url = start("controller", ROOT, KUBECONFIG=str(kubeconfig), DISPATCHER=dispatcher)
+        written = {"min-scale": "1", "max-scale": "8", "target-utilization-percentage": "100", "window": "6s"}
+        assert api.annotations("resnet18-00001") == written
+        assert "autoscaler_wanted_pods" in requests.get(f"{url}/metrics", timeout=10).text
+        start.stop()
+        assert api.annotations("resnet18-00001") == found

@@ -4,7 +4,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from autoscaler_tuning.commands.flags import (
     PROGRAM,
@@ -12,13 +11,16 @@ from autoscaler_tuning.commands.flags import (
     add_local,
     list_policies,
     number,
+    output_file,
     positive_integer,
     target_among,
     url,
     urls,
 )
+from autoscaler_tuning.live.recording import RecordError
 from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, serve
-from autoscaler_tuning.policies.registry import policy_named
+from autoscaler_tuning.policies.registry import KnativeClass, policy_named
+from knative.errors import ClusterError
 from knative.ports import bind_failure
 
 
@@ -44,7 +46,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--port", positive_integer, 8002, "port on which to serve metrics")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
-    flags.add("--record", Path, None, "file to write a JSON line to for each second and each decision")
+    flags.add("--record", output_file, None, "file to write a JSON line to for each second and each decision")
     flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
     flags.add("--namespace", str, "default", "namespace of the Knative Service")
     flags.add("--service", str, "resnet18", "name of the Knative Service")
@@ -60,11 +62,19 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    spec = policy_named(args.policy, args.slo_s)
+    if args.target == "knative" and not args.shadow and spec.entry.knative_class is KnativeClass.HPA:
+        print(
+            f"{PROGRAM}: --policy {spec.name} needs the CPU of pods, which is not measured with --target knative; "
+            "deploy the Service with Knative's HPA class instead",
+            file=sys.stderr,
+        )
+        return 2
     try:
         serve(
             ServeConfig(
                 target=args.target,
-                policy=policy_named(args.policy, args.slo_s),
+                policy=spec,
                 dispatchers=args.dispatcher,
                 dispatcher_key_file=args.dispatcher_key_file,
                 host=args.host,
@@ -82,7 +92,10 @@ def _run(args: argparse.Namespace) -> int:
                 watch=args.watch,
             )
         )
-    except KeyFileError as error:
+    except ClusterError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 1
+    except (KeyFileError, RecordError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -1,18 +1,19 @@
 """The control loop: read the dispatcher's signals, ask the policy, scale the pods and announce their capacity."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
+from autoscaler_tuning.live.capacity_rule import CapacityRule, ScalingEvidence
+from autoscaler_tuning.live.knowledge import TrafficKnowledge
+from autoscaler_tuning.live.recording import ControllerMetrics, PodSecondsMeter, Recorder, counts_by_phase
 from autoscaler_tuning.live.signals import ScrapeError, Signals, observe
 from autoscaler_tuning.live.targets import ScaleTarget, TargetState
+from autoscaler_tuning.live.troubles import Troubles
 from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.types import Decision, Observation, PodPhase
+from knative.errors import ClusterError
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +25,38 @@ class SignalSource(Protocol):
 
     def signals(self) -> Signals: ...
 
-    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None: ...
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: tuple[str, ...] | None,
+        problem: str | None = None,
+    ) -> None:
+        """Announce the ready pods, and why pods cannot start if that is known. Raises ScrapeError."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
     """Settings of the control loop.
 
-    concurrency: requests that a pod serves at once.
+    concurrency: requests that a pod serves at once, if the target does not know it.
     signals_every_s: time between two reads of the dispatcher's signals, independent of the policy's interval.
     stale_after_s: age at which the policy's observations are marked as not fresh.
+    release_after_s: age of the signals at which the pods are left to another autoscaler; also the time after which a
+        dispatcher that has seen no request counts as idle.
     capacity_valid_s: how long an announced capacity is valid; it is renewed after half of this time.
+    zero_valid_s: the same while no pod is ready. It is short because requests may wait in vain then.
+    stuck_after_s: time for which requests may wait without any pod before the dispatchers forward them.
     """
 
     concurrency: int = 1
     signals_every_s: float = 0.1
     stale_after_s: float = 5.0
+    release_after_s: float = 30.0
     capacity_valid_s: float = 5.0
+    zero_valid_s: float = 2.0
+    stuck_after_s: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +77,25 @@ class ReadOnlySource:
         """Return the source's signals. Raises ScrapeError."""
         return self._inner.signals()
 
-    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: tuple[str, ...] | None,
+        problem: str | None = None,
+    ) -> None:
         """Do nothing."""
 
 
-class Recorder:
-    """Writes one JSON line for each second and each decision; the report's plots are drawn from them."""
+@dataclass(frozen=True, slots=True)
+class _Capacity:
+    """An announcement."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._file: IO[str] | None = path.open("w", buffering=1, encoding="utf-8") if path else None
-
-    def write(self, line: dict[str, object]) -> None:
-        if self._file:
-            self._file.write(json.dumps(line) + "\n")
-
-
-class ControllerMetrics:
-    """The metrics that the controller exports in the caller's registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.wanted = Gauge("autoscaler_wanted_pods", "Pods that the policy wants", ["policy"], registry=registry)
-        self.pods = Gauge("autoscaler_pods", "Pods by phase", ["phase"], registry=registry)
-        self.decisions = Counter("autoscaler_decisions", "Decisions that changed the pods wanted", registry=registry)
-        about = "Figures behind the last decision"
-        self.figures = Gauge("autoscaler_figure", about, ["policy", "name"], registry=registry)
-        self.failures = Counter("autoscaler_failed_ticks", "Ticks that failed, by step", ["step"], registry=registry)
-
-
-@dataclass(slots=True)
-class PodSecondsMeter:
-    """Integrates the number of pods over time."""
-
-    updated_s: float | None = None
-    pod_seconds: float = 0.0
-    terminating_pod_seconds: float = 0.0
-
-    def account(self, now_s: float, state: TargetState) -> None:
-        """Add the time since the last call, a few hundredths of a second, multiplied by the current number of pods."""
-        if self.updated_s is not None:
-            elapsed_s = now_s - self.updated_s
-            terminating = sum(1 for pod in state.pods if pod.phase is PodPhase.TERMINATING)
-            self.pod_seconds += (len(state.pods) - terminating) * elapsed_s
-            self.terminating_pod_seconds += terminating * elapsed_s
-        self.updated_s = now_s
+    ready_pods: int
+    concurrency: int
+    backends: tuple[str, ...] | None
+    problem: str | None
 
 
 class Controller:
@@ -121,37 +113,53 @@ class Controller:
         self._named_policy, self._policy = policy, policy.make()
         self._source, self._target = source, target
         self._config, self._metrics, self._recorder = config, metrics, recorder
+        self._knowledge = TrafficKnowledge(config.release_after_s)
+        self._rule = CapacityRule(config.stuck_after_s)
+        self._troubles = Troubles()
         self._signals: Signals | None = None
         self._signals_read_s = float("-inf")
         self._signals_tried_s = float("-inf")
         self._decided_s = float("-inf")
         self._decided_arrived = 0
-        self._announced: tuple[int, tuple[str, ...] | None] | None = None
+        self._decided = self._released = self._led_by_another = False
+        self._announced: _Capacity | None = None
         self._announced_s = float("-inf")
         self._recorded_s = float("-inf")
         self._retry_at_s = float("-inf")
         self._decision = Decision(0, "no decision yet")
         self._usage = PodSecondsMeter()
 
+    @property
+    def ready(self) -> bool:
+        """Return whether a decision was carried out since the start, or another controller leads."""
+        return self._announced is not None or self._led_by_another
+
     def step(self, now_s: float, unix_s: float) -> None:
         """Do what is due at now_s.
 
         now_s: monotonic time.
         unix_s: the same moment as Unix time, only for the record.
-        A step that fails is logged, and the next one runs RETRY_AFTER_S later. If steps keep failing, the announced
-        capacity expires, so that a broken controller does not get in the way of Knative's own autoscaler.
+        A step that fails is logged, once, and the next one runs RETRY_AFTER_S later. If steps keep failing, the
+        announced capacity expires, so that a broken controller does not get in the way of Knative's own autoscaler.
         """
         if now_s < self._retry_at_s:
             return
         try:
             self._step(now_s, unix_s)
-        except Exception:
-            self._metrics.failures.labels("step").inc()
-            self._retry_at_s = now_s + RETRY_AFTER_S
-            log.exception("control step failed; retrying in %g s", RETRY_AFTER_S)
+            self._troubles.worked("control step", now_s)
+        except ClusterError as error:
+            self._step_failed(now_s, error, expected=True)
+        except Exception as error:  # noqa: BLE001  # any failure must end with the next step, not with the process
+            self._step_failed(now_s, error, expected=False)
+
+    def _step_failed(self, now_s: float, error: Exception, expected: bool) -> None:
+        self._metrics.failures.labels("step").inc()
+        self._retry_at_s = now_s + RETRY_AFTER_S
+        self._troubles.failed("control step", now_s, error, expected)
 
     def _step(self, now_s: float, unix_s: float) -> None:
         state = self._target.poll()
+        self._led_by_another = state.leader is not None
         self._usage.account(now_s, state)
         self._announce_capacity(now_s, state)
         if now_s - self._signals_tried_s >= self._config.signals_every_s:
@@ -180,33 +188,70 @@ class Controller:
         except ScrapeError as error:
             self._metrics.failures.labels("signals").inc()
             if now_s - self._signals_read_s > self._config.stale_after_s:
-                log.warning("%s", error)
+                self._troubles.failed("signals", now_s, error)
             return
+        self._troubles.worked("signals", now_s)
         if self._signals and signals.now_s < self._signals.now_s:
             log.warning("the dispatcher restarted; starting with a new instance of the policy")
             self._policy = self._named_policy.make()
+            self._knowledge.restart()
         self._signals, self._signals_read_s = signals, now_s
 
     def _announce_capacity(self, now_s: float, state: TargetState) -> None:
-        ready = sum(1 for pod in state.pods if pod.phase is PodPhase.READY)
-        capacity = (ready, state.backends)
-        if capacity == self._announced and now_s - self._announced_s < self._config.capacity_valid_s / 2:
+        phases = [pod.phase for pod in state.pods]
+        objection = self._objection(now_s, state)
+        self._metrics.announcing.set(objection is None)
+        if objection is not None:
+            return
+        ready = phases.count(PodPhase.READY)
+        capacity = _Capacity(ready, state.concurrency or self._config.concurrency, state.backends, state.problem)
+        valid_s = self._config.capacity_valid_s if ready else self._config.zero_valid_s
+        if capacity == self._announced and now_s - self._announced_s < valid_s / 2:
             return
         try:
-            self._source.announce(ready, self._config.concurrency, self._config.capacity_valid_s, state.backends)
+            known = {} if state.problem is None else {"problem": state.problem}
+            self._source.announce(ready, capacity.concurrency, valid_s, capacity.backends, **known)
             self._announced, self._announced_s = capacity, now_s
+            self._troubles.worked("capacity", now_s)
         except ScrapeError as error:
             self._metrics.failures.labels("capacity").inc()
-            log.debug("%s", error)
+            self._troubles.failed("capacity", now_s, error)
+
+    def _objection(self, now_s: float, state: TargetState) -> str | None:
+        """Return why capacity must not be announced; the reason is logged if it appears after the first decision."""
+        signals = self._signals
+        evidence = ScalingEvidence(
+            confirmed=self._decided and state.confirmed,
+            fresh=self._is_fresh(now_s),
+            demand=signals.waiting + signals.in_flight if signals else 0,
+            pods=sum(1 for pod in state.pods if pod.phase is not PodPhase.TERMINATING),
+        )
+        objection = self._rule.objection(now_s, evidence)
+        if objection is None:
+            self._troubles.worked("capacity is not announced", now_s)
+        elif evidence.confirmed:
+            self._troubles.failed("capacity is not announced", now_s, objection)
+        return objection
+
+    def _is_fresh(self, now_s: float) -> bool:
+        return now_s - self._signals_read_s <= self._config.stale_after_s
 
     def _decide(self, now_s: float, state: TargetState, signals: Signals) -> None:
         self._decided_s, self._decided_arrived = now_s, signals.arrived
-        decision = self._policy.decide(self._observation(now_s, state, signals))
+        obs = self._observation(now_s, state, signals)
+        last = self._decision if self._decided else None
+        decision = self._knowledge.applied(self._policy.decide(obs), last, obs, now_s)
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
-        self._decision = decision
-        self._target.scale_to(decision.pods)
+        self._decision, self._decided = decision, True
+        if now_s - self._signals_read_s < self._config.release_after_s:
+            self._released = False
+            self._target.scale_to(decision.pods)
+        elif not self._released:
+            self._released = True
+            log.warning("no signals for %g s; the pods are left to another autoscaler", self._config.release_after_s)
+            self._target.release()
 
     def _observation(self, now_s: float, state: TargetState, signals: Signals) -> Observation:
         """Return the observation, with all times moved to the dispatcher's clock, which is extrapolated to now."""
@@ -219,28 +264,25 @@ class Controller:
             )
             for pod in state.pods
         )
-        fresh = now_s - self._signals_read_s <= self._config.stale_after_s
-        return observe(replace(signals, now_s=now_s + offset_s), pods, fresh)
+        return observe(replace(signals, now_s=now_s + offset_s), pods, self._is_fresh(now_s))
 
     def _record(self, now_s: float, unix_s: float, state: TargetState) -> None:
         self._recorded_s = now_s
-        phases = [pod.phase for pod in state.pods]
-        counts = {phase.value: phases.count(phase) for phase in PodPhase}
-        for phase, pods in counts.items():
-            self._metrics.pods.labels(phase).set(pods)
-        self._metrics.wanted.labels(self._named_policy.name).set(self._decision.pods)
-        for name, value in self._decision.record.items():
-            self._metrics.figures.labels(self._named_policy.name, name).set(value)
-        self._recorder.write(
-            {
-                "unix_s": unix_s,
-                **counts,
-                "wanted_pods": self._decision.pods,
-                "reason": self._decision.reason,
-                "figures": dict(self._decision.record),
-                "waiting": self._signals.waiting if self._signals else 0,
-                "pod_seconds": self._usage.pod_seconds,
-                "terminating_pod_seconds": self._usage.terminating_pod_seconds,
-                "cold_starts": state.cold_starts,
-            }
-        )
+        counts = counts_by_phase([pod.phase for pod in state.pods])
+        self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
+        line = {
+            "unix_s": unix_s,
+            **counts,
+            "wanted_pods": self._decision.pods,
+            "reason": self._decision.reason,
+            "figures": dict(self._decision.record),
+            "waiting": self._signals.waiting if self._signals else 0,
+            "pod_seconds": self._usage.pod_seconds,
+            "terminating_pod_seconds": self._usage.terminating_pod_seconds,
+            "cold_starts": state.cold_starts,
+        }
+        try:
+            self._recorder.write(line)
+            self._troubles.worked("record", now_s)
+        except OSError as error:  # a full disk must not stop the scaling
+            self._troubles.failed("record", now_s, error)

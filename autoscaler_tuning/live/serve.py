@@ -2,26 +2,25 @@
 
 import logging
 import signal
+import socket
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-from autoscaler_tuning.live.controller import (
-    Controller,
-    ControllerConfig,
-    ControllerMetrics,
-    NamedPolicy,
-    ReadOnlySource,
-    Recorder,
-)
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy, ReadOnlySource
+from autoscaler_tuning.live.knative_target import KnativeTarget
+from autoscaler_tuning.live.leader import LeaderLease, NoLease
 from autoscaler_tuning.live.local_stack import ROOT
+from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.live.signals import Dispatchers
-from autoscaler_tuning.live.targets import KnativeTarget, LocalTarget, ReadOnlyTarget, ScaleTarget
+from autoscaler_tuning.live.status_server import StatusServer
+from autoscaler_tuning.live.targets import LocalTarget, ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.live.watch import WatchedController
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
@@ -79,13 +78,16 @@ def read_key(path: Path | None) -> str | None:
 
 
 def serve(config: ServeConfig) -> None:
-    """Run the control loop until SIGTERM or SIGINT, then drain and stop the pods on this machine.
+    """Run the control loop until SIGTERM or SIGINT.
 
-    Raises OSError if the port is in use, and KeyFileError if the key cannot be read.
+    Then stop the pods on this machine, or give the Knative Service its own bounds back.
+    Raises OSError if the port is in use, KeyFileError if the key cannot be read, RecordError if the record cannot be
+    written, ClusterError if no cluster is configured.
     """
     key = read_key(config.dispatcher_key_file)
     registry = CollectorRegistry()
-    start_http_server(config.port, config.host, registry=registry)
+    status = StatusServer(registry)
+    status.start(config.host, config.port)
     stopping: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -103,6 +105,7 @@ def serve(config: ServeConfig) -> None:
         ControllerMetrics(registry),
         Recorder(config.record),
     )
+    status.is_ready = lambda: controller.ready
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
     verb = "observes" if config.shadow else "scales"
     log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(config.dispatchers))
@@ -133,8 +136,15 @@ def make_target(config: ServeConfig) -> ScaleTarget:
     if config.target == "local" and config.shadow:
         return WatchedController(config.watch, time.monotonic)
     if config.target == "knative":
-        return KnativeTarget(KnativeClient(config.namespace), config.service, time.monotonic, time.time)
+        client = KnativeClient(config.namespace)
+        lease = NoLease() if config.shadow else LeaderLease(client, config.service, identity(), time.time)
+        return KnativeTarget(client, config.service, lease, time.monotonic, time.time)
     return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
+
+
+def identity() -> str:
+    """Return a name that no other process has, in which a reader recognises the machine or the pod."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
 
 
 def function_pod(config: ServeConfig) -> LocalPodSpec:

@@ -153,7 +153,14 @@ class Dispatchers:
         merged = merge([one.last for one in answered if one.last])
         return replace(merged, arrived=merged.arrived + missing)
 
-    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: Sequence[str] | None) -> None:
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: Sequence[str] | None,
+        problem: str | None = None,
+    ) -> None:
         """Announce to each dispatcher that answers its share of the capacity; the first ones get the remainder.
 
         While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
@@ -170,6 +177,8 @@ class Dispatchers:
         body: dict[str, object] = {"concurrency": concurrency, "valid_s": valid_s}
         if backends is not None:
             body["backends"] = list(backends)
+        if problem is not None:
+            body["problem"] = problem
 
         def put(one: _Dispatcher) -> None:
             told = {"ready_pods": shares[one.url], **body}

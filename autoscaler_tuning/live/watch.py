@@ -36,6 +36,9 @@ class WatchedController:
     def scale_to(self, pods: int) -> None:
         """Do nothing: the other controller scales the pods."""
 
+    def release(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 

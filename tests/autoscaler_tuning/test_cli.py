@@ -202,6 +202,18 @@ def test_watch_accepts_only_one_address(capsys: pytest.CaptureFixture[str], watc
     assert f"got {watch!r}" in capsys.readouterr().err
 
 
+def test_control_refuses_a_policy_that_needs_the_cpu_of_knatives_pods(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["control", "--target", "knative", "--policy", "hpa70"]) == 2
+    assert "--policy hpa70 needs the CPU of pods" in capsys.readouterr().err
+
+
+def test_control_names_the_record_that_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "missing/record.jsonl"
+    with pytest.raises(SystemExit, match="2"):
+        main(["control", "--record", str(record)])
+    assert f"--record: must be a file in an existing folder, got '{record}'" in capsys.readouterr().err
+
+
 def test_a_live_run_is_read_from_the_files_of_loadgen_and_controller(tmp_path: Path) -> None:
     columns = {"intended_s": [0.0, 1.0, 2.0], "done_s": [0.1, 1.1, None], "status": [200, 503, 0]}
     (tmp_path / "r.json").write_text(json.dumps({"started_unix_s": 100.0, "requests": columns}))

@@ -1,6 +1,7 @@
 """The control loop, with fakes for the dispatcher and the pods, and time as an argument."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, ControllerMetrics, NamedPolicy, Recorder
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
+from autoscaler_tuning.live.recording import ControllerMetrics, Recorder, RecordError
 from autoscaler_tuning.live.signals import ScrapeError, Signals
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
+from knative.errors import UnreachableError
 
 QUIET = Signals(100.0, (), 0, 0, 0, 0.0, 0.0, None)
 
@@ -22,14 +25,24 @@ class Source:
 
     now: Signals | None = QUIET
     announced: list[tuple[int, tuple[str, ...] | None]] = field(default_factory=list)
+    concurrency: int | None = None
+    problem: str | None = None
 
     def signals(self) -> Signals:
         if self.now is None:
             raise ScrapeError("connection refused")
         return self.now
 
-    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: tuple[str, ...] | None,
+        problem: str | None = None,
+    ) -> None:
         self.announced.append((ready_pods, backends))
+        self.concurrency, self.problem = concurrency, problem
 
 
 @dataclass
@@ -37,17 +50,27 @@ class Pods:
     """Pods that are ready as soon as they are wanted."""
 
     wanted: list[int] = field(default_factory=list)
-    broken: bool = False
+    broken: Exception | None = None
+    running: int | None = None
+    confirmed: bool = True
+    concurrency: int | None = None
+    problem: str | None = None
+    leader: str | None = None
+    released: int = 0
 
     def poll(self) -> TargetState:
         if self.broken:
-            raise ConnectionError("the API does not answer")
-        count = self.wanted[-1] if self.wanted else 0
+            raise self.broken
+        count = self.running if self.running is not None else self.wanted[-1] if self.wanted else 0
         samples = tuple(PodSample(f"pod-{i}", PodPhase.READY, 1.0, 2.0) for i in range(count))
-        return TargetState(samples, tuple(f"http://pod-{i}" for i in range(count)), count)
+        backends = tuple(f"http://pod-{i}" for i in range(count))
+        return TargetState(samples, backends, count, self.confirmed, self.concurrency, self.problem, self.leader)
 
     def scale_to(self, pods: int) -> None:
         self.wanted.append(pods)
+
+    def release(self) -> None:
+        self.released += 1
 
     def close(self) -> None: ...
 
@@ -125,9 +148,9 @@ def test_a_waiting_request_at_zero_pods_triggers_a_decision_at_once() -> None:
 def test_the_capacity_is_announced_when_pods_change_and_again_before_it_expires() -> None:
     world = World(Scripted(lambda obs: 2))
     world.run(0.0, 0.1, 0.2, 0.3)
-    assert world.source.announced == [(0, ()), (2, ("http://pod-0", "http://pod-1"))]
+    assert world.source.announced == [(2, ("http://pod-0", "http://pod-1"))]
     world.run(3.0)
-    assert len(world.source.announced) == 3
+    assert len(world.source.announced) == 2
 
 
 def test_signals_become_stale_and_not_zero_if_the_dispatcher_stops_responding() -> None:
@@ -159,17 +182,142 @@ def test_times_of_pods_are_on_the_dispatchers_clock() -> None:
     assert world.policy.seen[-1].pods[0].started_s == pytest.approx(101.0)
 
 
-def test_a_failed_step_is_logged_and_retried_after_a_second(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_step_is_logged_once_and_retried_each_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     world = World(Scripted(lambda obs: 1))
-    world.pods.broken = True
-    world.run(0.0)
-    world.pods.broken = False
-    world.run(0.5)
-    assert world.pods.wanted == []
-    world.run(1.0)
+    world.pods.broken = UnreachableError("the API does not answer")
+    world.run(*(0.05 * n for n in range(200)))
+    world.pods.broken = None
+    world.run(10.5)
     assert world.pods.wanted == [1]
-    assert "the API does not answer" in caplog.text
-    assert world.registry.get_sample_value("autoscaler_failed_ticks_total", {"step": "step"}) == 1
+    assert world.registry.get_sample_value("autoscaler_failed_ticks_total", {"step": "step"}) == 10
+    about_it = [record.message for record in caplog.records if record.message.startswith("control step")]
+    assert about_it == ["control step: the API does not answer", "control step: works again after 10 s"]
+    assert "Traceback" not in caplog.text
+
+
+def test_an_unexpected_failure_is_logged_once_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.broken = ZeroDivisionError("a fault of our own")
+    world.run(0.0, 1.0, 2.0)
+    assert caplog.text.count("Traceback") == 1
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "wanted"), [pytest.param(True, 0, id="not decided"), pytest.param(False, 3, id="not confirmed")]
+)
+def test_nothing_is_announced_before_a_decision_is_confirmed(confirmed: bool, wanted: int) -> None:
+    world = World(Scripted(lambda obs: 3))
+    world.pods.confirmed = confirmed
+    if not wanted:
+        world.source.now = None
+    world.run(*(0.1 * n for n in range(100)))
+    assert world.source.announced == []
+    assert not world.controller.ready
+
+
+def test_the_announcement_lapses_if_a_later_write_fails_and_comes_back_with_the_next_one() -> None:
+    world = World(Scripted(lambda obs: 3))
+    world.run(0.0, 0.1)
+    world.pods.confirmed = False
+    world.run(*(0.5 * n for n in range(1, 30)))
+    assert len(world.source.announced) == 1
+    world.pods.confirmed = True
+    world.run(15.0)
+    assert len(world.source.announced) == 2
+    assert world.controller.ready
+
+
+def test_nothing_is_announced_with_stale_signals() -> None:
+    world = World(Scripted(lambda obs: 3))
+    world.run(0.0, 0.1)
+    world.source.now = None
+    world.run(5.05, 8.0, 12.0)
+    assert len(world.source.announced) == 2  # the renewal at 5.05 s was still on time
+
+
+def test_requests_that_wait_in_vain_for_a_first_pod_are_not_held_back() -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.running = 0
+    world.source.now = replace(QUIET, waiting=1)
+    world.run(*(0.1 * n for n in range(200)))
+    times = len(world.source.announced)
+    assert 2 <= times <= 5  # for about 4 s, each valid for 2 s
+    world.pods.running = 1
+    world.run(20.0)
+    assert world.source.announced[times:] == [(1, ("http://pod-0",))]
+
+
+def test_the_concurrency_and_the_problem_of_the_target_are_announced() -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.concurrency, world.pods.problem = 10, "Unschedulable: 0/1 nodes are available"
+    world.run(0.0, 0.1)
+    assert (world.source.concurrency, world.source.problem) == (10, "Unschedulable: 0/1 nodes are available")
+    world.run(2.0)
+    assert world.registry.get_sample_value("autoscaler_start_problem", {"reason": "Unschedulable"}) == 1
+
+
+def test_without_signals_the_last_wish_stays_and_after_30_s_the_pods_are_left_to_another_autoscaler() -> None:
+    world = World(Scripted(lambda obs: 6 if obs.fresh else obs.ready_pods))
+    world.run(0.0)
+    world.source.now = None
+    for index, running in enumerate((5, 4, 2, 1, 0)):
+        world.pods.running = running
+        world.run(6.0 + 2 * index)
+    assert set(world.pods.wanted) == {6}
+    assert world.pods.released == 0
+    world.run(31.0, 33.0, 60.0)
+    assert world.pods.released == 1
+    assert len(world.pods.wanted) == 6
+    world.source.now = QUIET
+    world.run(61.0, 62.0)
+    assert world.pods.wanted[6:] == [6]
+
+
+def test_no_request_seen_since_a_dispatcher_restart_removes_no_pod() -> None:
+    world = World(Scripted(lambda obs: 6 if obs.arrived else 0))
+    world.source.now = replace(QUIET, arrived=100)
+    world.run(0.0)
+    world.source.now = replace(QUIET, arrived=0)
+    world.controller.step(0.1, 0.0)
+    world.source.now = replace(QUIET, now_s=0.0)
+    world.controller.step(2.0, 0.0)
+    world.controller.step(4.0, 0.0)
+    assert world.made == 2
+    assert set(world.pods.wanted) == {6}
+    world.source.now = replace(QUIET, now_s=1.0, arrived=1)
+    world.policy.rule = lambda obs: 4
+    world.controller.step(6.0, 0.0)
+    assert world.pods.wanted[-1] == 4
+
+
+def test_pods_that_run_when_the_controller_starts_stay_until_it_has_seen_traffic_or_30_s_of_silence() -> None:
+    world = World(Scripted(lambda obs: 0))
+    world.pods.running = 4
+    world.run(0.0, 2.0, 29.0)
+    assert world.pods.wanted == [4, 4, 4]
+    world.run(31.0)
+    assert world.pods.wanted[-1] == 0
+
+
+def test_a_standby_is_ready_and_announces_nothing() -> None:
+    world = World(Scripted(lambda obs: 2))
+    world.pods.confirmed, world.pods.leader = False, "another"
+    world.run(0.0, 0.1, 2.0)
+    assert world.controller.ready
+    assert world.source.announced == []
+
+
+def test_a_record_that_cannot_be_written_stops_no_decision(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(Scripted(lambda obs: 2), record=Path("/dev/full"))
+    world.run(0.0, 2.0, 4.0)
+    assert world.pods.wanted == [2, 2, 2]
+    assert caplog.text.count("record: ") == 1
+
+
+def test_a_record_in_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"cannot write the record to .*missing/record.jsonl: No such file"):
+        Recorder(tmp_path / "missing/record.jsonl")
 
 
 def test_the_record_integrates_pod_seconds(tmp_path: Path) -> None:

@@ -5,14 +5,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from autoscaler_tuning.live.controller import (
-    Controller,
-    ControllerConfig,
-    ControllerMetrics,
-    NamedPolicy,
-    ReadOnlySource,
-    Recorder,
-)
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy, ReadOnlySource
+from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.shadow import STEP_S, FluidQueue, Shadow, ShadowConfig, ShadowPods
 from autoscaler_tuning.live.signals import Signals
 from autoscaler_tuning.live.targets import ReadOnlyTarget, TargetState
@@ -194,7 +188,14 @@ class Untouchable:
         self.reads += 1
         return Signals(100 + self.reads / 10, (Second(99, 17, 1.7),), 17, 0, 0, 0.0, 0.0, SERVICE_S)
 
-    def announce(self, ready_pods: int, concurrency: int, valid_s: float, backends: tuple[str, ...] | None) -> None:
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: tuple[str, ...] | None,
+        problem: str | None = None,
+    ) -> None:
         raise AssertionError("a shadow announced a capacity")
 
     def poll(self) -> TargetState:
@@ -202,6 +203,9 @@ class Untouchable:
 
     def scale_to(self, pods: int) -> None:
         raise AssertionError("a shadow scaled")
+
+    def release(self) -> None:
+        raise AssertionError("a shadow released the pods of another controller")
 
     def close(self) -> None:
         raise AssertionError("a shadow closed the pods of another controller")

@@ -1,0 +1,144 @@
+"""A Knative Service as a target: a decision sets min-scale of the Revisions that receive the traffic."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from autoscaler_tuning.live.bounds_keeper import BoundsKeeper, LiveRevision
+from autoscaler_tuning.live.leader import LeaderLease, NoLease
+from autoscaler_tuning.live.targets import TargetState
+from autoscaler_tuning.live.troubles import Troubles
+from autoscaler_tuning.types import PodPhase, PodSample
+from knative.client import KnativeClient
+from knative.errors import ClusterError, NotFoundError, NoTrafficError
+from knative.objects import Pod
+
+log = logging.getLogger(__name__)
+
+HEAL = (
+    "remove them with `kubectl annotate revision REVISION autoscaling.knative.dev/min-scale-"
+    " autoscaling.knative.dev/target-utilization-percentage- autoscaling.knative.dev/window-`"
+)
+
+
+class KnativeTarget:
+    """A Knative Service; only the controller that holds the Lease writes, any other one observes.
+
+    A decision sets min-scale of each Revision that receives traffic, by its share. max-scale stays the user's, so that
+    Knative's own autoscaler can add pods whatever happens to the controller. For zero wanted pods min-scale is 0, and
+    Knative removes the last pod after its window and grace period.
+    """
+
+    def __init__(
+        self,
+        client: KnativeClient,
+        service: str,
+        lease: LeaderLease | NoLease,
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float],
+        poll_every_s: float = 0.25,
+    ) -> None:
+        self._client, self._service, self._lease = client, service, lease
+        self._clock, self._unix_clock, self._poll_every_s = clock, unix_clock, poll_every_s
+        self._keeper = BoundsKeeper(client, lease)
+        self._troubles = Troubles()
+        self._polled_s = float("-inf")
+        self._term = 0
+        self._state = TargetState((), None, 0, confirmed=False)
+        self._seen: set[str] = set()
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this controller may write."""
+        return self._lease.leads
+
+    def poll(self) -> TargetState:
+        """Return the pods of the live Revisions; the API is called at most once in poll_every_s.
+
+        Raises ClusterError if the Service or its pods cannot be read, NoTrafficError while no Revision has traffic.
+        """
+        now_s = self._clock()
+        if now_s - self._polled_s < self._poll_every_s:
+            return self._with_confirmation()
+        self._polled_s = now_s
+        self._elect(now_s)
+        live = self._live_revisions(now_s)
+        self._state = self._state_of(live, [pod for one in live for pod in self._client.pods(one.revision.name)])
+        if self._lease.leads:
+            self._keeper.reconcile(now_s, live)
+        return self._with_confirmation()
+
+    def scale_to(self, pods: int) -> None:
+        """Set min-scale, at once if the last write is not too recent; a failed write is repeated by poll()."""
+        if self._lease.leads:
+            self._keeper.wish(pods, self._clock())
+
+    def release(self) -> None:
+        """Give back what was found on the Revisions, so that Knative's own autoscaler decides."""
+        if self._lease.leads:
+            self._keeper.wish(None, self._clock())
+
+    def close(self) -> None:
+        """Give back what was found on the Revisions, and let another controller take the Lease."""
+        if not self._lease.leads:
+            return
+        if not self._keeper.close(self._clock()):
+            log.error("%s: the bounds and knobs written last remain; %s", self._service, HEAL)
+        try:
+            self._lease.release()
+        except ClusterError as error:
+            log.warning("the Lease is not released and expires by itself: %s", error)
+
+    def _elect(self, now_s: float) -> None:
+        led = self._lease.leads
+        try:
+            self._lease.poll(now_s)
+            self._troubles.worked("leader election", now_s)
+        except ClusterError as error:
+            self._troubles.failed("leader election", now_s, error)
+        if self._lease.leads and self._lease.term != self._term:
+            self._term = self._lease.term
+            self._keeper.begin(now_s)
+            log.info("%s: this controller leads", self._service)
+        elif led and not self._lease.leads:
+            log.warning("%s: this controller does not lead any more", self._service)
+
+    def _live_revisions(self, now_s: float) -> tuple[LiveRevision, ...]:
+        service = self._client.service(self._service)
+        live = []
+        for name, share in service.shares().items():
+            with suppress(NotFoundError):  # deleted since the Service's status was written
+                live.append(LiveRevision(self._client.revision(name), share))
+        if not live:
+            raise NoTrafficError(f"no Revision of the Service {self._service} receives traffic yet")
+        return tuple(live)
+
+    def _with_confirmation(self) -> TargetState:
+        confirmed = self._lease.leads and self._keeper.confirmed
+        leader = None if self._lease.leads else self._lease.holder or None
+        if (confirmed, leader) != (self._state.confirmed, self._state.leader):
+            self._state = replace(self._state, confirmed=confirmed, leader=leader)
+        return self._state
+
+    def _state_of(self, live: Sequence[LiveRevision], pods: Sequence[Pod]) -> TargetState:
+        """Convert the pods' times from the cluster's Unix clock, in whole seconds, to the controller's clock."""
+        offset_s = self._clock() - self._unix_clock()
+        samples = tuple(
+            PodSample(
+                name=pod.name,
+                phase=PodPhase(pod.phase),
+                started_s=pod.created_unix_s + offset_s,
+                ready_s=None if pod.ready_unix_s is None else pod.ready_unix_s + offset_s,
+            )
+            for pod in pods
+        )
+        self._seen |= {pod.name for pod in pods}
+        problems = [pod.problem for pod in pods if pod.phase == "starting"] + [one.revision.problem for one in live]
+        return TargetState(
+            samples,
+            None,
+            len(self._seen),
+            concurrency=min(one.revision.concurrency for one in live),
+            problem=next((problem for problem in problems if problem), None),
+        )
