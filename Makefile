@@ -92,4 +92,4 @@ lint: $(STAMP)  ## check style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove everything that the other targets created
-	rm -rf .venv .venv-clients model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json
+	rm -rf .venv .venv-clients model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json bench-*.svg
