@@ -13,7 +13,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock test fuzz test-unit cluster-test lint format layout bench comparison picture demo up down clean
+.PHONY: help image setup clients lock test fuzz chaos test-unit cluster-test lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -69,6 +69,9 @@ test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster:
 	$(BIN)/python -m pytest -n $(WORKERS) $(PARALLEL)
 fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs 12 seconds of it)
 	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
+CHAOS_REQUESTS ?= 100000
+chaos: $(STAMP)  ## send 100,000 requests beside each kind of fault and print what became of them; an hour or two
+	CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/python -m pytest -s tests/chaos/test_dispatcher_faults.py tests/chaos/test_journal_faults.py
 test-unit: $(STAMP)  ## run the tests that need no processes and sockets: 1 minute
 	$(BIN)/python -m pytest -n $(UNIT_WORKERS) $(PARALLEL) -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them

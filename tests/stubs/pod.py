@@ -3,8 +3,8 @@
 `python -m tests.stubs.pod PORT[,PORT...] [--service-s 0.1] [--concurrency 1] [--log FILE]`: one pod per port. A pod
 serves `concurrency` requests at once, oldest first, each for `service-s`, whether its client is still there or not.
 An answer repeats X-Request-Id and has the size and the CRC-32 of the body. PUT /fault with {"kind": "hang",
-"share": 0.1} lets a tenth of the requests meet a fault from now on; GET /stats says how many were served. With --log
-each served request is a line of FILE: its X-Request-Id.
+"share": 0.1, "seed": 7} lets a tenth of the requests meet a fault from now on; GET /stats says how many were served.
+With --log each served request is a line of FILE: its X-Request-Id.
 """
 
 import argparse
@@ -73,7 +73,7 @@ class StubPod:
         self._service_s, self._free = service_s, concurrency
         self._log = None if log is None else log.open("a", buffering=1)
         self._waiting: deque[tuple[Serving, Message]] = deque()
-        self._fault, self._share, self._random = "", 0.0, Random(0)
+        self._fault, self._share, self._random = "", 0.0, Random()
         self._loop = asyncio.get_running_loop()
         self._served = self._broken = 0
 
@@ -86,6 +86,7 @@ class StubPod:
         elif target == "/fault":
             asked = json.loads(message.body)
             self._fault, self._share = asked["kind"], asked["share"]
+            self._random.seed(asked["seed"])
             connection.send(answer(200, b"{}"))
         else:
             stats = {"served": self._served, "broken": self._broken, "waiting": len(self._waiting)}
