@@ -7,20 +7,17 @@ hundred requests for each fault here; `make chaos` sends CHAOS_REQUESTS of them,
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from tests.chaos.ledger import Fate
+from tests.chaos.restart import PodProcess, pod_processes
 from tests.chaos.table import ChaosTable
 from tests.chaos.traffic import Traffic, meanwhile, settled
-from tests.ports import free_port
-from tests.stubs.processes import Running, RunningDispatcher, announced, dispatcher, running
+from tests.stubs.processes import RunningDispatcher, announced, dispatcher
 from tests.stubs.wire import Connection, Pool, request
 
 REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "300"))
@@ -33,55 +30,6 @@ pytestmark = [
     pytest.mark.timeout(120 + REQUESTS // 20),
     pytest.mark.xdist_group("dispatcher-faults"),
 ]
-
-
-class PodProcess:
-    """A stub pod that is killed and started again on its port."""
-
-    def __init__(self, log: Path | None = None) -> None:
-        self.port = free_port()
-        self._words = [str(self.port), "--service-s", str(SERVICE_S), *(("--log", str(log)) if log else ())]
-        self._stack = ExitStack()
-        self.start()
-
-    def start(self) -> None:
-        """Start it and wait until it listens."""
-        self.running: Running = self._stack.enter_context(
-            running([sys.executable, "-m", "tests.stubs.pod", *self._words], self.port)
-        )
-
-    def kill(self) -> None:
-        """Kill it as the kernel does."""
-        self.running.popen.kill()
-        self.running.popen.wait()
-        self._stack.close()
-
-    def meet(self, kind: str, share: float) -> None:
-        """Let a share of the requests meet a fault from now on."""
-        self.running.ask("PUT", "/fault", {"kind": kind, "share": share, "seed": self.port})
-
-    def broken(self) -> int:
-        """Return how many requests have met a fault since it was started."""
-        found = self.running.ask("GET", "/stats")["broken"]
-        assert isinstance(found, int)
-        return found
-
-    def close(self) -> None:
-        """End it."""
-        self._stack.close()
-
-
-@contextmanager
-def pod_processes(count: int = PODS, log: Path | None = None) -> Iterator[list[PodProcess]]:
-    """Run pods, each in a process of its own."""
-    pods: list[PodProcess] = []
-    try:
-        for _ in range(count):
-            pods.append(PodProcess(log))
-        yield pods
-    finally:
-        for pod in pods:
-            pod.close()
 
 
 class Stack:
@@ -247,6 +195,6 @@ def test_sigterm_with_a_thousand_waiting(chaos_table: ChaosTable) -> None:
         assert counts["answered"] == 1000
         assert await asyncio.to_thread(found.popen.wait, 30) == 0
 
-    with pod_processes() as pods, dispatcher([pod.port for pod in pods], *FLAGS[2:]) as found:
+    with pod_processes(PODS, SERVICE_S) as pods, dispatcher([pod.port for pod in pods], *FLAGS[2:]) as found:
         found.set_capacity(0, 30)
         uvloop.run(scenario(found))
