@@ -60,15 +60,17 @@ async def open_loop(
         return list(await asyncio.gather(*tasks))
 
 
-async def closed_loop(ports: Sequence[int], clients: int, seconds: float, request: bytes) -> tuple[int, float]:
-    """Let each of the clients ask one of the servers again and again; return the answers of 200 and the seconds."""
+async def closed_loop(
+    ports: Sequence[int], clients: int, seconds: float, request: bytes, status: int = 200
+) -> tuple[int, float]:
+    """Let each of the clients ask one of the servers again and again; return the answers of a status and the seconds."""
     end_s = time.monotonic() + seconds
 
     async def client(port: int) -> int:
         pool, answered = Pool(port), 0
         while time.monotonic() < end_s:
             got: Message = await pool.ask(request)
-            answered += got.status == 200
+            answered += got.status == status
         pool.close()
         return answered
 
