@@ -20,12 +20,14 @@ class Supply:
 
     slots: requests that are served at once; infinite if nothing bounds them. service_s: mean, None while unknown.
     least_s: a service time that is rarely undercut; what needs longer than this is impossible.
+    expected_s: from release to answer, rarely exceeded.
     """
 
     slots: float
     in_flight: int
     service_s: float | None
     least_s: float
+    expected_s: float
 
     @property
     def bounded(self) -> bool:
@@ -90,7 +92,7 @@ class Admission:
         excess_bytes = self.held_bytes() + request.terms.size_bytes - self._config.queue_bytes
         if not full and excess_bytes <= 0:
             return Ruling()
-        if not self._in_time(request, now_s, supply, reserved):
+        if not self._in_time(request, now_s, supply):
             return Ruling(Reason.FULL)
         return self._displacing(request, int(full), excess_bytes)
 
@@ -122,12 +124,14 @@ class Admission:
             return self._line.ahead_of(request.terms.priority, request.due_s) * supply.least_s / supply.slots
         return (self._start.left_s(now_s) or 0.0) if supply.slots <= 0 else 0.0
 
-    def _in_time(self, request: HeldRequest, now_s: float, supply: Supply, reserved: int) -> bool:
-        """Return whether the request may displace another one: it is expected to be answered in time."""
-        service_s = supply.service_s or 0.0
-        ahead = 0 if request.promised else self._line.ahead_of(request.terms.priority, request.due_s) + reserved
-        wait_s = ahead * service_s / supply.slots if supply.bounded else 0.0
-        return request.due_s >= now_s + wait_s + service_s
+    def _in_time(self, request: HeldRequest, now_s: float, supply: Supply) -> bool:
+        """Return whether the request may displace another one: it is expected to be answered in time.
+
+        Reserved places do not count: the request takes the place of the displaced one, and none that was promised.
+        """
+        ahead = 0 if request.promised else self._line.ahead_of(request.terms.priority, request.due_s)
+        wait_s = ahead * supply.expected_s / supply.slots if supply.bounded else 0.0
+        return request.due_s >= now_s + wait_s + supply.expected_s
 
     def _displacing(self, request: HeldRequest, places: int, excess_bytes: int) -> Ruling:
         """Accept the request in place of the fewest requests that make enough room; refuse it if there are none."""

@@ -16,7 +16,7 @@ from dispatcher.actions import (
 )
 from dispatcher.admission import Admission, Supply
 from dispatcher.backends import Backends, RetryBudget, Slot
-from dispatcher.estimates import AWAKE_S, CapacityRises, ServiceTimes
+from dispatcher.estimates import AWAKE_S, AnswerTimes, CapacityRises, ServiceTimes
 from dispatcher.terms import Terms
 from dispatcher.waiting import EXPIRED_SHARE, HeldRequest, QueueRow, WaitingLine
 
@@ -57,7 +57,7 @@ class BurstBuffer:
         self._rises = CapacityRises()
         self._pod_seen_s = -inf
         self.in_flight = 0
-        self.service_times = ServiceTimes()
+        self.service_times, self._answer_times = ServiceTimes(), AnswerTimes()
 
     @property
     def waiting(self) -> int:
@@ -140,7 +140,7 @@ class BurstBuffer:
         if (earliest := self._line.next_deadline()) is not None:
             times_s.append(earliest[0] - self.service_times.least_s())
         if self._config.expired == "drop" and (due_s := self._line.next_due_s()) is not None:
-            times_s.append(due_s - self._service_s() + 0.001)
+            times_s.append(due_s - self._expected_s() + 0.001)
         return min((time_s for time_s in times_s if time_s > now_s), default=None)
 
     def limit(self, now_s: float) -> float:
@@ -179,12 +179,11 @@ class BurstBuffer:
 
     def feasible_backlog_s(self, now_s: float) -> float:
         """Return the waiting work that can still meet its deadlines, in seconds of one slot."""
-        service_s = self._service_s()
-        return self._line.feasible(now_s + service_s) * service_s
+        return self._line.feasible(now_s + self._expected_s()) * (self.service_times.mean_s() or 0.0)
 
     def queue(self, now_s: float) -> list[QueueRow]:
         """Return what waits, by class."""
-        return self._line.rows(now_s, now_s + self._service_s())
+        return self._line.rows(now_s, now_s + self._expected_s())
 
     def _advance(self, now_s: float) -> list[Action]:
         """Reject requests that are out of time, then fill the free slots in order."""
@@ -220,10 +219,11 @@ class BurstBuffer:
         """Learn from an answer; without the pod's own report only if the response holds no wait for a pod."""
         if self.waiting:
             self._admission.complete()
-        if pod_s is not None:
-            self.service_times.add(pod_s)
-        elif request.covered and self._rises.settled(request.sent_s):
-            self.service_times.add(response_s)
+        settled = request.covered and self._rises.settled(request.sent_s)
+        if settled:
+            self._answer_times.add(response_s, pod_s)
+        if settled or pod_s is not None:
+            self.service_times.add(response_s if pod_s is None else pod_s)
 
     def _settle(self, request_id: int, request: HeldRequest, outcome: Outcome, now_s: float) -> list[Action]:
         if request.abandoned:
@@ -254,7 +254,7 @@ class BurstBuffer:
             seen_s = max(self._pod_seen_s, self._backends.answered_s)
             reason = Reason.TIMEOUT if self.in_flight or seen_s >= oldest[0] else Reason.NO_POD
             actions.append(self._reject(oldest[1], reason, now_s, promises=False))
-        demoted = self._line.demote(now_s, self._service_s())
+        demoted = self._line.demote(now_s, self._expected_s())
         if self._config.expired == "drop":
             actions += [
                 self._reject(request_id, Reason.EXPIRED, now_s)
@@ -291,7 +291,7 @@ class BurstBuffer:
     def _supply(self, now_s: float) -> Supply:
         times = self.service_times
         slots = min(self.limit(now_s), self._backends.slots())
-        return Supply(slots, self.in_flight, times.mean_s(), times.least_s())
+        return Supply(slots, self.in_flight, times.mean_s(), times.least_s(), self._expected_s())
 
-    def _service_s(self) -> float:
-        return self.service_times.mean_s() or 0.0
+    def _expected_s(self) -> float:
+        return self._answer_times.expected_s(self.service_times.mean_s() or 0.0, self._config.slo_s)

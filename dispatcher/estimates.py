@@ -78,6 +78,32 @@ class ServiceTimes:
         return (self._sum_s - over_s) / count, (self._squares - over_square) / count
 
 
+class AnswerTimes:
+    """How long after its release a request is answered, in all but one of twenty cases.
+
+    Under overload the next request is one that can barely be in time. By the mean of the time in the pod, the hops
+    would make half of the answers late by milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._responses, self._hops = ServiceTimes(), ServiceTimes()
+
+    def add(self, response_s: float, pod_s: float | None) -> None:
+        """Add a response that waited for no pod. pod_s: the time in the pod as the pod reports it."""
+        self._responses.add(response_s)
+        if pod_s is not None:
+            self._hops.add(max(0.0, response_s - pod_s))
+
+    def expected_s(self, service_s: float, slo_s: float) -> float:
+        """Return the 95th percentile of the responses, with the hops counted once more for the client's side.
+
+        It is at least the mean service time, and a longer tail than half of the SLO does not count: no request would
+        be feasible.
+        """
+        tail_s = (self._responses.p95_s() or 0.0) + (self._hops.p95_s() or 0.0)
+        return max(service_s, min(tail_s, slo_s / 2))
+
+
 class CapacityRises:
     """Remembers when the announced capacity last rose, to tell which samples may hold a wait for a new pod."""
 
