@@ -5,25 +5,18 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 from PIL import Image
+from requests import Response
 
-JSON = "application/json"
-BOUNDARY = "frontier"
-EVENT = {"specversion": "1.0", "id": "1", "source": "/fuzz", "type": "com.example.photo"}
+from tests.function.variations import BOUNDARY, EVENT, JSON, Request, as_event, too_large, varied
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One POST."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
+# Of kinds(): images that must be classified, whatever metadata they have and however they are sent.
+VALID = ("JPEG", "progressive JPEG", "CMYK JPEG", "EXIF-rotated JPEG", "PNG", "16-bit PNG", "palette PNG", "alpha PNG")
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -153,7 +146,7 @@ def v2_binary(image: bytes, rng: Random) -> Request:
 
 
 def event(image: bytes, _: Random) -> Request:
-    return Request("/", {**{f"ce-{name}": value for name, value in EVENT.items()}, "Content-Type": "image/jpeg"}, image)
+    return as_event(image)
 
 
 def structured_event(image: bytes, _: Random) -> Request:
@@ -164,11 +157,40 @@ def structured_event(image: bytes, _: Random) -> Request:
 PROTOCOLS: tuple[Callable[[bytes, Random], Request], ...] = (raw, form, v1, v2, v2_binary, event, structured_event)
 
 
-def request(seed: int, images: tuple[bytes, ...]) -> Request:
-    """Return the input for a seed: a mutated image in one of the protocols; in every eighth the envelope is mutated too."""
+def request(seed: int, images: Mapping[str, bytes]) -> Request:
+    """Return the input for a seed: half are mutated images, half are valid ones in one of the variations.
+
+    In every eighth the body is mutated too, and one in 400 is too large.
+    """
     rng = Random(seed)
-    image = rng.choice(MUTATORS)(rng.choice(images), rng)
-    made = rng.choice(PROTOCOLS)(image, rng)
-    if seed % 8 == 0:
-        made = Request(made.path, made.headers, rng.choice(MUTATORS)(made.body, rng))
+    if seed % 400 == 399:
+        return too_large(rng)
+    if seed % 2:
+        made = varied(images[rng.choice(VALID)], rng)
+    else:
+        image = rng.choice(MUTATORS)(rng.choice(tuple(images.values())), rng)
+        made = rng.choice(PROTOCOLS)(image, rng)
+    if seed % 8 in (0, 7):
+        made = replace(made, body=rng.choice(MUTATORS)(made.body, rng), valid=False)
     return made
+
+
+def fault_of(made: Request, response: Response) -> str:
+    """Return what is wrong with the response to an input; empty if nothing is."""
+    if response.status_code >= 500:
+        return "a 5xx"
+    if "X-Pod" not in response.headers:
+        return "no X-Pod"
+    if response.status_code >= 400 and not refused_with_reason(response):
+        return "no reason"
+    if made.valid and response.status_code != 200:
+        return "a valid image was refused"
+    wrong = [name for name, value in made.returned.items() if made.valid and response.headers.get(name) != value]
+    return f"another {', '.join(wrong)}" if wrong else ""
+
+
+def refused_with_reason(response: Response) -> bool:
+    try:
+        return len(response.json()["error"]) > 10
+    except (ValueError, KeyError, TypeError):
+        return False
