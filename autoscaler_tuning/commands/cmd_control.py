@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from autoscaler_tuning.commands.flags import (
     PROGRAM,

@@ -1,6 +1,8 @@
 """`up` and `down`: start and stop dispatcher and controller on this machine."""
 
 import argparse
+import os.path
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +10,9 @@ from autoscaler_tuning.commands.flags import Flags, add_local, list_policies, po
 from autoscaler_tuning.live import local_stack as stack
 from autoscaler_tuning.live.local_stack import StackConfig
 from autoscaler_tuning.policies.registry import policy_named
+
+# Variables that make curl use a proxy for http:// addresses.
+PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")
 
 
 def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -19,8 +24,12 @@ def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--port", positive_integer, 8001, "port of the dispatcher")
     flags.add("--control-port", positive_integer, 8011, "port on which the dispatcher serves the controller")
     flags.add("--controller-port", positive_integer, 8002, "port on which the controller serves metrics")
+    parser.add_argument(
+        "--tuner-port", type=positive_integer, dest="controller_port", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )  # the name until 0.1
     add_local(flags)
-    parser.set_defaults(run=_up)
+    proxied = any(env.get(name) for name in PROXIES)
+    parser.set_defaults(run=lambda args: _up(args, proxied))
 
 
 def add_down(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -29,7 +38,7 @@ def add_down(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     parser.set_defaults(run=_down)
 
 
-def _up(args: argparse.Namespace) -> int:
+def _up(args: argparse.Namespace, proxied: bool) -> int:
     config = StackConfig(
         policy=args.policy,
         order=policy_named(args.policy).order,
@@ -42,8 +51,15 @@ def _up(args: argparse.Namespace) -> int:
         controller_port=args.controller_port,
     )
     url = stack.up(config)
-    print(f"ready, with no pod yet; try: curl -F file=@samples/cat.jpg {url.removeprefix('http://')}/add_to_queue")
+    print(f"ready, with no pod yet; try: {curl_line(url, proxied)}")
     return 0
+
+
+def curl_line(url: str, proxied: bool) -> str:
+    """Return a command that works as it is printed: from any folder, and where the environment names a proxy."""
+    photograph = os.path.relpath(stack.ROOT / "samples" / "cat.jpg")
+    direct = ["--noproxy", "*"] if proxied else []
+    return shlex.join(["curl", *direct, "-F", f"file=@{photograph}", f"{url.removeprefix('http://')}/add_to_queue"])
 
 
 def _down(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import requests
 
 from autoscaler_tuning.experiments.compare import simulated_run
+from autoscaler_tuning.live.direct import direct_session
 from autoscaler_tuning.live.live_run import LiveConfig, live_run
 from autoscaler_tuning.live.local_stack import LocalStack, StackConfig
 from autoscaler_tuning.policies.registry import PolicySpec
@@ -96,7 +97,7 @@ def fitting_scale(workload: Workload, config: DemoConfig, service_cpu_s: float) 
 
 def _send(url: str, photograph: Path) -> requests.Response:
     with photograph.open("rb") as image:
-        response = requests.post(f"{url}/predict", files={"file": image}, timeout=60)
+        response = direct_session().post(f"{url}/predict", files={"file": image}, timeout=60)
     response.raise_for_status()
     return response
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import requests
 
+from autoscaler_tuning.live.direct import direct_session
 from knative.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +122,7 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Pat
 
     Raises StackError, with the last line of the log, if the process exits or does not respond within timeout_s.
     """
+    session = direct_session()
     deadline_s = time.monotonic() + timeout_s
     session = requests.Session()
     session.trust_env = False  # this machine is not asked through a proxy of the environment

@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 
+from autoscaler_tuning.live.direct import direct_session
 from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
 
 log = logging.getLogger(__name__)
@@ -135,8 +136,7 @@ class Dispatchers:
         """clock: monotonic seconds. key: of the dispatchers' --control-key-file."""
         self._dispatchers = [_Dispatcher(url.rstrip("/")) for url in urls]
         self._clock, self._timeout_s = clock, timeout_s
-        self._session = requests.Session()
-        self._session.trust_env = False  # dispatchers are near: none is asked through a proxy of the environment
+        self._session = direct_session()
         if key is not None:
             self._session.headers["Authorization"] = f"Bearer {key}"
 

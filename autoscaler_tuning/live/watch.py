@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from autoscaler_tuning.live.direct import direct_session
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.types import PodPhase, PodSample
 
@@ -17,6 +17,7 @@ class WatchedController:
     def __init__(self, url: str, clock: Callable[[], float], every_s: float = 0.25, timeout_s: float = 2.0) -> None:
         self._url, self._clock = f"{url.rstrip('/')}/metrics", clock
         self._every_s, self._timeout_s = every_s, timeout_s
+        self._session = direct_session()
         self._polled_s = float("-inf")
         self._state = TargetState((), None, 0)
 
@@ -28,7 +29,7 @@ class WatchedController:
         now_s = self._clock()
         if now_s - self._polled_s >= self._every_s:
             self._polled_s = now_s
-            response = requests.get(self._url, timeout=self._timeout_s)
+            response = self._session.get(self._url, timeout=self._timeout_s)
             response.raise_for_status()
             self._state = TargetState(pods_of(response.text, now_s), None, 0)
         return self._state

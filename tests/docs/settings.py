@@ -53,8 +53,9 @@ def commands(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, 
 
 
 def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """Return the actions of a parser by their long flag."""
-    return {flag: action for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+    """Return the actions of a parser by their long flag, without those that its help hides."""
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return {flag: action for action in shown for flag in action.option_strings if flag.startswith("--")}
 
 
 def settings_of(program: str) -> list[tuple[str, tuple[Setting, ...]]]:
