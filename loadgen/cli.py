@@ -11,7 +11,7 @@ from loadgen.commands import cmd_find_max as find_max
 from loadgen.commands import cmd_replay as replay
 from loadgen.commands import cmd_report as report
 from loadgen.commands import cmd_stress as stress
-from loadgen.commands.output_files import complain
+from loadgen.commands.output_files import complain, fill_standard_streams
 from loadgen.errors import BAD_INPUT, INTERRUPTED, UNREACHABLE, InputError, UnreachableError
 from loadgen.masking import masked
 from loadgen.sending.stop_signals import raising
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] not in {*COMMANDS, "-h", "--help"}:
         words.insert(0, "replay")
+    fill_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 has no µ, and a file name may be none
             stream.reconfigure(errors="backslashreplace")

@@ -42,6 +42,15 @@ def write_file(flag: str, path: Path, render: Callable[[], str]) -> int:
     return OK
 
 
+def fill_standard_streams() -> None:
+    """Open /dev/null as each standard stream that is closed: else a socket would get its number, and libuv aborts."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+
+
 def show(text: str, flush: bool = True) -> int:
     """Print on standard output; return 0, or 2 if it failed.
 
@@ -61,6 +70,8 @@ def show(text: str, flush: bool = True) -> int:
 
 def complain(line: str) -> None:
     """Print a line on standard error, if there is one."""
+    if sys.stderr is None:  # print() would take standard output instead
+        return
     try:
         print(f"loadgen: {line}", file=sys.stderr, flush=True)
     except OSError:

@@ -44,5 +44,7 @@ def short(error: Exception) -> str:
 
     The text of a ClientResponseError would contain the URL, and a status that the server never sent.
     """
-    words = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return printable(f"the response cannot be parsed: {error.message}", 160)
+    words = str(error)
     return printable(f"{type(error).__name__}: {words}" if words else type(error).__name__, 160)

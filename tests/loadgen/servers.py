@@ -5,10 +5,12 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class Server(ThreadingHTTPServer):
@@ -61,6 +63,54 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """Return the endpoint."""
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/predict"
+
+
+class RawServer:
+    """Sends prepared bytes; `answer` gets the number of a request on its connection and in all, from 1.
+
+    None closes the connection without an answer. delay_s: time that each answer takes.
+    """
+
+    def __init__(self, answer: Callable[[int, int], bytes | None], delay_s: float = 0.0) -> None:
+        self.heads: list[str] = []
+        self._answer, self._delay_s = answer, delay_s
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/predict"
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        own = 0
+        with connection, connection.makefile("rb") as stream:
+            while head := _head(stream):
+                length = [line for line in head.splitlines() if line.lower().startswith("content-length:")]
+                stream.read(int(length[0].split(":")[1]) if length else 0)
+                self.heads.append(head)
+                own += 1
+                time.sleep(self._delay_s)
+                content = self._answer(own, len(self.heads))
+                if content is None:
+                    return
+                connection.sendall(content)
+
+
+def _head(stream: BinaryIO) -> str:
+    """Return the lines of a request up to the empty one; nothing at the end of the connection."""
+    lines = iter(stream.readline, b"\r\n")
+    return b"".join(line for line in takewhile(bool, lines)).decode("latin-1")
+
+
+def http(body: bytes = b'{"label": "cat", "confidence": 0.5}', status: str = "200 OK", headers: bytes = b"") -> bytes:
+    """Return a response; headers: lines that each end with CRLF."""
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status.encode(), len(body), headers, body)
 
 
 def say(

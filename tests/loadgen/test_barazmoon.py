@@ -167,7 +167,9 @@ def test_an_exception_in_get_request_data_ends_the_run_and_is_raised(server: Ser
 
 
 def test_invalid_subclasses_and_workloads_are_refused_at_once() -> None:
-    with pytest.raises(InputError, match="workload must be a list of non-negative numbers up to 1000000, got \\[1, -1\\]"):
+    with pytest.raises(
+        InputError, match="workload must be a list of non-negative numbers up to 1000000, got \\[1, -1\\]"
+    ):
         BarAzmoon(workload=[1, -1], endpoint="http://127.0.0.1/")
     with pytest.raises(InputError, match="workload is missing"):
         BarAzmoon(endpoint="http://127.0.0.1/")
