@@ -19,7 +19,8 @@ def test_its_decisions_change_min_scale_of_the_live_revision(
 ) -> None:
     client = cluster.client()
     revision = client.live_revision(deployed_service).name
-    client.set_bounds(revision, ScaleBounds(0, 1))
+    client.set_bounds(revision, ScaleBounds(0, 3))
+    before = client.annotations(revision)
     wait_until(lambda: client.pod_counts(revision).ready_pods == 0, "no pods", timeout_s=180)
     port, control_port, controller_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
@@ -28,7 +29,7 @@ def test_its_decisions_change_min_scale_of_the_live_revision(
         *("--ml-service-host", cluster.host(deployed_service), "--control-port", str(control_port)),
     )
     wait_for(url)
-    start(
+    controller = start(
         *("autoscaler_tuning", "control", "--target", "knative", "--policy", "elastic"),
         *("--dispatcher", f"http://127.0.0.1:{control_port}"),
         *("--port", str(controller_port), "--namespace", NAMESPACE, "--service", deployed_service, "--max-pods", "3"),
@@ -47,4 +48,7 @@ def test_its_decisions_change_min_scale_of_the_live_revision(
     wait_until(lambda: client.pod_counts(revision).ready_pods >= min(1, wanted), "pods follow", timeout_s=60)
     assert cluster.revisions(deployed_service) == [revision]
     wait_until(lambda: client.revision(revision).min_pods == 0, "idle, min-scale is 0 again", timeout_s=120)
-    assert client.revision(revision).max_pods == 1
+    assert client.revision(revision).max_pods == 3
+    controller.terminate()
+    controller.wait(60)
+    assert client.annotations(revision) == before

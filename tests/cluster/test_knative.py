@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from knative.errors import ClusterError, ForbiddenError, NotFoundError
+from knative.leases import Tenure, new_lease, release_patch
 from knative.objects import MIN_SCALE, REVISIONS, WINDOW, PodCounts, ScaleBounds, revision_patch
 from knative.rendering import service_manifest
 from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster, wait_until
@@ -88,6 +89,9 @@ def test_the_controllers_account_can_scale_but_not_deploy(
     controller.set_bounds(revision.name, ScaleBounds(0, 3))
     assert controller.revision(revision.name).max_pods == 3
     controller.pod_counts(revision.name)
+    lease = controller.create_lease(new_lease("elastic-permissions", Tenure("a-test", 15, 0.0, 0.0, 0), {}))
+    controller.patch_lease(lease.name, release_patch(lease.version))
+    cluster.run("kubectl", "delete", "lease", lease.name, "-n", NAMESPACE)
     with pytest.raises(ForbiddenError, match="elastic-controller"):
         controller.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
 
