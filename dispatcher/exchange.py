@@ -50,8 +50,8 @@ class PodAnswer:
 
 
 @dataclass(slots=True)
-class _Backend:
-    """Address of a backend, its URL's path as prefix of each target, and idle connections, newest last."""
+class _Address:
+    """Where a backend is: its URL's path as prefix of each target, and idle connections, newest last."""
 
     host: str
     port: int
@@ -94,11 +94,11 @@ class Exchange:
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._backends: dict[str, _Backend] = {}
+        self._addresses: dict[str, _Address] = {}
 
     def authority(self, url: str) -> bytes:
         """Return the value of Host for a backend."""
-        return self._backend(url).authority
+        return self._address(url).authority
 
     async def send(
         self, url: str, start: tuple[str, str], headers: RawHeaders, body: bytes, whole_bytes: int
@@ -107,7 +107,7 @@ class Exchange:
 
         start: method and target. Raises UnreachedError or BrokenError.
         """
-        backend = self._backend(url)
+        backend = self._address(url)
         while True:
             connection, kept = await self._connection(backend)
             try:
@@ -119,30 +119,30 @@ class Exchange:
 
     def close(self) -> None:
         """Close the idle connections."""
-        for backend in self._backends.values():
+        for backend in self._addresses.values():
             while backend.idle:
                 backend.idle.pop()[1].close()
 
-    def _backend(self, url: str) -> _Backend:
-        backend = self._backends.get(url)
+    def _address(self, url: str) -> _Address:
+        backend = self._addresses.get(url)
         if backend is None:
             parts = urlsplit(url)
             secure = parts.scheme == "https"
             port = parts.port or (443 if secure else 80)
             authority = parts.netloc.rpartition("@")[2].encode()
             tls = (self._tls or ssl.create_default_context()) if secure else None
-            backend = _Backend(parts.hostname or "", port, parts.path.rstrip("/"), tls, authority)
+            backend = _Address(parts.hostname or "", port, parts.path.rstrip("/"), tls, authority)
             self._forget_unused()
-            self._backends[url] = backend
+            self._addresses[url] = backend
         return backend
 
     def _forget_unused(self) -> None:
         """Keep the table small: pods of this machine come and go with new ports."""
-        if len(self._backends) >= 1000:
+        if len(self._addresses) >= 1000:
             self.close()
-            self._backends.clear()
+            self._addresses.clear()
 
-    async def _connection(self, backend: _Backend) -> tuple[ResponseHandler, bool]:
+    async def _connection(self, backend: _Address) -> tuple[ResponseHandler, bool]:
         """Return a connection, and whether it was kept from an earlier request."""
         oldest_s = self._loop.time() - IDLE_S
         while backend.idle:
@@ -160,7 +160,7 @@ class Exchange:
         return connection, False
 
     async def _exchange(
-        self, backend: _Backend, connection: ResponseHandler, start: tuple[str, str], headers: RawHeaders, body: bytes,
+        self, backend: _Address, connection: ResponseHandler, start: tuple[str, str], headers: RawHeaders, body: bytes,
         whole_bytes: int,
     ) -> PodAnswer:  # fmt: skip
         method, target = start
@@ -184,7 +184,7 @@ class Exchange:
             self._keep(backend, connection)
         return answer
 
-    def _keep(self, backend: _Backend, connection: ResponseHandler) -> None:
+    def _keep(self, backend: _Address, connection: ResponseHandler) -> None:
         if connection.should_close:
             connection.close()
         else:
