@@ -8,6 +8,7 @@ import ssl
 import sys
 from collections.abc import Callable
 
+import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -177,7 +178,7 @@ def main() -> int:
     """Parse the settings and run; return 2 if a setting is invalid or a port cannot be bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        return asyncio.run(run(parse_config(None, os.environ)))
+        return uvloop.run(run(parse_config(None, os.environ)))
     except (ConfigError, BindError) as error:
         print(f"dispatcher: {error}", file=sys.stderr)
         return 2
