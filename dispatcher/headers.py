@@ -66,7 +66,8 @@ def to_pod(headers: RawHeaders, body_bytes: int, origin: Origin, added: Added, s
     if b"traceparent" not in present:
         result.append((b"traceparent", added.traceparent))
     result.append((b"Forwarded", forwarded(origin)))
-    result.append((b"X-Forwarded-For", origin.address.encode()))
+    if origin.address:
+        result.append((b"X-Forwarded-For", origin.address.encode()))
     if b"x-forwarded-proto" not in present:
         result.append((b"X-Forwarded-Proto", origin.scheme))
     if b"x-forwarded-host" not in present and origin.host:

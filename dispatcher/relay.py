@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 RETRIED_STATUSES = frozenset({502, 503, 504})
 # An answer up to this size is read whole before its first byte goes out, so that one that is cut off can be retried.
 WHOLE_BYTES = 1 << 20
+# Bound on the backends that are remembered as failing: pods of this machine come and go with new ports.
+MOST_FAILING = 1000
 # Asynchronous answers are kept whole.
 WHOLE_KEPT_BYTES = 1 << 26
 
@@ -84,6 +86,7 @@ class Relay:
         self._tickets: dict[int, _Ticket] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._failing: set[str] = set()
         self.traffic = TrafficLog()
         self.streams = 0
         self.arrived = self.released = self.rejected = self.retried = 0
@@ -189,13 +192,24 @@ class Relay:
             ticket.cause = f"request to {forward.backend} failed: {str(error) or type(error).__name__}"
         finally:
             now_s = self.now_s()
-            if outcome is not Outcome.ANSWERED:
-                log.info("%s (attempt %d)", ticket.cause, forward.attempt)
+            self._note(forward.backend, outcome, ticket.cause)
             actions = self._buffer.finish(forward.request_id, now_s, outcome, now_s - sent_s, pod_s)
             if outcome is not Outcome.ANSWERED and not _ends(actions, forward.request_id):
                 self.retried += 1
                 self._metrics.retried.inc()
             self._perform(actions)
+
+    def _note(self, backend: str, outcome: Outcome, cause: str) -> None:
+        """Log when a backend begins to fail and when it answers again: a line for each attempt would fill disks."""
+        if outcome is Outcome.ANSWERED:
+            if backend in self._failing:
+                self._failing.discard(backend)
+                log.info("%s answers again", backend)
+        elif backend not in self._failing:
+            if len(self._failing) >= MOST_FAILING:
+                self._failing.clear()
+            self._failing.add(backend)
+            log.warning("%s; further failures of this backend are not logged until it answers", cause)
 
     def _left_s(self, ticket: _Ticket, now_s: float) -> float:
         """Return how long an attempt may take. Asynchronous work waits for a pod without counting that."""

@@ -288,7 +288,10 @@ def test_a_client_that_stops_within_its_body_gets_408(dispatch: Dispatch) -> Non
 def test_metadata_goes_to_a_ready_pod_and_is_answered_without_waking_one(through: Through) -> None:
     pod = RawPod(lambda head, body: b"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nContent-Length: 4\r\n\r\nfrom")
     dispatcher = through(pod)
-    get = lambda path: requests.get(dispatcher.url + path, timeout=10)  # noqa: E731
+
+    def get(path: str) -> requests.Response:
+        return requests.get(dispatcher.url + path, timeout=10)
+
     dispatcher.set_capacity(ready_pods=0, concurrency=1, valid_s=60)
     before = dispatcher.signals()["arrivals"]["count"]
     assert get("/v2/health/ready").json() == {"ready": True}

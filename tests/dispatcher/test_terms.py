@@ -1,6 +1,7 @@
 """What a request asks for: deadline and priority, from header fields or from the parameters of a V2 request."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from multidict import CIMultiDict
@@ -11,8 +12,11 @@ V2 = "/v2/models/resnet18/infer"
 
 
 def terms(body: bytes = b"x", path: str = "/predict", client: bytes = b"10.0.0.1", **fields: str) -> Terms:
-    headers = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
-    return read_terms(headers, path, body, 100.0, client)
+    return read_terms(as_headers(fields), path, body, 100.0, client)
+
+
+def as_headers(fields: Mapping[str, str]) -> CIMultiDict[str]:
+    return CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
 
 
 def v2(**parameters: object) -> bytes:
@@ -74,7 +78,7 @@ def test_a_deadline_that_is_no_positive_number_is_refused(name: str, value: str)
     with pytest.raises(
         TermsError, match=rf"(?i){name.replace('_', '-')} must be a number of milliseconds above 0, got '{value}'"
     ):
-        terms(**{name: value})
+        read_terms(as_headers({name: value}), "/predict", b"x", 100.0, b"")
 
 
 @pytest.mark.parametrize(
