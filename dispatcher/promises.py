@@ -43,7 +43,7 @@ class DrainRate:
 
     def per_slot_rps(self) -> float | None:
         """Return the completed requests per second and slot; None before there is evidence."""
-        if self._completed < DRAIN_EVIDENCE:
+        if self._completed < DRAIN_EVIDENCE or self._slot_seconds <= 0:
             return None
         return self._completed / self._slot_seconds
 

@@ -200,6 +200,14 @@ class Core(RuleBasedStateMachine):
     def name_backends(self, urls: list[str], concurrency: int) -> None:
         self.follow(self.held.set_backends(urls, concurrency, self.now_s))
 
+    @rule(waiting=st.lists(st.tuples(st.sampled_from(Priority), st.booleans()), min_size=LIMIT, max_size=LIMIT))
+    def fill_the_queue_at_zero_pods_until_it_expires(self, waiting: list[tuple[Priority, bool]]) -> None:
+        self.follow(self.held.set_capacity(Capacity(0, self.now_s + 2 * SLO_S), self.now_s))
+        for priority, kept in waiting:
+            self.arrive_one(Terms(priority=priority, kept=kept, size_bytes=10))
+        self.let_time_pass(SLO_S + 0.1)
+        self.arrive_one(Terms(priority=waiting[0][0], size_bytes=10))
+
     @precondition(lambda self: any(one.late for one in self.model.known.values()))
     @rule(priority=st.sampled_from(Priority))
     def keep_the_pods_busy(self, priority: Priority) -> None:
@@ -216,6 +224,7 @@ class Core(RuleBasedStateMachine):
         while (due_s := self.held.next_event_s(self.now_s)) is not None and due_s <= end_s:
             self.now_s = due_s
             self.tick()
+            self.nothing_overdue_waits()
         self.now_s = end_s
         self.tick()
 

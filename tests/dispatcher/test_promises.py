@@ -117,6 +117,14 @@ def test_a_few_completions_are_no_drain_rate() -> None:
     assert drain.per_slot_rps() is None
 
 
+def test_completions_without_any_time_are_no_drain_rate() -> None:
+    drain = DrainRate()
+    drain.update(0.0, 2)
+    for _ in range(DRAIN_EVIDENCE):
+        drain.complete()
+    assert drain.per_slot_rps() is None
+
+
 def test_the_start_time_runs_from_the_first_request_that_finds_no_slot() -> None:
     start = StartTime()
     assert start.left_s(0.0) is None
