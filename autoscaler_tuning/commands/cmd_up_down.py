@@ -49,6 +49,7 @@ def _up(args: argparse.Namespace, proxied: bool) -> int:
         dispatcher_port=args.port,
         control_port=args.control_port,
         controller_port=args.controller_port,
+        journal=args.log_dir / "journal.sqlite3",
     )
     url = stack.up(config)
     print(f"ready, with no pod yet; try: {curl_line(url, proxied)}")

@@ -58,6 +58,7 @@ class StackConfig:
     dispatcher_port: int = 0
     control_port: int = 0
     controller_port: int = 0
+    journal: Path | None = None
     route: KnativeRoute | None = None
     shadow: bool = False
 
@@ -77,6 +78,8 @@ def commands(config: StackConfig, ports: StackPorts) -> dict[str, list[str]]:
     dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(ports.dispatcher)]
     dispatcher += ["--control-port", str(ports.control)]
     dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
+    if config.journal:
+        dispatcher += ["--journal", str(config.journal)]
     controller = ["autoscaler_tuning", "control", "--policy", config.policy, "--dispatcher", url]
     if config.route:
         dispatcher += ["--ml-service-url", config.route.url, "--ml-service-host", config.route.host]

@@ -176,6 +176,8 @@ def _check_curl(words: Sequence[str]) -> list[str]:
     if len(urls) != 1:
         return ["one address of localhost:8000, localhost:8001, localhost:8011 or GATEWAY was expected"]
     path = urls[0][2] or "/"
+    if urls[0][1].endswith("8001") and path == "/jobs/ID":
+        return []
     known = {"8011": CONTROL_PATHS, "8001": DISPATCHER_PATHS}.get(urls[0][1][-4:], ())
     # the dispatcher passes every path of the pods on
     found = path in known or (not urls[0][1].endswith("8011") and _is_route(path))
@@ -205,9 +207,22 @@ def pod_variables() -> set[str]:
     return set(re.findall(r"^\| `([A-Z_]+)`", text, re.MULTILINE))
 
 
+# Accepts a job, for the lines that need the id of one.
+JOB = (
+    "JOB=$(curl -sSf -o /dev/null -w '%header{location}' -H 'Prefer: respond-async' -F file=@samples/cat.jpg"
+    " localhost:8001/predict)"
+)
+
+
+def _of_job(line: str) -> str:
+    return line.replace("curl ", "curl -sS ").replace("/jobs/ID", "$JOB")
+
+
 # How a line is changed before it is run, by a pattern of the line. A line without a row here is only checked: it needs a
 # cluster, a container engine, a network, a server of its own or more than ten seconds, or it changes this clone.
 RUN: Mapping[str, Callable[[str], str]] = {
+    r"curl .*DELETE localhost:8001/jobs/ID": lambda line: f"{JOB}; {_of_job(line)}",
+    r"curl .*localhost:8001/jobs/ID": lambda line: f"{JOB}; until {_of_job(line)} | grep label; do sleep 0.2; done",
     r"curl .*localhost:80(00|01|11)": lambda line: line.replace("curl ", "curl -sSf "),
     r"python -m knative render": lambda line: line,
     r"python -m loadgen http.*--seconds 60": lambda line: line.replace("--seconds 60", "--seconds 1"),
