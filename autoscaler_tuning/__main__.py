@@ -1,5 +1,14 @@
 """`python -m autoscaler_tuning COMMAND`."""
 
-from autoscaler_tuning.cli import main
+from collections.abc import Callable
 
-raise SystemExit(main())
+from knative.console import run
+
+
+def _load() -> Callable[[], int]:
+    from autoscaler_tuning.cli import main  # noqa: PLC0415  within run(), which handles an interrupt during the imports
+
+    return main
+
+
+raise SystemExit(run("autoscaler_tuning", _load))

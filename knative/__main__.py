@@ -2,7 +2,16 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
-from knative.cli import main
+from knative.console import run
 
-raise SystemExit(main(sys.argv[1:], os.environ))
+
+def _load() -> Callable[[], int]:
+    from knative.cli import main  # noqa: PLC0415  within run(), which handles an interrupt during the imports
+
+    return partial(main, sys.argv[1:], os.environ)
+
+
+raise SystemExit(run("knative", _load))

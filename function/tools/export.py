@@ -1,5 +1,10 @@
 """`python -m function.tools.export`: write ResNet18's weights as files for the engines, with labels and hashes."""
 
+if __name__ == "__main__":  # before the imports, which take seconds, so that an interrupt during them is handled too
+    from function.tools import console
+
+    raise SystemExit(console.run("function.tools.export"))
+
 import argparse
 import json
 import socket
@@ -188,6 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.out}: resnet18 {manifest.version} ({manifest.weights})")
         if args.int8:
             write_int8(manifest, args.calibrate, args.out)
+    except BrokenPipeError:  # function.tools.console handles it
+        raise
     except (ExportError, NoPhotographsError, ImageError, ModelError, OSError) as error:
         print(f"function.tools.export: {error}", file=sys.stderr)
         return 1
@@ -198,7 +205,3 @@ def _source(weights: str, seed: int) -> tuple[nn.Module, Source]:
     if weights == "imagenet":
         return imagenet()
     return random_weights(seed) if weights == "random" else from_file(Path(weights))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

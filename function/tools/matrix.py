@@ -4,6 +4,11 @@ Agreement is measured against torch in float32 on a folder of images. --record w
 where ENGINE=auto and PRECISION=auto read it.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds, so that an interrupt during them is handled too
+    from function.tools import console
+
+    raise SystemExit(console.run("function.tools.matrix"))
+
 import argparse
 import json
 import os
@@ -203,7 +208,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -5,6 +5,11 @@ reordered. A pod loads it only if its CPU features and ONNX Runtime version matc
 portable file.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds, so that an interrupt during them is handled too
+    from function.tools import console
+
+    raise SystemExit(console.run("function.tools.prepare"))
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -62,7 +67,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert manifest.prepared is not None
     sys.stdout.write(f"{model_dir}: prepared for onnxruntime {ort.__version__} on {' '.join(manifest.prepared.cpu)}\n")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

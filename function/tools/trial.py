@@ -3,6 +3,11 @@
 It prints `answered` after the first classification, then measures and writes the results as JSON.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds, so that an interrupt during them is handled too
+    from function.tools import console
+
+    raise SystemExit(console.run("function.tools.trial"))
+
 import json
 import os
 import sys
@@ -19,12 +24,12 @@ MAX_PIXELS = 50_000_000
 ANSWERED = b"answered\n"
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one engine. argv: MODEL_DIR ENGINE PRECISION LIST COUNT OUT.
 
     LIST is a file with the path of one image per line. With COUNT 0 the process exits after the first classification.
     """
-    model_dir, engine_name, precision, listed, count, out = argv
+    model_dir, engine_name, precision, listed, count, out = sys.argv[1:] if argv is None else argv
     plan = plan_model(Path(model_dir), engine_name, precision)
     plan.verify()
     engine = load_planned(plan, 1)
@@ -56,7 +61,3 @@ def measured(engine: Engine, paths: Sequence[Path], count: int) -> dict[str, obj
 def resident() -> int:
     """Return the resident bytes of this process. Source: proc(5), field resident of /proc/PID/statm, in pages."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -92,7 +92,7 @@ def exif(rng: Random) -> bytes:
             (rng.choice((1, 3, 4, 7, 9, 11, 13)), rng.randbytes(8)),
         )
     )
-    entry = struct.pack(">HHII", 0x0112, kind, rng.choice((1, 1, 1, 0, 2, 1 << 31)), 26)
+    entry = struct.pack(">HHII", 0x0112, kind, rng.choice((1, 1, 1, 1, 1, 0, 2, 1 << 31)), 26)
     return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4) + value
 
 
@@ -100,7 +100,7 @@ def jpeg_segment(rng: Random) -> bytes:
     junk = rng.randbytes(rng.randrange(20))
     marker, content = rng.choice(
         (
-            (0xE1, exif(rng)),
+            *[(0xE1, exif(rng))] * 3,
             (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + junk),
             (0xE2, b"ICC_PROFILE\0" + junk[:3]),
             (0xE2, b"MPF\0" + junk),
