@@ -3,17 +3,17 @@
 import re
 
 MASK = "***"
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_USER = re.compile(r"(:/+)[^/?#\s]*@")  # a file name made of a URL has one slash
 _SECRET = re.compile(
     r"([?&;](?:[^=&#\s]*[._-])?(?:api|access)?"
-    r"(?:key|token|secret|passw(?:or)?d|auth|authorization|credential|sig|signature)=)[^&#\s]*",
+    r"(?:key|token|secret|passw(?:or)?d|auth|authorization|credential|sig|signature)=)[^&;#\s]*",
     re.IGNORECASE,
 )
 
 
 def masked(text: str) -> str:
     """Return a text in which user and password of a URL, and query values such as `sig` and `api_key`, are masked."""
-    return _SECRET.sub(rf"\1{MASK}", _USER.sub(f"{MASK}@", text))
+    return _SECRET.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", text))
 
 
 def masked_word(word: str) -> str:

@@ -89,12 +89,14 @@ def run(args: argparse.Namespace) -> int:
     if not start(to, plan_line(times_s, workload.duration_s, (workload.about,)), args.dry_run):
         return OK
     plan = SendPlan(times_s, bodies, sender_processes(args, max(workload.counts)))
-    replayed = run_replay(to, plan, _watcher(args, float(workload.duration_s)))
+    watcher = _watcher(args, float(workload.duration_s))
+    replayed = run_replay(to, plan, watcher)
     with finishing() as interrupted:
         judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
         written = write_outputs(args, judged)
         stopped = INTERRUPTED if replayed.interrupted or interrupted() else OK
-    return exit_code([stopped, written, judged.exit_code])
+    shown = watcher.shown if isinstance(watcher, _Verbose) else OK
+    return exit_code([stopped, shown, written, judged.exit_code])
 
 
 class _Verbose:
@@ -105,13 +107,14 @@ class _Verbose:
 
     def __init__(self, inner: Watcher, clear_line: Callable[[], None]) -> None:
         self._inner, self._clear_line = inner, clear_line
+        self.shown = OK
         self.every_s, self.report, self.end = inner.every_s, inner.report, inner.end
 
     def done(self, record: Record) -> None:
         """Print two lines for a successful request and one for any other."""
         self._inner.done(record)
         self._clear_line()
-        show("\n".join(verbose_lines(record)), flush=False)
+        self.shown = self.shown or show("\n".join(verbose_lines(record)), flush=False)
 
 
 def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:

@@ -129,11 +129,10 @@ def time_column(table: CsvTable, wanted: str | None, counts: int | None) -> int:
 
 
 def _time_like(table: CsvTable) -> list[int]:
-    """Return the columns that hold times in all rows of the sample; not the index of pandas, which has no name."""
-    width = min(map(len, table.sample), default=0)
+    """Return the columns that hold times in all rows of the sample; numbers without a name are the index of pandas."""
+    width = min([len(row) for row in table.sample] + [len(table.names) or len(table.sample[0])])
     columns = [column for column in range(width) if all(is_time(row[column]) for row in table.sample)]
-    alone = len(columns) == 1
-    return [column for column in columns if alone or not table.names or table.names[column].strip()]
+    return [column for column in columns if not table.names or table.names[column] or ":" in table.sample[0][column]]
 
 
 def _ambiguous(table: CsvTable, found: Sequence[int], option: str, what: str) -> str:

@@ -73,3 +73,27 @@ def test_verbose_lines_name_worker_request_and_result() -> None:
         "Image a.jpg: Classified as 'golden retriever' with 89.2% confidence",
     ]
     assert verbose_lines(RUN[3]) == ["Image a.jpg: status 503"]
+
+
+def lagging(*lags_ms: float) -> tuple[str, ...]:
+    records = [Record(float(at), sent_s=at + lag_ms / 1000, done_s=at + 0.9) for at, lag_ms in enumerate(lags_ms)]
+    return summarise(records, 0.5, max_lag_ms=5.0).invalid
+
+
+@pytest.mark.parametrize(
+    ("lags_ms", "valid"),
+    [
+        pytest.param([0.1] * 49 + [80.0], True, id="one late request of fifty"),
+        pytest.param([0.1] * 48 + [80.0, 80.0], False, id="two of fifty"),
+        pytest.param([0.1] * 500 + [80.0] * 4, True, id="less than one percent"),
+        pytest.param([0.1] * 500 + [80.0] * 7, False, id="more than one percent"),
+        pytest.param([80.0], False, id="the only request"),
+        pytest.param([0.1, 80.0], True, id="one of two"),
+    ],
+)
+def test_one_late_request_alone_makes_no_run_invalid(lags_ms: list[float], valid: bool) -> None:
+    assert (lagging(*lags_ms) == ()) == valid
+
+
+def test_a_run_without_requests_is_invalid() -> None:
+    assert summarise([], 0.5, 5.0).invalid == ("at least one request must be planned, got none",)

@@ -104,3 +104,38 @@ def test_a_log_file_gets_no_control_codes_even_if_colour_is_forced(monkeypatch: 
 def test_a_terminal_is_refreshed_more_often_but_only_a_few_times_a_second() -> None:
     assert Progress(Terminal(), 1.0).every_s == LIVE_EVERY_S < PLAIN_EVERY_S == Progress(io.StringIO(), 1.0).every_s
     assert LIVE_EVERY_S >= 0.25
+
+
+@pytest.mark.parametrize("columns", [80, 30, 1])
+def test_the_longest_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """A line of 82 characters would leave a stale row each half second in a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    progress = Progress(out, duration_s=1.0)
+    for index in range(50):
+        progress.done(good(0.0, 0.123456 + index / 1000))
+    progress.report(123456.0)
+    assert len(out.getvalue().removeprefix("\x1b[?25l")) == columns
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_stream_that_is_gone_ends_no_run(stream: type[io.StringIO]) -> None:
+    class Gone(stream):  # type: ignore[misc, valid-type]
+        """Fails at the second write, as a pipe without a reader does."""
+
+        writes = 0
+
+        def write(self, text: str) -> int:
+            """Count and fail."""
+            self.writes += 1
+            if self.writes > 1:
+                raise BrokenPipeError
+            return len(text)
+
+    out = Gone()
+    progress = Progress(out, duration_s=60)
+    for second in range(5):
+        progress.report(float(second))
+        progress.clear()
+    progress.end()
+    assert out.writes >= 2

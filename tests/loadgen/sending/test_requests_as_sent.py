@@ -15,7 +15,7 @@ BODIES = (Body("a.jpg", b"abc"),)
 
 
 def sent(url: str, count: int = 1, **target: Any) -> Replay:
-    return run_replay(Target(url, **target), SendPlan(np.arange(count) * 0.05, BODIES))
+    return run_replay(Target(url, **target), SendPlan(np.linspace(0, 0.05 * count, count), BODIES))
 
 
 def one(content: bytes, **target: Any) -> Record:
@@ -31,11 +31,14 @@ def test_a_request_whose_connection_is_dropped_is_a_failure_and_not_sent_again(m
     """The server drops the second request of each connection, if a machine without load lets it be reused."""
     dropped: list[int] = []
 
-    def answer(own: int, _: int) -> bytes | None:
-        return http() if own % 2 else dropped.append(own)
+    def answer(own: int, total: int) -> bytes | None:
+        if own % 2:
+            return http()
+        dropped.append(total)
+        return None
 
     server = RawServer(answer)
-    plan = SendPlan(np.arange(4) * 0.25, BODIES)
+    plan = SendPlan(np.array([0, 0.25, 0.5, 0.75]), BODIES)
     records = run_replay(Target(server.url, method=method), plan).records
     assert len(server.heads) == 4
     assert [record.failure for record in records].count(Failure.CLOSED) == len(dropped)
@@ -46,7 +49,7 @@ def test_a_request_whose_connection_is_dropped_is_a_failure_and_not_sent_again(m
 def test_a_time_out_above_five_seconds_is_not_rounded_up() -> None:
     """aiohttp rounds such a time-out up to a whole second of the clock, which let 6 of 10 responses pass."""
     server = RawServer(lambda own, _: http(), delay_s=6.0)
-    plan = SendPlan(np.arange(10) / 10, BODIES)
+    plan = SendPlan(np.linspace(0, 1, 10), BODIES)
     records = run_replay(Target(server.url, timeout_s=5.05), plan).records
     assert {(record.failure, record.error) for record in records} == {(Failure.TIMEOUT, "no response within 5.05 s")}
     assert all(5.0 <= (record.ended_s or 0) - (record.sent_s or 0) < 5.9 for record in records)
@@ -123,6 +126,6 @@ def test_a_location_that_is_no_url_fails_one_request() -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_large_answers_have_their_labels_after_a_run(processes: int) -> None:
     content = http(b'{"label": "cat", "confidence": 0.5, "mask": "%s"}' % (b"x" * 100_000))
-    plan = SendPlan(np.arange(6) * 0.02, BODIES, processes=processes)
+    plan = SendPlan(np.linspace(0, 0.1, 6), BODIES, processes=processes)
     records = run_replay(Target(RawServer(lambda own, _: content).url), plan).records
     assert [record.label for record in records] == ["cat"] * 6
