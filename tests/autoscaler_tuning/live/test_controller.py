@@ -216,6 +216,12 @@ def test_nothing_is_announced_before_a_decision_is_confirmed(confirmed: bool, wa
     assert not world.controller.ready
 
 
+def test_nothing_is_announced_if_the_policy_fails() -> None:
+    world = World(Scripted(lambda obs: 1 // obs.waiting))
+    world.run(*(0.1 * n for n in range(100)))
+    assert world.source.announced == []
+
+
 def test_the_announcement_lapses_if_a_later_write_fails_and_comes_back_with_the_next_one() -> None:
     world = World(Scripted(lambda obs: 3))
     world.run(0.0, 0.1)

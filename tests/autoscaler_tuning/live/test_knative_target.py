@@ -7,6 +7,7 @@ import pytest
 
 from autoscaler_tuning.live.knative_target import KnativeTarget
 from knative.errors import NoTrafficError
+from knative.leases import LEASES
 from knative.objects import REVISIONS, SERVICES
 from tests.autoscaler_tuning.live.knative_world import (
     FIRST,
@@ -17,7 +18,7 @@ from tests.autoscaler_tuning.live.knative_world import (
     refuse_revisions,
     route,
 )
-from tests.knative.fake_api import pod_json, ready, revision_json
+from tests.knative.fake_api import merged, pod_json, ready, revision_json
 
 
 @pytest.mark.parametrize(
@@ -319,9 +320,36 @@ def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_one_begi
             leads_until_s = world.now_s
     assert 5 < leads_until_s - 1001 <= 11
     world.api.away = False
+    world.run(first, 3.0)
+    assert world.api.annotations(FIRST) == {"min-scale": "6", "max-scale": "20"}
     world.run(first, 3.0, 6)
     assert first.poll().confirmed
     assert world.bounds() == ("6", "20")
+
+
+def test_a_controller_whose_lease_another_one_took_writes_no_more() -> None:
+    world = KnativeWorld()
+    first = world.controller("first")
+    world.run(first, 1.0, 6)
+    taken = {"metadata": {"resourceVersion": "99"}, "spec": {"holderIdentity": "second"}}
+    world.api.objects[LEASES]["elastic-resnet18"] = merged(world.api.objects[LEASES]["elastic-resnet18"], taken)
+    world.run(first, 5.0)
+    written = world.writes()
+    world.run(first, 5.0, 9)
+    assert (first.poll().confirmed, first.poll().leader) == (False, "second")
+    assert world.writes() == written
+
+
+def test_a_revision_that_was_made_again_is_not_given_the_bounds_of_the_old_one() -> None:
+    world = KnativeWorld()
+    target = world.controller("me")
+    world.run(target, 1.0, 6)
+    world.recreate(FIRST, max_scale="3")
+    world.api.objects[REVISIONS][SECOND] = revision_json(SECOND)
+    route(world.api, {SECOND: 100})
+    world.run(target, 1.0, 6)
+    assert world.api.annotations(FIRST) == {"max-scale": "3"}
+    assert world.stored() == [f"elastic-ml-inference/found-uid-of-{SECOND}"]
 
 
 def test_if_the_api_server_is_away_at_the_end_one_line_says_how_to_heal(caplog: pytest.LogCaptureFixture) -> None:
