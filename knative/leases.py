@@ -80,7 +80,7 @@ def tenure_patch(version: str, tenure: Tenure) -> Json:
 
 def release_patch(version: str) -> Json:
     """Return the patch that ends the tenure, so that another process need not wait until it expires."""
-    return {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": ""}}
+    return {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": None}}
 
 
 def annotations_patch(version: str, annotations: Mapping[str, str | None]) -> Json:

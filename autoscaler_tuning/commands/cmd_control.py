@@ -54,8 +54,16 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     parser.add_argument(
         "--shadow", action="store_true", help="change nothing, and export what the policy would have done"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="change nothing, and log and export the decisions about the pods that run",
+    )
     flags.add(
-        "--watch", url, "http://127.0.0.1:8002", "address of the controller that scales, for --shadow with local pods"
+        "--watch",
+        url,
+        "http://127.0.0.1:8002",
+        "address of the controller that scales, for --shadow or --dry-run with local pods",
     )
     add_local(flags)
     parser.set_defaults(run=_run)
@@ -90,6 +98,7 @@ def _run(args: argparse.Namespace) -> int:
                 service=args.service,
                 slo_s=args.slo_s,
                 shadow=args.shadow,
+                dry_run=args.dry_run,
                 watch=args.watch,
             )
         )

@@ -46,7 +46,8 @@ class KnativeTarget:
         self._polled_s = float("-inf")
         self._term = 0
         self._state = TargetState((), None, 0, confirmed=False)
-        self._seen: set[str] = set()
+        self._names: frozenset[str] = frozenset()
+        self._cold_starts = 0
 
     @property
     def leads(self) -> bool:
@@ -133,12 +134,14 @@ class KnativeTarget:
             )
             for pod in pods
         )
-        self._seen |= {pod.name for pod in pods}
+        names = frozenset(pod.name for pod in pods)
+        self._cold_starts += len(names - self._names)
+        self._names = names
         problems = [pod.problem for pod in pods if pod.phase == "starting"] + [one.revision.problem for one in live]
         return TargetState(
             samples,
             None,
-            len(self._seen),
+            self._cold_starts,
             concurrency=min(one.revision.concurrency for one in live),
             problem=next((problem for problem in problems if problem), None),
         )

@@ -37,7 +37,8 @@ class ServeConfig:
     """Settings of `autoscaler_tuning control`.
 
     for_s: how long to run, in seconds; None means until a signal arrives.
-    shadow: change nothing and only export what the policy would have done.
+    shadow: change nothing and only export what the policy would have done with its own pods.
+    dry_run: change nothing and only log and export what the policy decides about the pods that there are.
     watch: address of the controller that scales the pods in shadow mode, if the target is local.
     """
 
@@ -57,7 +58,13 @@ class ServeConfig:
     service: str
     slo_s: float = 0.5
     shadow: bool = False
+    dry_run: bool = False
     watch: str = "http://127.0.0.1:8002"
+
+    @property
+    def observes(self) -> bool:
+        """Return whether the controller changes nothing."""
+        return self.shadow or self.dry_run
 
 
 class KeyFileError(Exception):
@@ -99,15 +106,15 @@ def serve(config: ServeConfig) -> None:
     source = Dispatchers(config.dispatchers, time.monotonic, key)
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: live_policy(config)),
-        ReadOnlySource(source) if config.shadow else source,
-        ReadOnlyTarget(target) if config.shadow else target,
+        ReadOnlySource(source) if config.observes else source,
+        ReadOnlyTarget(target) if config.observes else target,
         ControllerConfig(),
         ControllerMetrics(registry),
         Recorder(config.record),
     )
     status.is_ready = lambda: controller.ready
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
-    verb = "observes" if config.shadow else "scales"
+    verb = "observes" if config.observes else "scales"
     log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(config.dispatchers))
     try:
         while not stopping and time.monotonic() < end_s:
@@ -133,11 +140,11 @@ def live_policy(config: ServeConfig) -> Policy:
 
 def make_target(config: ServeConfig) -> ScaleTarget:
     """Return the target: the pods on this machine or a Knative Service."""
-    if config.target == "local" and config.shadow:
+    if config.target == "local" and config.observes:
         return WatchedController(config.watch, time.monotonic)
     if config.target == "knative":
         client = KnativeClient(config.namespace)
-        lease = NoLease() if config.shadow else LeaderLease(client, config.service, identity(), time.time)
+        lease = NoLease() if config.observes else LeaderLease(client, config.service, identity(), time.time)
         return KnativeTarget(client, config.service, lease, time.monotonic, time.time)
     return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
 
