@@ -21,7 +21,6 @@ from autoscaler_tuning.commands.flags import (
 from autoscaler_tuning.live.recording import RecordError
 from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, serve
 from autoscaler_tuning.policies.registry import KnativeClass, policy_named
-from knative.errors import ClusterError
 from knative.ports import bind_failure
 
 
@@ -102,9 +101,6 @@ def _run(args: argparse.Namespace) -> int:
                 watch=args.watch,
             )
         )
-    except ClusterError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 1
     except (KeyFileError, RecordError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

@@ -219,7 +219,8 @@ class Controller:
 
     def _objection(self, now_s: float, state: TargetState) -> str | None:
         """Return why capacity must not be announced; the reason is logged if it appears after the first decision."""
-        signals = self._signals
+        # behind a route there is an autoscaler that wakes; processes on this machine have none, and their pods do start
+        signals = self._signals if state.backends is None else None
         evidence = ScalingEvidence(
             confirmed=self._decided and state.confirmed,
             fresh=self._is_fresh(now_s),

@@ -16,6 +16,9 @@ from knative.objects import Pod
 
 log = logging.getLogger(__name__)
 
+# The Service is read less often than its Revisions and pods: its traffic changes only with a deploy.
+ROUTE_EVERY_S = 1.0
+
 HEAL = (
     "remove them with `kubectl annotate revision REVISION autoscaling.knative.dev/min-scale-"
     " autoscaling.knative.dev/target-utilization-percentage- autoscaling.knative.dev/window-`"
@@ -46,6 +49,8 @@ class KnativeTarget:
         self._polled_s = float("-inf")
         self._term = 0
         self._state = TargetState((), None, 0, confirmed=False)
+        self._routed_s = float("-inf")
+        self._shares: dict[str, float] = {}
         self._names: frozenset[str] = frozenset()
         self._cold_starts = 0
 
@@ -55,7 +60,7 @@ class KnativeTarget:
         return self._lease.leads
 
     def poll(self) -> TargetState:
-        """Return the pods of the live Revisions; the API is called at most once in poll_every_s.
+        """Return the pods of the live Revisions, read at most once in poll_every_s.
 
         Raises ClusterError if the Service or its pods cannot be read, NoTrafficError while no Revision has traffic.
         """
@@ -106,11 +111,15 @@ class KnativeTarget:
             log.warning("%s: this controller does not lead any more", self._service)
 
     def _live_revisions(self, now_s: float) -> tuple[LiveRevision, ...]:
-        service = self._client.service(self._service)
+        if now_s - self._routed_s >= ROUTE_EVERY_S:
+            self._shares = self._client.service(self._service).shares()
+            self._routed_s = now_s
         live = []
-        for name, share in service.shares().items():
+        for name, share in self._shares.items():
             with suppress(NotFoundError):  # deleted since the Service's status was written
                 live.append(LiveRevision(self._client.revision(name), share))
+        if len(live) < len(self._shares) or not live:
+            self._routed_s = float("-inf")
         if not live:
             raise NoTrafficError(f"no Revision of the Service {self._service} receives traffic yet")
         return tuple(live)

@@ -56,6 +56,7 @@ class Pods:
     concurrency: int | None = None
     problem: str | None = None
     leader: str | None = None
+    has_route: bool = False
     released: int = 0
 
     def poll(self) -> TargetState:
@@ -63,7 +64,7 @@ class Pods:
             raise self.broken
         count = self.running if self.running is not None else self.wanted[-1] if self.wanted else 0
         samples = tuple(PodSample(f"pod-{i}", PodPhase.READY, 1.0, 2.0) for i in range(count))
-        backends = tuple(f"http://pod-{i}" for i in range(count))
+        backends = None if self.has_route else tuple(f"http://pod-{i}" for i in range(count))
         return TargetState(samples, backends, count, self.confirmed, self.concurrency, self.problem, self.leader)
 
     def scale_to(self, pods: int) -> None:
@@ -244,14 +245,22 @@ def test_nothing_is_announced_with_stale_signals() -> None:
 
 def test_requests_that_wait_in_vain_for_a_first_pod_are_not_held_back() -> None:
     world = World(Scripted(lambda obs: 1))
-    world.pods.running = 0
+    world.pods.running, world.pods.has_route = 0, True
     world.source.now = replace(QUIET, waiting=1)
     world.run(*(0.1 * n for n in range(200)))
     times = len(world.source.announced)
     assert 2 <= times <= 5  # for about 4 s, each valid for 2 s
     world.pods.running = 1
     world.run(20.0)
-    assert world.source.announced[times:] == [(1, ("http://pod-0",))]
+    assert world.source.announced[times:] == [(1, None)]
+
+
+def test_requests_for_processes_on_this_machine_wait_until_one_starts() -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.running = 0
+    world.source.now = replace(QUIET, waiting=1)
+    world.run(*(0.1 * n for n in range(200)))
+    assert len(world.source.announced) >= 15
 
 
 def test_the_concurrency_and_the_problem_of_the_target_are_announced() -> None:

@@ -1,0 +1,95 @@
+"""Real controller and dispatcher processes with a cluster in memory: what cannot be scaled is not held back."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import requests
+
+from autoscaler_tuning.live.local_stack import environment
+from knative.leases import LEASES
+from tests.autoscaler_tuning.live.knative_world import FIRST, cluster, refuse_revisions, route
+from tests.knative.fake_api import FakeApi
+from tests.knative.fake_server import FakeServer, write_kubeconfig
+from tests.paths import ROOT
+from tests.ports import free_port, wait_for
+
+pytestmark = [pytest.mark.integration]
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that starts our own programs; they are stopped after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*argv: str, **env: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env={**environment(), **env})
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(60)
+
+
+class Route(BaseHTTPRequestHandler):
+    """Knative's route: its activator would wake a pod."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def route_url() -> Iterator[str]:
+    """Return the address of the route."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Route)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def wait_for_lease(api: FakeApi) -> None:
+    """Wait until the controller leads."""
+    deadline_s = time.monotonic() + 60
+    while not api.objects[LEASES]:
+        assert time.monotonic() < deadline_s, "the controller took no Lease"
+        time.sleep(0.05)
+
+
+def test_a_request_is_answered_although_every_patch_is_refused(tmp_path: Path, start: Start, route_url: str) -> None:
+    api = cluster(max_scale="20")
+    api.pod_list.clear()
+    route(api, {FIRST: 100})
+    api.refuse = refuse_revisions
+    port, controller_port = str(free_port()), str(free_port())
+    url, controller_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{controller_port}"
+    start("dispatcher", "--host", "127.0.0.1", "--port", port, "--ml-service-url", route_url)
+    wait_for(f"{url}/")
+    with FakeServer(api).running() as server:
+        start(
+            *("autoscaler_tuning", "control", "--target", "knative", "--dispatcher", url),
+            *("--host", "127.0.0.1", "--port", controller_port),
+            KUBECONFIG=str(write_kubeconfig(tmp_path, server.url)),
+        )
+        wait_for(f"{controller_url}/livez")
+        wait_for_lease(api)
+        assert requests.post(f"{url}/predict", data=b"image", timeout=60).status_code == 200
+        assert requests.get(f"{controller_url}/readyz", timeout=10).status_code == 503
+        assert api.annotations(FIRST) == {"max-scale": "20"}
