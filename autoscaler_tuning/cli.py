@@ -37,6 +37,7 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("goals", "check the goals of elastic on a trace; exits 1 if a required goal is missed", goals.add),
     ("validate", "compare a recorded run with its simulation; exits 1 outside the tolerance", validate.add),
     ("fit", "derive settings of the simulator from a recorded run", validate.add_fit),
+    ("convert", "write a recorded run of the old format in the present one", validate.add_convert),
     ("control", "scale live pods, or only observe them", control.add),
     ("demo", "send an image while there are no pods, then compare three autoscalers, live and simulated", demo.add),
     ("up", "start the dispatcher and the controller on this machine", stack.add_up),

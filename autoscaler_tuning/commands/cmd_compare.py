@@ -30,6 +30,7 @@ from autoscaler_tuning.report.comparison_page import Report, comparison_page
 from autoscaler_tuning.report.comparison_plots import Section
 from autoscaler_tuning.report.tables import Table, frontier_table, paired_table, plain, rows_as_dicts, summary_table
 from autoscaler_tuning.results import PolicyRun
+from autoscaler_tuning.simulator.world import SimulationError
 from loadgen.workload.workload import read_workload
 
 DEFAULT_POLICIES = "kpa,kpa-tuned,kpa-tuned@deadline,hpa70,peak,elastic"
@@ -74,6 +75,8 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale)
     live = args.target != "simulated"
+    if args.record_runs and not live:
+        raise SimulationError("--record-runs must be used with --target local or knative, got simulated")
     world = world_of(args, args.service_time_s)
     comparison = Comparison(workload.counts, world, args.min_pods, args.price_per_pod_hour, args.bounds)
     points: dict[str, list[Point]] = {}

@@ -103,6 +103,14 @@ def output_file(text: str) -> Path:
     return path
 
 
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder, which is made later if only its parent exists."""
+    path = Path(text)
+    if not (path.is_dir() or (path.parent.is_dir() and not path.exists())):
+        raise argparse.ArgumentTypeError(f"must be a folder, or a new one in an existing folder, got {text!r}")
+    return path
+
+
 def bounds(text: str) -> tuple[BoundName, ...]:
     """Parse `lp`, `milp`, `lp,milp` or `none`."""
     known: dict[str, BoundName] = {"lp": "lp", "milp": "milp"}

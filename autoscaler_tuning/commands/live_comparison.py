@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoscaler_tuning.commands.flags import Flags
+from autoscaler_tuning.commands.flags import Flags, output_folder
 from autoscaler_tuning.experiments.compare import Bounds, Comparison, bound_config, cost_per_1000_in_slo
 from autoscaler_tuning.experiments.reaction import reaction_s
 from autoscaler_tuning.live.live_run import LiveConfig, live_run, restore_knobs
@@ -23,6 +23,7 @@ def add_live(flags: Flags) -> None:
     flags.add("--images", Path, Path("samples"), "live runs: folder of the images to send")
     flags.add("--model-dir", Path, Path("model"), "local pods: folder with the output of function.tools.export")
     flags.add("--log-dir", Path, Path(".run"), "live runs: folder for the logs of the processes")
+    flags.add("--record-runs", output_folder, None, "live runs: folder for the recorded runs, which `validate` reads")
     flags.add("--namespace", str, "default", "Knative: namespace of the Service")
     flags.add("--service", str, "resnet18", "Knative: name of the Service")
     flags.add("--ml-service-url", str, None, "Knative: address of the Service's route, or of the gateway")
@@ -36,6 +37,8 @@ def live_runs(args: argparse.Namespace, comparison: Comparison, progress: Callab
     Raises StackError or KnativeError.
     """
     runs: list[PolicyRun] = []
+    if args.record_runs:
+        args.record_runs.mkdir(exist_ok=True)
     route = _route(args)
     with restore_knobs(KnativeClient(route.namespace), route.service) if route else nullcontext():
         for name in args.policies:
@@ -55,7 +58,9 @@ def _config(args: argparse.Namespace, comparison: Comparison, route: KnativeRout
         log_dir=args.log_dir,
         route=route,
     )
-    return LiveConfig(args.workload, args.images, args.from_s, len(comparison.counts), args.scale, run, stack)
+    return LiveConfig(
+        args.workload, args.images, args.from_s, len(comparison.counts), args.scale, run, stack, args.record_runs
+    )
 
 
 def _route(args: argparse.Namespace) -> KnativeRoute | None:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from autoscaler_tuning.live.local_stack import LocalStack, StackConfig, StackError, dies_with_parent, environment
+from autoscaler_tuning.live.run_recording import Traffic, file_name, live_record, live_setup
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec
 from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
+from autoscaler_tuning.validation.run_file import write_run
 from knative.client import KnativeClient
 
 
@@ -27,6 +29,7 @@ class LiveConfig:
 
     from_s, seconds: start and length of the part.
     scale: factor on its rates.
+    record_to: folder for the recorded run; None records none.
     """
 
     workload: Path
@@ -36,6 +39,11 @@ class LiveConfig:
     scale: float
     seed: int
     stack: StackConfig
+    record_to: Path | None = None
+
+    def traffic(self) -> Traffic:
+        """Return what the load generator replays, for the record."""
+        return Traffic(self.workload.name, self.from_s, self.seconds, self.scale, self.seed)
 
 
 def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
@@ -60,6 +68,9 @@ def live_run(spec: PolicySpec, config: LiveConfig) -> tuple[PolicyRun, float]:
             notes.append(f"{config.seconds} s is shorter than the policy's {spec.revision.longest_window_s:g} s window")
         run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
         target = "knative" if stack.route else "local"
+        if config.record_to:
+            setup = live_setup(spec, stack, config.traffic(), notes)
+            write_run(config.record_to / file_name(spec.name, config.seed), live_record(setup, result, record))
         return replace(run, row=replace(run.row, target=target, seed=config.seed)), started_unix_s
 
 

@@ -11,26 +11,27 @@ from typing import Any
 import numpy as np
 
 from autoscaler_tuning.results import FloatArray
+from autoscaler_tuning.validation.run_file import RunRecord, is_run_file, read_run
+from autoscaler_tuning.validation.run_setup import RecordedError, RunSetup
 
 COLUMNS = ("intended_s", "sent_s", "done_s", "status")
 COUNTS = ("ready_pods", "starting_pods", "terminating_pods")
 LEAST_SAMPLES = 4
 SUCCESS = 200
 
-
-class RecordedError(ValueError):
-    """The file contains no usable run; the message states the rule and the value."""
+__all__ = ["COLUMNS", "COUNTS", "RecordedError", "RecordedRun", "from_record", "read_document", "read_recorded"]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
     """Requests in the order in which they were sent, and samples of the pods over time.
 
-    about: description of the set-up, by topic.
+    about: description of the set-up, by topic, in files of the old format.
     intended_s, sent_s, done_s: shape (requests,); done_s is nan for requests without a successful response.
     times_s: times of the samples, shape (samples,).
     ready_pods, starting_pods, terminating_pods: pods in each sample, shape (samples,).
     desired_pods: pods that the autoscaler wanted then, shape (samples,); -1 if unknown.
+    setup: the set-up as data; None in files of the old format.
     """
 
     about: Mapping[str, str]
@@ -42,6 +43,7 @@ class RecordedRun:
     starting_pods: FloatArray
     terminating_pods: FloatArray
     desired_pods: FloatArray
+    setup: RunSetup | None = None
 
     @property
     def end_s(self) -> float:
@@ -54,16 +56,45 @@ class RecordedRun:
 
 
 def read_recorded(path: Path) -> RecordedRun:
-    """Read a run in the format of ../shared/runs; raise RecordedError if the file contains no usable run."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            document = json.load(file)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise RecordedError(f"{path} must be a gzipped JSON file of a recorded run: {error}") from error
+    """Read a run, in the present format or in that of ../shared/runs; raise RecordedError if it is not usable."""
+    if is_run_file(path):
+        try:
+            return from_record(read_run(path))
+        except RecordedError as error:
+            raise error if str(path) in str(error) else RecordedError(f"{path}: {error}") from error
+    document = read_document(path)
     try:
         return _run(document)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordedError(f"{path}: {error if isinstance(error, RecordedError) else repr(error)}") from error
+
+
+def read_document(path: Path) -> Any:
+    """Return the JSON of a file in the format of ../shared/runs; raise RecordedError if it is not gzipped JSON."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise RecordedError(f"{path} must be a recorded run, JSON Lines or gzipped JSON: {error}") from error
+
+
+def from_record(record: RunRecord) -> RecordedRun:
+    """Return the run in a file; a request that was never sent counts as sent when it was planned, and as lost."""
+    requests = sorted(record.requests, key=lambda one: one.intended_s if one.sent_s is None else one.sent_s)
+    if len(record.pods) < LEAST_SAMPLES:
+        raise RecordedError(f"pods must be at least {LEAST_SAMPLES} samples, got {len(record.pods)}")
+    intended_s = np.array([one.intended_s for one in requests], dtype=float)
+    sent_s = np.array([one.intended_s if one.sent_s is None else one.sent_s for one in requests], dtype=float)
+    good = [one.done_s if one.status == SUCCESS and one.done_s is not None else np.nan for one in requests]
+    times_s, kept = np.unique([one.t_s for one in record.pods], return_index=True)
+    samples = [record.pods[index] for index in kept]
+    ready, starting, terminating = (np.array([getattr(one, name) for one in samples], dtype=float) for name in COUNTS)
+    desired = np.array([-1 if one.desired_pods is None else one.desired_pods for one in samples], dtype=float)
+    return RecordedRun(
+        {}, intended_s, sent_s, np.array(good), times_s, ready, starting, terminating, desired, record.setup
+    )
 
 
 def _run(document: Mapping[str, Any]) -> RecordedRun:

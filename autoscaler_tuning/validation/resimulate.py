@@ -1,6 +1,5 @@
 """Simulation of a recorded run's arrivals, with settings fitted to a part of the run."""
 
-import re
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -8,8 +7,7 @@ import numpy as np
 
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
-from autoscaler_tuning.policies.kpa.kpa import KpaConfig
-from autoscaler_tuning.policies.registry import KnativeClass, policy_named
+from autoscaler_tuning.policies.registry import KnativeClass, UnknownPolicyError, policy_named
 from autoscaler_tuning.policies.scale_to_zero import ScalesDeployment
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.cluster import Cluster
@@ -17,11 +15,14 @@ from autoscaler_tuning.simulator.simulate import ControlLoop
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Decision, Observation
 from autoscaler_tuning.validation.fit import Fit, tick_phase_s
-from autoscaler_tuning.validation.recorded_run import RecordedRun
+from autoscaler_tuning.validation.old_run import KPA, RECORDED, setup_of
+from autoscaler_tuning.validation.recorded_run import RecordedError, RecordedRun
+from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
+
+__all__ = ["KPA", "RECORDED"]
 
 DRAIN_S = 60.0
-KPA = "kpa"
-RECORDED = "recorded"
+MOST_UNEXPLAINED_PODS = 1.0
 # Candidates for the CPU use of a pod that is always busy, in per cent of its CPU request; used if the run does not
 # state it.
 UTILIZATIONS = tuple(round(20 * 1.07**step) for step in range(50))
@@ -37,12 +38,12 @@ AS_GOOD_RATIO = 1.3
 class Choices:
     """Options of a resimulation.
 
-    policy: kpa, hpaN, or recorded, which repeats the recorded decisions; None takes the policy that `about` names.
+    policy: a policy of the registry, or recorded, which repeats the recorded decisions; None takes that of the run.
     from_s, to_s: the part to fit; None means the first half.
     seeds: number of simulations, of which the report shows medians.
     utilization_percent: see UTILIZATIONS; None means that it is fitted.
     metrics_resolution_s: how often CPU is measured: 15 s by metrics-server's default, 5 s in the recording cluster.
-    max_pods: None takes the limit that `about` names, or 40.
+    max_pods: None takes that of the run.
     """
 
     policy: str | None = None
@@ -88,25 +89,48 @@ class AsRecorded:
         return Decision(pods, f"recorded: {pods} pods", direct=self._direct)
 
 
+def setup_of_run(run: RecordedRun) -> RunSetup:
+    """Return the set-up of a run; that of an old file is derived from its description."""
+    return setup_of(run.about) if run.setup is None else run.setup
+
+
 def named_policy(run: RecordedRun) -> str:
-    """Return kpa or hpaN if `about` describes that policy with Knative's defaults, else recorded."""
-    description = run.about.get("policy", "").lower()
-    words = re.findall(r"[a-z]+|\d+", description)
-    if "hpa" in words or re.search(r"\bhpa\d*", description):
-        percent = re.search(r"hpa\D{0,20}?(\d{1,3})|(\d{1,3}) ?%", description)
-        return f"hpa{(percent[1] or percent[2]) if percent else 70}"
-    return (
-        KPA
-        if words[:1] == [KPA] or ("kpa" in words and not {"pin", "pins", "pinned", "min"} & set(words))
-        else RECORDED
-    )
+    """Return the policy of the run's set-up; `recorded` if an old file describes none with known settings."""
+    return setup_of_run(run).policy
 
 
 def is_direct(run: RecordedRun) -> bool:
     """Return whether requests went to the pods without an activator or dispatcher in between, as with HPA."""
-    path = re.sub(r"(no|without)( an?)? \w+", "", run.about.get("path", ""))
-    shared = re.search("activator|dispatcher", path) is not None
-    return not shared and (bool(path) or is_hpa(named_policy(run)))
+    return setup_of_run(run).is_direct
+
+
+def check_modelled(setup: RunSetup) -> None:
+    """Raise RecordedError, which names what cannot be simulated, if the policy of this set-up is not ours."""
+    if setup.policy == RECORDED:
+        return
+    advice = "--policy recorded repeats its decisions"
+    try:
+        ours = knobs_of(policy_named(setup.policy, setup.slo_s))
+    except UnknownPolicyError as error:
+        raise RecordedError(f"cannot simulate the policy {setup.policy!r} ({error}); {advice}") from error
+    for name, value in setup.knobs.items():
+        if name not in ours or ours[name] != value:
+            raise RecordedError(
+                f"cannot simulate the policy {setup.policy!r}: {name} must be {ours.get(name, 'absent')} as in this "
+                f"version, got {value!r}; {advice}"
+            )
+
+
+def check_repeatable(run: RecordedRun) -> None:
+    """Raise RecordedError if the recorded decisions are not those that set the pods, as under a pin of min-scale."""
+    known = run.desired_pods >= 0
+    off = np.abs(run.ready_pods + run.starting_pods - run.desired_pods)[known]
+    if not len(off) or np.median(off) > MOST_UNEXPLAINED_PODS:
+        found = f"a median difference of {np.median(off):g} pods" if len(off) else "no decision"
+        raise RecordedError(
+            f"recorded decisions must be those that set the pods, within {MOST_UNEXPLAINED_PODS:g} most of the time, "
+            f"got {found}: they cannot be repeated"
+        )
 
 
 def is_hpa(policy: str) -> bool:
@@ -114,29 +138,34 @@ def is_hpa(policy: str) -> bool:
     return policy != RECORDED and policy_named(policy).entry.knative_class is KnativeClass.HPA
 
 
+def is_kpa(policy: str) -> bool:
+    """Return whether a policy is Knative's own autoscaler, with any settings."""
+    return policy != RECORDED and policy_named(policy).knobs is not None
+
+
 def tick_s(policy: str) -> float | None:
     """Return the time between two ticks of the autoscaler; None for recorded decisions."""
     if policy == RECORDED:
         return None
-    return HpaConfig().sync_s if is_hpa(policy) else KpaConfig().tick_s
+    return HpaConfig().sync_s if is_hpa(policy) else policy_named(policy).make().interval_s
 
 
 class Resimulation:
     """Simulates the run's arrivals with fitted settings."""
 
     def __init__(self, run: RecordedRun, world: Fit, choices: Choices) -> None:
-        """Take the settings that are not fitted from the choices or from the run's description."""
-        self._run, self._choices = run, choices
-        most = re.search(r"max(?:-?scale|imum|[ -]pods)?\D{0,12}(\d+)", run.about.get("policy", ""))
-        self._max_pods = choices.max_pods or (int(most[1]) if most else 40)
+        """Take the settings that are not fitted from the choices or from the run's set-up."""
+        self._run, self._choices, self._setup = run, choices, setup_of_run(run)
+        self._max_pods = choices.max_pods or self._setup.max_pods
         ready = int(run.ready_pods[max(0, int(np.searchsorted(run.times_s, 0.0)) - 1)])
-        concurrency = re.search(r"concurrency\D{0,5}(\d+)", " ".join(run.about.values()))
         self._utilization = float(choices.utilization_percent or 100)
         self._config = SimConfig(
             **world.settings(),  # type: ignore[arg-type]  # SimConfig's names and types; a test compares the names
             initial_pods=ready,
             max_pods=max(self._max_pods, ready),
-            concurrency=int(concurrency[1]) if concurrency else 1,
+            concurrency=self._setup.concurrency,
+            order=self._setup.order,
+            slo_s=self._setup.slo_s,
         )
         policy = str(choices.policy)
         part = (choices.from_s or 0.0, inf if choices.to_s is None else choices.to_s)
@@ -204,9 +233,10 @@ class Resimulation:
     def _policy(self, offset_s: float) -> Policy:
         if self._choices.policy == RECORDED:
             return AsRecorded(self._run, offset_s, is_direct(self._run))
-        spec = policy_named(str(self._choices.policy))
+        spec = policy_named(str(self._choices.policy), self._setup.slo_s)
         if spec.entry.knative_class is not KnativeClass.HPA:
-            return Bounded(spec.on_knative(), 0, self._max_pods)
+            least = min(self._max_pods, max(self._setup.min_pods, spec.revision.min_pods))
+            return Bounded(spec.on_knative(), least, min(self._max_pods, spec.revision.max_pods or self._max_pods))
         busy_cores = self._config.cpu_ratio * self._config.concurrency
         config = replace(
             spec.config,
@@ -215,7 +245,7 @@ class Resimulation:
             metrics_resolution_s=self._choices.metrics_resolution_s,
             max_pods=self._max_pods,
         )
-        return ScalesDeployment(Hpa(config))
+        return ScalesDeployment(Hpa(config)) if self._setup.is_direct else Hpa(config)
 
 
 def ready_pods_error(run: RecordedRun, one: Resimulated, from_s: float, to_s: float) -> float:

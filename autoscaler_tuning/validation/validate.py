@@ -8,27 +8,33 @@ import numpy as np
 from autoscaler_tuning.validation.fit import Fit, fit
 from autoscaler_tuning.validation.recorded_run import RecordedError, RecordedRun
 from autoscaler_tuning.validation.resimulate import (
-    KPA,
     RECORDED,
     Choices,
     Resimulated,
     Resimulation,
+    check_modelled,
+    check_repeatable,
     integral,
     is_direct,
     is_hpa,
-    named_policy,
+    is_kpa,
     ready_pods_error,
+    setup_of_run,
     tick_s,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """Largest accepted errors of the simulator, and the SLO."""
+    """Largest accepted errors of the simulator, and the SLO.
+
+    late_ratio: of the late requests; twice the square root of their number is accepted too, because it is chance.
+    """
 
     pod_seconds_ratio: float = 0.05
     p99_ratio: float = 0.15
     ready_pods: float = 1.0
+    late_ratio: float = 0.3
     slo_s: float = 0.5
 
 
@@ -85,6 +91,10 @@ class Part:
         if not self.ready_pods_off <= tolerances.ready_pods:
             rule = f"ready pods must be within {tolerances.ready_pods:g} of the real run on average"
             missed.append(f"{self.name}: {rule}, got {self.ready_pods_off:.2f}")
+        most_late = max(tolerances.late_ratio * real.late, 2 * max(1, real.late) ** 0.5)
+        if not abs(simulated.late - real.late) <= most_late:
+            rule = f"late requests must be within {most_late:.0f} of the real run, {real.late}"
+            missed.append(f"{self.name}: {rule}, got {simulated.late}")
         return missed
 
 
@@ -109,20 +119,14 @@ def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Vali
     to_s = run.end_s / 2 if choices.to_s is None else choices.to_s
     if not 0 <= from_s < to_s:
         raise RecordedError(f"the part to fit must be 0 <= from < to, got {from_s:g} to {to_s:g}")
-    notes: list[str] = []
-    policy = choices.policy or named_policy(run)
-    if policy == RECORDED and choices.policy is None:
-        description = run.about.get("policy", "")
-        notes.append(
-            f"policy {description!r} is not kpa or hpa with Knative's defaults: repeated its recorded decisions"
-        )
+    policy, notes = _simulated_policy(run, choices)
     world = fit(run, from_s, to_s, tick_s(policy), is_direct(run))
     if policy == RECORDED:  # the recorded times of its decisions already include the actuation
         world = replace(world, actuation_s=0.0)
     replay = Resimulation(run, world, replace(choices, policy=policy, from_s=from_s, to_s=to_s))
     if is_hpa(policy):
         notes.append(replay.fit_utilization(from_s, to_s))
-    if policy == KPA:
+    if is_kpa(policy):
         notes.append(replay.fit_seconds(from_s, to_s))
     replays = tuple(replay.once(seed) for seed in range(choices.seeds))
     spans = [RunSpan("fitted", from_s, to_s)]
@@ -130,6 +134,24 @@ def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Vali
     spans.append(RunSpan("whole", 0.0, run.end_s))
     parts = tuple(_part(run, replays, span, tolerances.slo_s) for span in spans)
     return Validation(policy, tuple(notes), world, parts, replays)
+
+
+def _simulated_policy(run: RecordedRun, choices: Choices) -> tuple[str, list[str]]:
+    """Return the policy to simulate, and notes on the run. Raises RecordedError if it cannot be simulated."""
+    setup, notes = setup_of_run(run), []
+    if caveats := setup.about.get("notes"):
+        notes.append(f"the run says: {caveats}")
+    if choices.policy is None:
+        check_modelled(setup)
+        if setup.policy == RECORDED:
+            description = run.about.get("policy", "")
+            notes.append(
+                f"policy {description!r} is not kpa or hpa with Knative's defaults: repeated its recorded decisions"
+            )
+    policy = choices.policy or setup.policy
+    if policy == RECORDED:
+        check_repeatable(run)
+    return policy, notes
 
 
 def _part(run: RecordedRun, replays: tuple[Resimulated, ...], span: RunSpan, slo_s: float) -> Part:

@@ -196,6 +196,7 @@ def test_the_report_shows_simulated_beside_real(run: RecordedRun) -> None:
     [
         ("kpa, Knative defaults, max-scale 40, containerConcurrency 1", "kpa"),
         ("stock KPA", "kpa"),
+        ("KPA with a window of 10 s", "recorded"),
         ("hpa at 70 % CPU", "hpa70"),
         ("HPA, target 50 % of the CPU request", "hpa50"),
         ("hpa90", "hpa90"),
@@ -274,7 +275,7 @@ def test_a_file_that_is_missing_or_not_gzipped_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--policy", "peak"],
+        ["--policy", "vpa"],
         ["--seeds", "0"],
         ["--p99-ratio", "nan"],
         ["--fit-from-s", "9", "--fit-to-s", "8"],

@@ -1,0 +1,139 @@
+"""Validation of runs whose set-up is data: any policy of the registry, and runs that were tampered with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoscaler_tuning.cli import main
+from autoscaler_tuning.policies.base import Bounded, Recorded
+from autoscaler_tuning.policies.registry import policy_named
+from autoscaler_tuning.simulator.cluster import Cluster
+from autoscaler_tuning.simulator.simulate import ControlLoop
+from autoscaler_tuning.simulator.world import SimConfig
+from autoscaler_tuning.validation.run_file import PodsLine, RequestLine, RunRecord, read_run, write_run
+from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
+
+RATES_RPS = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
+
+
+def recorded(policy: str) -> RunRecord:
+    """Return a simulated run from zero pods, sampled twice a second."""
+    spec = policy_named(policy)
+    world = SimConfig(
+        service_time_s=0.1,
+        service_cv=0.02,
+        cold_start_s=(2.9, 3.1),
+        start_serial_s=0.2,
+        readiness_delay_s=0.1,
+        actuation_s=0.1,
+        order=spec.order,
+    )
+    rng = np.random.default_rng(5)
+    arrivals_s = np.sort(np.concatenate([at + rng.uniform(0, 1, rate) for at, rate in enumerate(RATES_RPS)]))
+    wanted = Recorded(Bounded(spec.on_knative(), 0, 40))
+    loop = ControlLoop(Cluster(world, arrivals_s, rng), wanted, world, 0.3)
+    loop.run_until(360.0)
+    times_s = np.arange(0, 359, 0.5)
+    counts = zip(times_s.tolist(), *(one.tolist() for one in loop.cluster.pods_at(times_s)), strict=True)
+    changes_s = [at_s for at_s, _ in wanted.wanted_pods]
+    desired = [None, *(pods for _, pods in wanted.wanted_pods)]
+    setup = RunSetup(
+        policy=policy,
+        target="simulated",
+        path=("ingress", "activator", "queue-proxy"),
+        knobs=knobs_of(spec),
+        order=spec.order,
+    )
+    requests = tuple(
+        RequestLine(at_s, at_s, done_s if np.isfinite(done_s) else None, 200 if np.isfinite(done_s) else 503)
+        for at_s, done_s in zip(arrivals_s.tolist(), loop.cluster.done_s.tolist(), strict=True)
+    )
+    pods = tuple(
+        PodsLine(at_s, ready, starting, ending, desired[int(np.searchsorted(changes_s, at_s, side="right"))])
+        for at_s, ready, starting, ending in counts
+    )
+    return RunRecord(setup, requests, pods)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "kpa.jsonl.gz"
+    write_run(path, recorded("kpa"))
+    return path
+
+
+def validated(folder: Path, record: RunRecord, *flags: str) -> int:
+    write_run(folder / "run.jsonl.gz", record)
+    return main(["validate", str(folder / "run.jsonl.gz"), "--seeds", "3", *flags])
+
+
+@pytest.mark.parametrize("policy", ["kpa[window=10]", "elastic"])
+def test_a_policy_agrees_with_a_run_of_its_own_that_was_only_sampled(policy: str, tmp_path: Path) -> None:
+    assert validated(tmp_path, recorded(policy)) == 0
+
+
+def test_another_window_of_kpa_does_not_agree(tmp_path: Path) -> None:
+    """The set-up is what is simulated: a run with a window of 10 s is not one with Knative's default."""
+    tampered = recorded("kpa[window=10]")
+    setup = replace(tampered.setup, policy="kpa", knobs=knobs_of(policy_named("kpa")))
+    assert validated(tmp_path, replace(tampered, setup=setup)) == 1
+
+
+def test_a_run_with_half_of_its_pods_does_not_agree(run: Path, tmp_path: Path) -> None:
+    record = read_run(run)
+    halved = tuple(one._replace(ready_pods=one.ready_pods // 2) for one in record.pods)
+    assert validated(tmp_path, replace(record, pods=halved)) == 1
+
+
+def test_a_run_whose_late_responses_moved_does_not_agree(run: Path, tmp_path: Path) -> None:
+    """Those of the first half are on time, and as many of the second half are late."""
+    record = read_run(run)
+    late = [one for one in record.requests if one.done_s and one.done_s - one.intended_s > 0.5]
+    spared = iter([one for one in record.requests if one.intended_s > 150][: len(late)])
+    delayed = {id(one) for one in spared}
+    moved = tuple(
+        one._replace(done_s=one.intended_s + (1.2 if id(one) in delayed else 0.1))
+        if one in late or id(one) in delayed
+        else one
+        for one in record.requests
+    )
+    assert validated(tmp_path, replace(record, requests=moved)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"policy": "pin-8"}, "cannot simulate the policy 'pin-8' (unknown policy 'pin-8'"),
+        ({"knobs": {"window_s": 10.0}}, "cannot simulate the policy 'kpa': window_s must be 60.0 as in this version"),
+        ({"knobs": {"gain": 3}}, "gain must be absent as in this version, got 3"),
+    ],
+    ids=["unknown policy", "other knob", "unknown knob"],
+)
+def test_a_policy_that_cannot_be_simulated_is_refused_by_name(
+    run: Path, tmp_path: Path, changes: dict[str, object], rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_run(run)
+    other = replace(record, setup=replace(record.setup, **changes))  # type: ignore[arg-type]  # by name
+    assert validated(tmp_path, other) == 2
+    printed = capsys.readouterr().err
+    assert rule in printed
+    assert "--policy recorded repeats its decisions" in printed
+    assert printed.count("\n") == 1
+
+
+def test_the_decisions_of_an_unknown_policy_can_be_repeated(run: Path, tmp_path: Path) -> None:
+    record = read_run(run)
+    unknown = replace(record, setup=replace(record.setup, policy="pin-8"))
+    assert validated(tmp_path, unknown, "--policy", "recorded") == 0
+
+
+def test_decisions_that_did_not_set_the_pods_cannot_be_repeated(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under a pin, min-scale holds 8 pods while Knative's autoscaler wants one."""
+    record = read_run(run)
+    pinned = tuple(one._replace(ready_pods=8, starting_pods=0, desired_pods=1) for one in record.pods)
+    assert validated(tmp_path, replace(record, pods=pinned), "--policy", "recorded") == 2
+    assert "must be those that set the pods, within 1 most of the time" in capsys.readouterr().err
