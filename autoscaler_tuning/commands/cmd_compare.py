@@ -20,7 +20,7 @@ from autoscaler_tuning.commands.flags import (
 )
 from autoscaler_tuning.commands.live_comparison import add_live, live_runs
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
-from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
+from autoscaler_tuning.commands.world_flags import add_world, service_time_text, start_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
 from autoscaler_tuning.experiments.goals import OURS
@@ -124,7 +124,7 @@ def _about(args: argparse.Namespace, comparison: Comparison) -> str:
         )
     return (
         f"{traffic}, simulated with {_counted(args.seeds, 'seed')}; {service_time_text(sim)}, "
-        f"pod starts of {sim.cold_start_s[0]:g} to {sim.cold_start_s[1]:g} s, SLO {sim.slo_s:g} s, "
+        f"{start_text(sim)}, SLO {sim.slo_s:g} s, "
         f"initial pods: {sim.initial_pods}, {comparison.min_pods} to {sim.max_pods} pods, "
         f"price per pod-hour: {comparison.price_per_pod_hour:g}."
     )

@@ -25,7 +25,6 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags = Flags(parser, env)
     add_trace(parser, flags, "last-third")
     add_world(flags, number_ranges, service_time_s="0.035-0.1", initial_pods=None)
-    parser.set_defaults(initial_pods=None)
     flags.add("--seeds", positive_integer, 10, "number of seeds, counted from 0")
     flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
     flags.add("--json", output_file, None, "file for all results, as JSON")

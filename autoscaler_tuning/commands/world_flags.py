@@ -10,6 +10,8 @@ from autoscaler_tuning.simulator.world import SimConfig, SimulationError
 
 # A range of service times is simulated as this many equally likely values.
 SERVICE_SAMPLES = 131
+# Standard start times, in seconds: of this project's own pods as measured, and of pods with a larger model.
+STARTS = {"product": (0.6, 1.2), "heavy": (2.0, 6.0)}
 
 
 def add_world(
@@ -28,13 +30,33 @@ def add_world(
     if service_times is not number_range:
         service_about += ", or several separated by commas"
     flags.add("--service-time-s", service_times, service_time_s, service_about)
-    flags.add("--cold-start-s", number_range, "2-6", "time from decision to ready pod, in seconds, or a uniform range")
+    start_about = "time from the creation of a pod until it is ready, in seconds, a uniform range, or "
+    flags.add("--cold-start-s", start_range, "2-6", start_about + "product (0.6-1.2) or heavy (2-6)")
+    flags.add("--actuation-s", number, 0, "time from a decision until pods are created or stopped, in seconds")
+    flags.add("--start-serial-s", number, 0, "part of a start that a node runs for one pod at a time, in seconds")
+    flags.add("--readiness-delay-s", number, 0, "time from ready until requests reach the pod, in seconds")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
     initial_about = "ready pods at the start"
     if initial_pods is None:
         initial_about += " (default: as many as stock KPA would keep for the first ten seconds)"
     flags.add("--initial-pods", non_negative_integer, initial_pods, initial_about)
     flags.add("--max-pods", positive_integer, 40, "upper bound on the pods of every policy")
+
+
+def start_range(text: str) -> tuple[float, float]:
+    """Parse a range of start times, or the name of a standard one."""
+    return STARTS.get(text) or number_range(text)
+
+
+def start_text(world: SimConfig) -> str:
+    """Return the parts of a pod start for a sentence."""
+    parts = (
+        ("after a decision", world.actuation_s),
+        ("serial on each node", world.start_serial_s),
+        ("until requests arrive", world.readiness_delay_s),
+    )
+    others = "".join(f" plus {time_s:g} s {what}" for what, time_s in parts if time_s)
+    return f"pod starts of {world.cold_start_s[0]:g} to {world.cold_start_s[1]:g} s{others}"
 
 
 def world_of(args: argparse.Namespace, service_time_s: tuple[float, float]) -> SimConfig:
@@ -47,6 +69,9 @@ def world_of(args: argparse.Namespace, service_time_s: tuple[float, float]) -> S
         service_time_s=(least_s + most_s) / 2,
         service_samples_s=tuple(samples_s),
         cold_start_s=args.cold_start_s,
+        actuation_s=args.actuation_s,
+        start_serial_s=args.start_serial_s,
+        readiness_delay_s=args.readiness_delay_s,
         slo_s=args.slo_s,
         initial_pods=1 if args.initial_pods is None else args.initial_pods,
         max_pods=args.max_pods,
