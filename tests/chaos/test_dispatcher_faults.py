@@ -64,7 +64,7 @@ class Stack:
 def stack(chaos_table: ChaosTable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     log = tmp_path_factory.mktemp("faults") / "dispatcher.log"
     with (
-        pod_processes() as pods,
+        pod_processes(PODS, SERVICE_S) as pods,
         dispatcher([pod.port for pod in pods], *FLAGS, log=log) as found,
         announced(found, PODS),
     ):

@@ -53,7 +53,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     "ask",
     [
         pytest.param(lambda url: direct_session().get(url).raise_for_status(), id="a session"),
-        pytest.param(lambda url: Dispatchers([url]).announce(1, 1, 5.0, None), id="an announcement"),
+        pytest.param(lambda url: Dispatchers([url], lambda: 0.0).announce(1, 1, 5.0, None), id="an announcement"),
         pytest.param(lambda url: WatchedController(url, lambda: 0.0).poll(), id="the watch of another controller"),
         pytest.param(lambda url: _send(url, ROOT / "samples" / "cat.jpg"), id="the photograph of the demo"),
     ],
