@@ -59,6 +59,7 @@ class BoundsKeeper:
         self._began_s = float("-inf")
         self._next_write_s = float("-inf")
         self._live: tuple[LiveRevision, ...] = ()
+        self._retry_s: dict[str, float] = {}
         self._written: dict[str, Annotations] = {}
         self.confirmed = False
 
@@ -66,6 +67,7 @@ class BoundsKeeper:
         """Start to lead: nothing is decided yet."""
         self._wish, self._began_s, self._next_write_s = None, now_s, float("-inf")
         self._written.clear()
+        self._retry_s.clear()
         self.confirmed = False
 
     def wish(self, pods: int | None, now_s: float) -> None:
@@ -90,6 +92,7 @@ class BoundsKeeper:
     def close(self, now_s: float) -> bool:
         """Give all bounds back; return whether that succeeded."""
         self.confirmed = False
+        self._retry_s.clear()
         done = [self._give_back(uid, found, now_s) for uid, found in self._store.found().items()]
         return all(done)
 
@@ -154,11 +157,15 @@ class BoundsKeeper:
                 log.warning("%s: another client changed the bounds; writing them again", one.revision.name)
 
     def _attempt(self, what: str, now_s: float, call: Callable[[], None]) -> bool:
+        """Make the call unless it has failed just now; return whether it succeeded."""
+        if now_s < self._retry_s.get(what, now_s):
+            return False
         try:
             call()
         except ClusterError as error:
             self._troubles.failed(what, now_s, error)
-            self._next_write_s = now_s + RETRY_WRITE_S
+            self._retry_s[what] = now_s + RETRY_WRITE_S
             return False
+        self._retry_s.pop(what, None)
         self._troubles.worked(what, now_s)
         return True

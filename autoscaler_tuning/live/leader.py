@@ -132,20 +132,16 @@ class LeaderLease:
         if now_s < self._due_s:
             return
         self._due_s = now_s + self._times.retry_every_s
-        kept = self._stored() if self.leads else {}
-        self._lease = self._client.lease(self._name)
-        self._seen = self._seen.update(self._lease, now_s)
-        what = move(self._lease, self._seen, self._identity, now_s, self._times.duration_s)
+        lease = self._client.lease(self._name)
+        self._seen = self._seen.update(lease, now_s)
+        what = move(lease, self._seen, self._identity, now_s, self._times.duration_s)
         if what is Move.WAIT:
-            self.leads = False
+            self._lease, self.leads = lease, False
             return
         try:
-            self._lease = self._written(what, kept)
-        except (
-            ConflictError,
-            NotFoundError,
-        ):  # another client was faster; look again
-            self._due_s = now_s
+            self._lease = self._written(lease, what)
+        except (ConflictError, NotFoundError):
+            self._due_s = now_s  # another client was faster: look again at the next poll
             return
         self._seen = self._seen.update(self._lease, now_s)
         self.term += not self.leads
@@ -178,16 +174,17 @@ class LeaderLease:
         annotations = self._lease.annotations if self._lease else {}
         return {key: text for key, text in annotations.items() if key.startswith(FOUND)}
 
-    def _written(self, what: Move, kept: Mapping[str, str]) -> Lease:
-        """Write the Lease; kept are the stored bounds of a Lease that was deleted while this controller held it."""
+    def _written(self, lease: Lease | None, what: Move) -> Lease:
+        """Write the Lease, which is None if it does not exist, and return it as written."""
         unix_s = self._unix_clock()
         if not self.leads:
             self._acquired_unix_s = unix_s
-        transitions = (self._lease.transitions if self._lease else 0) + (what is Move.TAKE)
+        transitions = (lease.transitions if lease else 0) + (what is Move.TAKE)
         tenure = Tenure(self._identity, self._times.duration_s, self._acquired_unix_s, unix_s, transitions)
-        if self._lease is None:
-            return self._client.create_lease(new_lease(self._name, tenure, kept))
-        return self._client.patch_lease(self._name, tenure_patch(self._lease.version, tenure))
+        if lease is not None:
+            return self._client.patch_lease(self._name, tenure_patch(lease.version, tenure))
+        kept = self._stored() if self.leads else {}  # somebody deleted the Lease that this controller held
+        return self._client.create_lease(new_lease(self._name, tenure, kept))
 
     def _annotate(self, annotations: Mapping[str, str | None]) -> None:
         if not self.leads or self._lease is None:

@@ -142,10 +142,11 @@ def test_an_old_revision_that_cannot_be_written_gets_its_bounds_back_later() -> 
     route(world.api, {SECOND: 100})
     world.api.refuse = lambda verb, plural, name: refuse_revisions(verb, plural, name) if name == FIRST else None
     world.run(target, 3.0, 6)
-    assert world.bounds() == ("6", "20")
+    world.run(target, 0.5, 8)
+    assert (world.bounds(FIRST)[0], world.bounds(SECOND)[0]) == ("6", "8")
     assert target.poll().confirmed
     world.api.refuse = lambda verb, plural, name: None
-    world.run(target, 1.0, 6)
+    world.run(target, 1.0, 8)
     assert world.bounds() == ("1", "20")
 
 
@@ -165,9 +166,16 @@ def test_in_a_split_each_revision_gets_its_share() -> None:
 def test_a_refused_write_is_no_confirmation_and_is_repeated() -> None:
     world = KnativeWorld()
     target = world.controller("me")
-    world.api.refuse = refuse_revisions
+    tries: list[str] = []
+
+    def refuse(verb: str, plural: str, name: str) -> None:
+        tries.append(plural)
+        refuse_revisions(verb, plural, name)
+
+    world.api.refuse = refuse
     world.run(target, 10.0, 3)
     assert not target.poll().confirmed
+    assert 9 <= tries.count(REVISIONS) <= 12
     world.api.refuse = lambda verb, plural, name: None
     world.run(target, 1.25)
     assert target.poll().confirmed

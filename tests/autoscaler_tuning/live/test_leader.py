@@ -7,7 +7,7 @@ import pytest
 from autoscaler_tuning.live.found_bounds import FoundBounds
 from autoscaler_tuning.live.leader import LeaderLease, Move, SeenLease, move
 from knative.client import KnativeClient
-from knative.errors import ClusterError, ConflictError
+from knative.errors import ClusterError, ConflictError, ForbiddenError
 from knative.leases import LEASES, Lease
 from tests.knative.fake_api import FakeApi, merged
 
@@ -95,17 +95,25 @@ def test_the_holder_gives_up_ten_seconds_after_its_last_renewal() -> None:
     assert (first.leads, first.term) == (True, 2)
 
 
+def refuse(verb: str, plural: str, name: str) -> None:
+    raise ForbiddenError(f"cannot {verb} {plural}/{name}: forbidden (HTTP 403)")
+
+
 def test_found_bounds_survive_a_new_holder_and_a_deleted_lease() -> None:
     api = FakeApi()
     first = candidate(api, "first")
     first.poll(0.0)
     first.remember("uid", FOUND)
     del api.objects[LEASES]["elastic-resnet18"]
-    first.poll(6.0)
+    api.refuse = refuse
+    with pytest.raises(ForbiddenError):
+        first.poll(5.0)
+    api.refuse = lambda verb, plural, name: None
+    first.poll(7.0)
     assert first.leads
     assert first.term == 1
     second = candidate(api, "second")
-    second.poll(7.0)
+    second.poll(8.0)
     second.poll(30.0)
     assert second.leads
     assert second.found() == {"uid": FOUND}
