@@ -25,8 +25,10 @@ from knative.objects import (
 MANAGED = tuple(
     key for name in (MIN_SCALE, MAX_SCALE, ACTIVATION_SCALE, TARGET_UTILIZATION, WINDOW) for key in spellings(name)
 )
-# With these, and requests held back to the ready pods, Knative's own autoscaler wants no more pods than are busy.
-KNOBS = {TARGET_UTILIZATION: "100", WINDOW: "6s"}
+# With this, and requests held back to the ready pods, Knative's own autoscaler wants no more pods than are busy.
+BUSY_KNOBS = {TARGET_UTILIZATION: "100"}
+# Knative's shortest window: it removes the last pod soonest.
+KNOBS = {WINDOW: "6s"}
 
 # Annotations by name; None means that the annotation is not set.
 Annotations = Mapping[str, str | None]
@@ -83,9 +85,10 @@ class FoundBounds:
     def led(self, pods: int) -> dict[str, str | None]:
         """Return the managed annotations while the controller leads: min-scale and the knobs.
 
-        An HPA's Revision keeps its own knobs, which mean something else there.
+        Without wanted pods the utilization stays as found: after a kill in idle time, Knative's own autoscaler then
+        scales with the user's headroom. An HPA's Revision keeps its own knobs, which mean something else there.
         """
-        return {**self.with_min_scale(pods), **KNOBS}
+        return {**self.with_min_scale(pods), **KNOBS, **(BUSY_KNOBS if pods > 0 else {})}
 
     def _number(self, name: str) -> int:
         return int(annotation(self.annotations, name) or 0)

@@ -11,7 +11,9 @@ from knative.objects import REVISIONS, SERVICES
 from tests.knative.fake_api import FakeApi, merged, pod_json, ready, revision_json, service_json
 
 FIRST, SECOND = "resnet18-00001", "resnet18-00002"
+# the knobs of a Revision that is led, with wanted pods and without
 LED = {"target-utilization-percentage": "100", "window": "6s"}
+IDLE = {"window": "6s"}
 
 
 def cluster(**annotations: str) -> FakeApi:

@@ -11,6 +11,7 @@ from knative.leases import LEASES
 from knative.objects import REVISIONS, SERVICES
 from tests.autoscaler_tuning.live.knative_world import (
     FIRST,
+    IDLE,
     LED,
     SECOND,
     KnativeWorld,
@@ -42,7 +43,7 @@ def test_min_scale_leads_within_the_users_bounds(
     target = world.controller("me")
     world.run(target, 1.0, wish)
     assert world.bounds() == bounds
-    assert world.api.annotations(FIRST) == {**before, "min-scale": bounds[0], **LED}
+    assert world.api.annotations(FIRST) == {**before, "min-scale": bounds[0], **(LED if wish else IDLE)}
     assert target.poll().confirmed
     target.close()
     assert world.api.annotations(FIRST) == before
@@ -68,6 +69,16 @@ def test_an_activation_scale_is_raised_with_min_scale_and_comes_back(wish: int) 
     assert world.api.annotations(FIRST)["activation-scale"] == str(max(2, min(6, wish)))
     world.run(target, 1.0, 0)
     assert world.api.annotations(FIRST)["activation-scale"] == "2"
+
+
+def test_without_wanted_pods_knatives_autoscaler_keeps_the_users_headroom() -> None:
+    world = KnativeWorld(cluster(target_utilization_percentage="60", max_scale="20"))
+    target = world.controller("me")
+    world.run(target, 1.0, 3)
+    assert world.api.annotations(FIRST) == {"min-scale": "3", "max-scale": "20", **LED}
+    world.run(target, 1.0, 0)
+    found = {"target-utilization-percentage": "60", "max-scale": "20"}
+    assert world.api.annotations(FIRST) == {"min-scale": "0", **found, **IDLE}
 
 
 def test_an_hpas_revision_keeps_its_knobs() -> None:
