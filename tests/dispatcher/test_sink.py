@@ -111,7 +111,8 @@ class Receiver:
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         self.got.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})
 
 
 async def receiving(receiver: Receiver, test: Callable[[str], Awaitable[None]]) -> None:

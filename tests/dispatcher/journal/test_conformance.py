@@ -314,6 +314,7 @@ async def test_the_jobs_of_a_dead_dispatcher_run_elsewhere(shared_store: Store) 
         # the dead one was only slow: its late answer counts once, its late put_back not at all
         await dead.put_back("a", 1, 0, 0)
         await dead.renew(0)
+        assert await journal.claim(1, 10) == []
         assert await journal.finish("a", DONE, CAT, 0)
         assert not await dead.finish("a", FAILED, JobResult(), 0)
     await dead.close()

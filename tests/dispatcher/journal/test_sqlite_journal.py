@@ -27,6 +27,7 @@ from dispatcher.journal.base import (
 )
 from dispatcher.journal.schema import APPLICATION_ID, VERSION_1, VERSIONS
 from dispatcher.journal.sqlite_journal import SqliteJournal, _connect, _shrink
+from dispatcher.journal.sqlite_worker import SqliteWorker
 from tests.dispatcher.journal.conftest import run
 from tests.effort import effort
 from tests.paths import ROOT
@@ -160,6 +161,27 @@ def test_a_full_disk_refuses_new_work_loses_nothing_and_recovers(tmp_path: Path)
         await limit_pages(journal, 1_000_000)
         await asyncio.gather(*(journal.append(NewJob(f"more{n}", "", b"", IMAGE), 99) for n in range(30)))
         await journal.close()
+
+    run(test())
+
+
+def test_an_operation_that_fails_leaves_nothing_and_those_beside_it_succeed(tmp_path: Path) -> None:
+    def insert(db: sqlite3.Connection, number: int) -> int:
+        db.execute("INSERT INTO requests VALUES (?, '', '')", (number,))
+        if number % 2:
+            raise sqlite3.OperationalError("disk I/O error")
+        return number
+
+    async def test() -> None:
+        worker = SqliteWorker("name", lambda: _connect(tmp_path / "journal.sqlite3"))
+        await worker.start()
+        calls = [worker.run(lambda db, number=number: insert(db, number)) for number in range(6)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert outcomes[::2] == [0, 2, 4]
+        assert all(isinstance(outcome, JournalUnavailableError) for outcome in outcomes[1::2])
+        rows = await worker.run(lambda db: db.execute("SELECT sequence FROM requests").fetchall())
+        assert rows == [(0,), (2,), (4,)]
+        await worker.stop()
 
     run(test())
 
