@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -385,5 +385,10 @@ class History(RuleBasedStateMachine):
         assert backlog.size_bytes == sum(self.sizes.values())
 
 
-History.TestCase.settings = settings(max_examples=effort(25, 200), stateful_step_count=25, deadline=None)
+History.TestCase.settings = settings(
+    max_examples=effort(25, 200),
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # each call waits for the disk
+)
 TestHistories = History.TestCase
