@@ -43,6 +43,17 @@ def test_every_end_to_end_field_goes_on_byte_for_byte_and_in_order(headers: tupl
     assert end_to_end(headers) == [field for field in headers if field[0].lower() not in gone]
 
 
+def test_the_fields_of_one_connection_stay_here() -> None:
+    """Written out, unlike the property above, which takes the names from the code."""
+    names = [
+        b"Connection", b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authenticate", b"Proxy-Authorization", b"TE",
+        b"Trailer", b"Transfer-Encoding", b"Upgrade",
+    ]  # fmt: skip
+    assert end_to_end(tuple((name, b"x") for name in names)) == []
+    named = ((b"Connection", b"close, X-A ,x-b"), (b"x-a", b"1"), (b"X-B", b"2"), (b"X-C", b"3"))
+    assert end_to_end(named) == [(b"X-C", b"3")]
+
+
 @given(raw_headers, st.integers(0, 100))
 def test_to_a_pod_go_the_fields_of_the_client_and_the_documented_ones(
     headers: tuple[tuple[bytes, bytes], ...], body_bytes: int
