@@ -13,8 +13,8 @@ from autoscaler_tuning.types import Observation, PodPhase, PodSample, Second
 
 log = logging.getLogger(__name__)
 
-# A dispatcher that did not answer is asked again after this time.
-SILENT_S = 2.0
+# A dispatcher that did not answer is asked again after this time; while it is asked, the controller may wait for long.
+SILENT_S = 10.0
 
 
 class ScrapeError(Exception):
@@ -146,7 +146,7 @@ class Dispatchers:
         What a silent one had counted stays in the count of arrivals, which never falls. Raises ScrapeError if none
         answers.
         """
-        answered, failed = self._each(self._read)
+        answered, failed = self._each([one for one in self._dispatchers if self._is_due(one)], self._read)
         if not answered:
             raise ScrapeError(f"cannot read signals: {'; '.join(failed) or 'no dispatcher answers'}")
         missing = sum(one.last.arrived for one in self._dispatchers if one.last and one not in answered)
@@ -166,7 +166,7 @@ class Dispatchers:
         While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
         Raises ScrapeError if any announcement fails, after all have been tried.
         """
-        due = [one for one in self._dispatchers if self._is_due(one)]
+        due = [one for one in self._dispatchers if len(self._dispatchers) == 1 or one.silent_until_s is None]
         if not due:
             raise ScrapeError("cannot announce capacity: no dispatcher answers")
         least = min(1, ready_pods)
@@ -184,7 +184,7 @@ class Dispatchers:
             told = {"ready_pods": shares[one.url], **body}
             self._session.put(f"{one.url}/capacity", json=told, timeout=self._timeout_s).raise_for_status()
 
-        _, failed = self._each(put)
+        _, failed = self._each(due, put)
         if failed:
             raise ScrapeError(f"cannot announce capacity: {'; '.join(failed)}")
 
@@ -193,11 +193,13 @@ class Dispatchers:
         response.raise_for_status()
         one.last = parse_signals(response.json())
 
-    def _each(self, ask: Callable[[_Dispatcher], None]) -> tuple[list[_Dispatcher], list[str]]:
-        """Ask each dispatcher that is due; return those that answered, and the errors of the others."""
+    def _each(
+        self, asked: Sequence[_Dispatcher], ask: Callable[[_Dispatcher], None]
+    ) -> tuple[list[_Dispatcher], list[str]]:
+        """Ask each of these dispatchers; return those that answered, and the errors of the others."""
         answered: list[_Dispatcher] = []
         failed: list[str] = []
-        for one in [one for one in self._dispatchers if self._is_due(one)]:
+        for one in asked:
             try:
                 ask(one)
             except (requests.RequestException, ScrapeError, ValueError) as error:
@@ -211,7 +213,7 @@ class Dispatchers:
         return answered, failed
 
     def _is_due(self, one: _Dispatcher) -> bool:
-        """Return whether a dispatcher is asked now; the only one is always asked."""
+        """Return whether a dispatcher is asked for its signals now; the only one is always asked."""
         return len(self._dispatchers) == 1 or one.silent_until_s is None or self._clock() >= one.silent_until_s
 
     def _fails(self, one: _Dispatcher, error: Exception) -> None:
