@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -174,9 +175,16 @@ async def _drain(busy: Callable[[], bool], relay: Relay, site: web.TCPSite, conf
     return 0
 
 
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system permits: each client and each pod's connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     """Parse the settings and run; return 2 if a setting is invalid or a port cannot be bound."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _raise_file_limit()
     try:
         return uvloop.run(run(parse_config(None, os.environ)))
     except (ConfigError, BindError) as error:

@@ -1,6 +1,7 @@
 """What goes through the dispatcher arrives byte for byte, in both directions."""
 
 import gzip
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -309,9 +310,14 @@ def test_metadata_goes_to_a_ready_pod_and_is_answered_without_waking_one(through
     assert dispatcher.signals()["arrivals"]["count"] == before
 
 
-def test_idle_connections_hold_no_request_up(through: Through) -> None:
+def test_more_idle_connections_than_the_usual_limit_of_open_files_hold_no_request_up(
+    shared: Dispatcher, through: Through
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 3000)), hard))
     dispatcher = through(RawPod())
-    idle = [socket.create_connection(("127.0.0.1", dispatcher.port), timeout=30) for _ in range(300)]
+    idle = [socket.create_connection(("127.0.0.1", dispatcher.port), timeout=30) for _ in range(1100)]
     assert dispatcher.post().status_code == 200
     for connection in idle:
         connection.close()
+    assert resource.prlimit(shared.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
