@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import socket
+import struct
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -123,12 +124,18 @@ class ClientReply(web.StreamResponse):
                 transport.write(_chunk(data) if chunked else data)
         except BrokenError as error:
             if transport is not None:
-                transport.abort()
+                _reset(transport)
             raise ConnectionResetError(str(error)) from error
         if chunked and transport is not None:
             transport.write(b"0\r\n\r\n")
 
     _request_protocol: RequestHandler | None = None
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection with a reset: an ordinary end could be taken for the end of the body."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _chunk(data: bytes) -> bytes:

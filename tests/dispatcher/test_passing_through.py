@@ -206,6 +206,16 @@ def test_a_long_answer_that_is_cut_cuts_the_clients_connection(through: Through)
     dispatcher.wait_until(lambda signals: signals["in_flight"] == 0)
 
 
+def test_to_a_client_of_http_1_0_a_cut_answer_does_not_look_complete(through: Through) -> None:
+    """Its answer ends with the connection, so only a reset tells it from a whole one."""
+    cut = (
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(LONG) + LONG + b"\r\n"
+    )
+    dispatcher = through(RawPod(lambda head, body: cut))
+    with pytest.raises(ConnectionResetError):
+        exchange(dispatcher.port, b"POST /p HTTP/1.0\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+
+
 def test_a_client_that_leaves_within_a_long_answer_frees_its_slot(through: Through) -> None:
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * len(LONG)) + 4 * LONG
     dispatcher = through(RawPod(lambda head, body: whole))
