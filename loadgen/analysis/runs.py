@@ -30,8 +30,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", masked(self.url))
-        about = {name: masked(value) if isinstance(value, str) else value for name, value in self.about.items()}
-        object.__setattr__(self, "about", about)
+        if "url" in self.about:  # as in a file that --json wrote
+            object.__setattr__(self, "about", {**self.about, "url": self.url})
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,10 @@ def run(args: argparse.Namespace) -> int:
         return OK
     search, trials = RateSearch(limits), list[dict[str, object]]()
     interrupted = _searched(args, bodies, search, trials)
-    with finishing() as again:
+    with finishing() as signalled:
+        signalled.note(interrupted)
         written = _report(args, search, trials)
-        return exit_code([INTERRUPTED if interrupted or again() else OK, written, _exit_code(search)])
+        return exit_code([INTERRUPTED if signalled() else OK, written, _exit_code(search)])
 
 
 def _searched(

@@ -90,11 +90,12 @@ def run(args: argparse.Namespace) -> int:
         return OK
     plan = SendPlan(times_s, bodies, sender_processes(args, max(workload.counts)))
     watcher = _watcher(args, float(workload.duration_s))
-    replayed = run_replay(to, plan, watcher)
     with finishing() as interrupted:
+        replayed = run_replay(to, plan, watcher, enough=interrupted)
+        interrupted.note(replayed.interrupted)
         judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
         written = write_outputs(args, judged)
-        stopped = INTERRUPTED if replayed.interrupted or interrupted() else OK
+    stopped = INTERRUPTED if interrupted() else OK
     shown = watcher.shown if isinstance(watcher, _Verbose) else OK
     return exit_code([stopped, shown, written, judged.exit_code])
 

@@ -32,7 +32,7 @@ from loadgen.reports.progress import Progress
 from loadgen.sending.preflight import check_reachable
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_together
-from loadgen.sending.stop_signals import finishing
+from loadgen.sending.stop_signals import HeldSignal, finishing
 from loadgen.workload.arrivals import Times
 
 
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     check_reachable(to)
     show(plan)
     note_proxies(args.url)
-    performed = _perform(args, acts, bodies)
     with finishing() as interrupted:
+        performed = _perform(args, acts, bodies, interrupted)
         return _report(args, scenario, performed, interrupted)
 
 
@@ -120,13 +120,13 @@ def _plan(args: argparse.Namespace, scenario: Scenario) -> list[ActPlan]:
 
 
 def _report(
-    args: argparse.Namespace, scenario: Scenario, performed: "PerformedScenario", interrupted: Callable[[], bool]
+    args: argparse.Namespace, scenario: Scenario, performed: "PerformedScenario", interrupted: HeldSignal
 ) -> int:
     """Check, write and print; return the exit code."""
     findings = () if performed.interrupted else tuple(check(performed.run) for check in scenario.checks)
     judged = replace(judge(_as_run(args, scenario, performed), ()), findings=findings)
     written = write_outputs(args, judged)
-    if performed.interrupted or interrupted():
+    if interrupted():
         return INTERRUPTED
     held = sum(finding.held for finding in findings)
     passed = "passed" if held == len(findings) else "FAILED"
@@ -168,16 +168,19 @@ class BreakDetector:
         return np.searchsorted(self._ends_s, times_s, side="right")
 
 
-def _perform(args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence[Body]) -> PerformedScenario:
+def _perform(
+    args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence[Body], interrupted: HeldSignal
+) -> PerformedScenario:
     records: list[Record] = []
     spans: list[Span] = []
     slow: list[Record] = []
-    began_unix_s, interrupted = 0.0, False
+    began_unix_s = 0.0
     for act in acts:
         silent = args.quiet or sys.stderr is None
         watcher: Watcher = SilentWatcher() if silent else Progress(sys.stderr, act.spans[-1].end_s)
         detector = BreakDetector(watcher, act, args.slo_s) if act.until_broken else None
-        replays = _play(args, act, bodies, detector or watcher, detector.broken if detector else None)
+        enough = _any_of(interrupted, detector.broken) if detector else interrupted
+        replays = _play(args, act, bodies, detector or watcher, enough)
         began_unix_s = began_unix_s or replays[0].started_unix_s
         offset_s = replays[0].started_unix_s - began_unix_s
         kept = _carried_out(replays[0], cut=detector is not None and detector.broken())
@@ -185,11 +188,15 @@ def _perform(args: argparse.Namespace, acts: Sequence[ActPlan], bodies: Sequence
         reached_s = max((record.intended_s for record in kept), default=0.0)
         spans += [_shifted_span(span, offset_s) for span in act.spans if span.start_s <= reached_s or detector is None]
         slow += [record for replay in replays[1:] for record in replay.records]
-        interrupted = replays[0].interrupted
-        if interrupted:
+        interrupted.note(replays[0].interrupted)
+        if interrupted():
             break
     run = StressRun(tuple(records), tuple(spans), args.slo_s, tuple(slow))
-    return PerformedScenario(run, began_unix_s, interrupted)
+    return PerformedScenario(run, began_unix_s, interrupted())
+
+
+def _any_of(*conditions: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: any(condition() for condition in conditions)
 
 
 def _play(

@@ -31,22 +31,33 @@ def raising() -> Iterator[None]:
         _restore(before)
 
 
-@contextmanager
-def finishing() -> Iterator[Callable[[], bool]]:
-    """Hold back the first signal, so that results are written whole; the second one raises KeyboardInterrupt.
+class HeldSignal:
+    """The first signal of a run and of what follows it; calling it returns whether there was one."""
 
-    Yields a function that returns whether there was a signal.
-    """
-    received: list[int] = []
+    def __init__(self) -> None:
+        self._received = False
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        if received:
+    def __call__(self) -> bool:
+        return self._received
+
+    def note(self, interrupted: bool) -> None:
+        """Count a signal that a run has handled itself."""
+        self._received = self._received or interrupted
+
+    def hold(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: note the first one, raise KeyboardInterrupt at the second."""
+        if self._received:
             signal.default_int_handler(number, frame)
-        received.append(number)
+        self._received = True
 
-    before = _replaced(hold)
+
+@contextmanager
+def finishing() -> Iterator[HeldSignal]:
+    """Hold back the first signal, so that results are written whole; the second one raises KeyboardInterrupt."""
+    held = HeldSignal()
+    before = _replaced(held.hold)
     try:
-        yield lambda: bool(received)
+        yield held
     finally:
         _restore(before)
 

@@ -47,12 +47,11 @@ def test_a_request_whose_connection_is_dropped_is_a_failure_and_not_sent_again(m
 
 @pytest.mark.integration
 def test_a_time_out_above_five_seconds_is_not_rounded_up() -> None:
-    """aiohttp rounds such a time-out up to a whole second of the clock, which let 6 of 10 responses pass."""
-    server = RawServer(lambda own, _: http(), delay_s=6.0)
+    """aiohttp rounds it up to a whole second of the clock; of ten responses in a second, some would then pass."""
+    server = RawServer(lambda own, _: http(), delay_s=5.9)
     plan = SendPlan(np.linspace(0, 1, 10), BODIES)
     records = run_replay(Target(server.url, timeout_s=5.05), plan).records
     assert {(record.failure, record.error) for record in records} == {(Failure.TIMEOUT, "no response within 5.05 s")}
-    assert all(5.0 <= (record.ended_s or 0) - (record.sent_s or 0) < 5.9 for record in records)
 
 
 @pytest.mark.parametrize(
