@@ -10,6 +10,7 @@ from autoscaler_tuning.commands import cmd_conformance as conformance
 from autoscaler_tuning.commands import cmd_control as control
 from autoscaler_tuning.commands import cmd_demo as demo
 from autoscaler_tuning.commands import cmd_goals as goals
+from autoscaler_tuning.commands import cmd_trace as trace
 from autoscaler_tuning.commands import cmd_tune as tune
 from autoscaler_tuning.commands import cmd_up_down as stack
 from autoscaler_tuning.commands import cmd_validate as validate
@@ -38,6 +39,7 @@ COMMANDS: tuple[tuple[str, str, Add], ...] = (
     ("validate", "compare a recorded run with its simulation; exits 1 outside the tolerance", validate.add),
     ("fit", "derive settings of the simulator from a recorded run", validate.add_fit),
     ("convert", "write a recorded run of the old format in the present one", validate.add_convert),
+    ("trace", "convert a public trace to requests per second", trace.add),
     ("control", "scale live pods, or only observe them", control.add),
     ("demo", "send an image while there are no pods, then compare three autoscalers, live and simulated", demo.add),
     ("up", "start the dispatcher and the controller on this machine", stack.add_up),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from autoscaler_tuning.commands.flags import Flags, number, output_file, positive_integer
+from autoscaler_tuning.commands.flags import Flags, number, output_file, positive_integer, positive_number
 from autoscaler_tuning.policies.registry import UnknownPolicyError, policy_named
 from autoscaler_tuning.validation.fit import fit
 from autoscaler_tuning.validation.old_run import RECORDED, converted
@@ -119,11 +119,3 @@ def replayed_policy(text: str) -> str:
     except UnknownPolicyError as error:
         raise argparse.ArgumentTypeError(f"must be recorded or a policy: {error}") from error
     return text
-
-
-def positive_number(text: str) -> float:
-    """Parse a finite number above 0."""
-    value = number(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be above 0, got 0")
-    return value

@@ -35,6 +35,14 @@ def number(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """Parse a finite number above 0."""
+    value = number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be above 0, got 0")
+    return value
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Parse numbers separated by commas."""
     return tuple(number(part) for part in text.split(","))
