@@ -56,12 +56,12 @@ class Admission:
         self._last_slots = 1.0
         self._accepted_bytes = self._reading_bytes = 0
 
-    def observe(self, now_s: float, supply: Supply) -> None:
-        """Note what serves the queue from now on."""
-        if supply.slots > 0:
+    def observe(self, now_s: float, slots: float, in_flight: int) -> None:
+        """Note what serves the queue from now on; infinite slots count as those in use."""
+        if slots > 0:
             self._start.ready(now_s)
-            self._last_slots = supply.slots if supply.bounded else max(1.0, supply.in_flight)
-        self._drain.update(now_s, self._last_slots if len(self._line) and supply.slots > 0 else 0.0)
+            self._last_slots = slots if slots < inf else max(1.0, in_flight)
+        self._drain.update(now_s, self._last_slots if len(self._line) and slots > 0 else 0.0)
 
     def complete(self) -> None:
         """Count an answer for the drain rate."""

@@ -68,6 +68,7 @@ class Backends:
         self._backends = {url: _Backend(url, most or inf) for url, most in zip(urls, concurrency, strict=True)}
         self._leaving: dict[str, _Backend] = {}
         self._taken = 0
+        self._slots = self._count_slots()
         self.answered_s = -inf
 
     def __len__(self) -> int:
@@ -82,10 +83,11 @@ class Backends:
         self._leaving = {
             url: backend for url, backend in before.items() if url not in self._backends and backend.in_flight
         }
+        self._slots = self._count_slots()
 
     def slots(self) -> float:
         """Return how many requests the backends accept at once; infinite without a limit."""
-        return sum(backend.concurrency for backend in self._backends.values())
+        return self._slots
 
     def free(self, now_s: float) -> bool:
         """Return whether a backend may get a request now."""
@@ -140,6 +142,9 @@ class Backends:
     def backoff_ends_s(self) -> list[float]:
         """Return when each ejected backend may be probed."""
         return [backend.opens_s for backend in self._backends.values() if backend.ejections and not backend.probing]
+
+    def _count_slots(self) -> float:
+        return sum(backend.concurrency for backend in self._backends.values())
 
     def _best(self, now_s: float, avoid: str | None, eager: bool) -> _Backend | None:
         able = [backend for backend in self._backends.values() if backend.able(now_s)]

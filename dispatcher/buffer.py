@@ -66,7 +66,7 @@ class BurstBuffer:
 
     def arrive(self, request_id: int, now_s: float, terms: Terms = NO_TERMS) -> list[Action]:
         """Handle a new request: forward it, let it wait, or reject it."""
-        actions = self._advance(now_s)
+        actions = self._advance(now_s) if self.waiting else []
         due_s = now_s + self._config.slo_s if terms.deadline_s is None else terms.deadline_s
         request = HeldRequest(now_s, due_s, terms)
         must_wait = self.waiting > 0 or self.in_flight >= self.limit(now_s) or not self._backends.free(now_s)
@@ -187,7 +187,7 @@ class BurstBuffer:
 
     def _advance(self, now_s: float) -> list[Action]:
         """Reject requests that are out of time, then fill the free slots in order."""
-        actions: list[Action] = [*self._drop_overdue(now_s)]
+        actions = self._drop_overdue(now_s) if self.waiting else []
         limit = self.limit(now_s)
         while self.waiting and self.in_flight < limit:
             request_id = self._line.best()
@@ -196,9 +196,9 @@ class BurstBuffer:
             if slot is None:
                 break
             actions.append(self._forward(request_id, slot, now_s))
-        if self._fresh(now_s) and len(self._backends):
+        if len(self._backends) and self._fresh(now_s):
             self._pod_seen_s = now_s
-        self._admission.observe(now_s, self._supply(now_s))
+        self._admission.observe(now_s, min(limit, self._backends.slots()), self.in_flight)
         return actions
 
     def _forward(self, request_id: int, slot: Slot, now_s: float) -> Forward:

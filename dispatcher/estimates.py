@@ -23,14 +23,14 @@ class ServiceTimes:
         self._ranked: list[float] = []
         self._sum_s = 0.0
         self._squares = 0.0
-        self._moments_known: tuple[float, float] | None = None
+        self._mean_s: float | None = None
+        self._spread_s: float | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, service_time_s: float) -> None:
         """Add a service time; beyond SERVICE_TIMES_KEPT the oldest one is dropped."""
-        self._moments_known = None
         if len(self._kept) == SERVICE_TIMES_KEPT:
             oldest_s = self._kept[0]
             del self._ranked[bisect_left(self._ranked, oldest_s)]
@@ -40,21 +40,19 @@ class ServiceTimes:
         insort(self._ranked, service_time_s)
         self._sum_s += service_time_s
         self._squares += service_time_s**2
+        self._summarise()
 
     def mean_s(self) -> float | None:
         """Return the mean; None before the first measurement."""
-        return self._moments()[0] if self._kept else None
+        return self._mean_s
 
     def spread_s(self) -> float | None:
         """Return the standard deviation; None before the first measurement."""
-        if not self._kept:
-            return None
-        mean_s, square = self._moments()
-        return sqrt(max(0.0, square - mean_s**2))
+        return self._spread_s
 
     def least_s(self) -> float:
         """Return a service time that is rarely undercut: mean less spread, 0 if nothing is known."""
-        return max(0.0, (self.mean_s() or 0.0) - (self.spread_s() or 0.0))
+        return max(0.0, (self._mean_s or 0.0) - (self._spread_s or 0.0))
 
     def p95_s(self) -> float | None:
         """Return the 95th percentile by nearest rank; None before the first measurement."""
@@ -62,20 +60,14 @@ class ServiceTimes:
             return None
         return self._ranked[max(0, -(-95 * len(self._ranked) // 100) - 1)]
 
-    def _moments(self) -> tuple[float, float]:
-        """Return mean and mean square; they are asked for about twenty times a request, and change once."""
-        if self._moments_known is None:
-            self._moments_known = self._new_moments()
-        return self._moments_known
-
-    def _new_moments(self) -> tuple[float, float]:
-        """Return mean and mean square with the largest samples cut to the next smaller one."""
+    def _summarise(self) -> None:
+        """Compute mean and spread with the largest samples cut to the next smaller one."""
         count, ranked = len(self._ranked), self._ranked
         cut = 0 if count < 3 else 1 + count // 128
-        bound_s = ranked[-1 - cut]
-        over_s = sum(ranked[count - cut :]) - cut * bound_s
-        over_square = sum(value**2 for value in ranked[count - cut :]) - cut * bound_s**2
-        return (self._sum_s - over_s) / count, (self._squares - over_square) / count
+        bound_s, over = ranked[-1 - cut], ranked[count - cut :]
+        mean_s = (self._sum_s - sum(over) + cut * bound_s) / count
+        square = (self._squares - sum(value**2 for value in over) + cut * bound_s**2) / count
+        self._mean_s, self._spread_s = mean_s, sqrt(max(0.0, square - mean_s**2))
 
 
 class AnswerTimes:

@@ -102,6 +102,8 @@ class WaitingLine:
         latest_s = now_s + service_s
         demoted: list[int] = []
         for priority, feasible in self._feasible.items():
+            if not feasible or feasible[0][0] >= latest_s:
+                continue
             late = bisect_left(feasible, (latest_s, -1))
             for _, request_id in feasible[:late]:
                 request = self._requests[request_id]

@@ -75,6 +75,9 @@ def simulator_releases(arrivals_s: list[float], pods: int, ready_s: float, order
     order=st.sampled_from(["deadline", "fifo"]),
 )
 @example(gaps=[1] * 80, pods=1, late_start=0, order="deadline")  # an overload in which most requests expire
+@example(
+    gaps=[1] * 30 + [124] * 90, pods=1, late_start=0, order="deadline"
+)  # feasible ones all along: turns of 1 in 40
 @example(gaps=[1] * 80, pods=3, late_start=2000, order="deadline")  # a burst at zero pods, served after a cold start
 def test_dispatcher_and_simulator_release_requests_in_the_same_order(
     gaps: list[int], pods: int, late_start: int, order: Order

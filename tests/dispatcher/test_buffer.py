@@ -178,6 +178,16 @@ def test_a_request_is_rejected_when_its_client_deadline_cannot_be_met() -> None:
     assert held.tick(0.3) == [Reject(1, Reason.DEADLINE)]
 
 
+def test_a_request_is_rejected_when_too_little_time_is_left_to_serve_it() -> None:
+    held = buffer()
+    held.service_times.add(0.125)
+    held.arrive(0, 0.0)
+    held.arrive(1, 0.0, Terms(deadline_s=0.5))
+    assert held.next_event_s(0.0) == 0.375
+    assert held.tick(0.374) == []
+    assert held.tick(0.375) == [Reject(1, Reason.DEADLINE)]
+
+
 def test_a_request_with_a_shorter_deadline_goes_first() -> None:
     held = buffer(slo_s=0.5)
     held.arrive(0, 0.0)
