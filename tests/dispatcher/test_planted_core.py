@@ -55,9 +55,8 @@ FAULTS = [
 @contextmanager
 def planted(module: str, old: str, new: str) -> Iterator[ModuleType]:
     """Import the machine anew with one line of the core replaced; put everything back afterwards."""
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "dispatcher"}
-    if MACHINE in sys.modules:
-        before[MACHINE] = sys.modules.pop(MACHINE)
+    names = [name for name in sys.modules if name.split(".")[0] == "dispatcher" or name == MACHINE]
+    before = {name: sys.modules.pop(name) for name in names}
     try:
         name = f"dispatcher.{module}"
         path = ROOT / "dispatcher" / f"{module}.py"
@@ -69,7 +68,7 @@ def planted(module: str, old: str, new: str) -> Iterator[ModuleType]:
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "dispatcher" or name == MACHINE]:
             del sys.modules[name]
-        sys.modules.update({name: kept for name, kept in before.items() if kept is not None})
+        sys.modules.update(before)
 
 
 @pytest.mark.parametrize(("module", "old", "new"), FAULTS)
