@@ -110,11 +110,12 @@ class Relay:
         self._tickets[request_id] = ticket
         self.traffic.arrive(now_s)
         self.arrived += 1
-        self._perform(self._buffer.arrive(request_id, now_s, terms))
+        self._perform(self._buffer.arrive(request_id, now_s, terms), now_s)
         try:
             return await ticket.answer
         except asyncio.CancelledError:
-            self._perform(self._buffer.cancel(request_id, self.now_s()))
+            now_s = self.now_s()
+            self._perform(self._buffer.cancel(request_id, now_s), now_s)
             raise
         finally:
             self._tickets.pop(request_id, None)
@@ -124,8 +125,8 @@ class Relay:
         """Apply the capacity, and the backends if any are named, that the controller has set."""
         now_s = self.now_s()
         if backends is not None:
-            self._perform(self._buffer.set_backends(list(backends), concurrency, now_s))
-        self._perform(self._buffer.set_capacity(Capacity(requests, now_s + valid_s), now_s))
+            self._perform(self._buffer.set_backends(list(backends), concurrency, now_s), now_s)
+        self._perform(self._buffer.set_capacity(Capacity(requests, now_s + valid_s), now_s), now_s)
 
     async def look_up(self, request: ClientRequest) -> PodAnswer | None:
         """Send a request that does not queue; return None if no healthy backend answers it."""
@@ -149,7 +150,8 @@ class Relay:
             headers = ((b"Host", self._exchange.authority(backend)), *headers[1:])
         return await self._exchange.send(backend, (request.method, request.target), headers, request.body, whole_bytes)
 
-    def _perform(self, actions: Sequence[Action]) -> None:
+    def _perform(self, actions: Sequence[Action], now_s: float) -> None:
+        """Perform what the buffer decided at now_s."""
         for action in actions:
             match action:
                 case Forward():
@@ -158,7 +160,7 @@ class Relay:
                     self._refuse(action)
                 case Deliver():
                     self._deliver(action.request_id)
-        self._set_timer()
+        self._set_timer(now_s)
 
     def _forward(self, forward: Forward) -> None:
         ticket = self._tickets[forward.request_id]
@@ -197,7 +199,7 @@ class Relay:
             if outcome is not Outcome.ANSWERED and not _ends(actions, forward.request_id):
                 self.retried += 1
                 self._metrics.retried.inc()
-            self._perform(actions)
+            self._perform(actions, now_s)
 
     def _note(self, backend: str, outcome: Outcome, cause: str) -> None:
         """Log when a backend begins to fail and when it answers again: a line for each attempt would fill disks."""
@@ -264,9 +266,12 @@ class Relay:
             )
         )  # fmt: skip
 
-    def _set_timer(self) -> None:
-        """Wake at the buffer's next event; a timer that is set earlier may stay, it sets the next one."""
-        due_s = self._buffer.next_event_s(self.now_s())
+    def _set_timer(self, now_s: float) -> None:
+        """Wake at the buffer's next event; a timer that is set earlier may stay, it sets the next one.
+
+        now_s: when the buffer last acted, not a later time: what became due in between would never be acted on.
+        """
+        due_s = self._buffer.next_event_s(now_s)
         if due_s is None:
             return
         due_s += self._began_s
@@ -278,7 +283,8 @@ class Relay:
 
     def _tick(self) -> None:
         self._timer = None
-        self._perform(self._buffer.tick(self.now_s()))
+        now_s = self.now_s()
+        self._perform(self._buffer.tick(now_s), now_s)
 
 
 def _ends(actions: Sequence[Action], request_id: int) -> bool:
