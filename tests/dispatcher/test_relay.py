@@ -13,7 +13,6 @@ from dispatcher.metrics import DispatcherMetrics
 from dispatcher.relay import ClientRequest, Relay
 from dispatcher.terms import Terms
 
-
 pytestmark = pytest.mark.integration
 
 
