@@ -366,6 +366,7 @@ class History(RuleBasedStateMachine):
         assert self.call(self.journal.purge(self.now_s)) == len(old)
         for one in old:
             del self.states[one], self.sizes[one], self.ended_s[one]
+        self.keys = {key: job_id for key, job_id in self.keys.items() if job_id not in old}
 
     def end(self, job_id: str, state: JobState, size: int) -> None:
         self.states[job_id], self.sizes[job_id], self.ended_s[job_id] = state, size, self.now_s
