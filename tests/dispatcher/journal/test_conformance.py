@@ -335,6 +335,19 @@ async def test_the_jobs_of_a_slow_dispatcher_stay_its_own_while_it_renews_them(s
 
 @pytest.mark.integration
 @asynchronous
+async def test_a_dispatcher_that_stalled_does_not_begin_its_own_jobs_again(shared_store: Store) -> None:
+    async with shared_store.opened() as journal:
+        await journal.append(new("a"), 0)
+        await journal.claim(1, 0)
+        await asyncio.sleep(2 * LEASE_S)
+        assert await journal.claim(1, 10) == []
+        await journal.put_back("a", 1, 0, 10)
+        assert [job.attempts for job in await journal.claim(1, 20)] == [1]
+        assert await journal.finish("a", DONE, CAT, 20)
+
+
+@pytest.mark.integration
+@asynchronous
 async def test_two_dispatchers_share_the_work_without_a_job_twice(shared_store: Store) -> None:
     async with shared_store.opened() as one, shared_store.opened() as two:
         for number in range(100):
