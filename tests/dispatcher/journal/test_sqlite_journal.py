@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -175,7 +176,7 @@ def test_an_operation_that_fails_leaves_nothing_and_those_beside_it_succeed(tmp_
     async def test() -> None:
         worker = SqliteWorker("name", lambda: _connect(tmp_path / "journal.sqlite3"))
         await worker.start()
-        calls = [worker.run(lambda db, number=number: insert(db, number)) for number in range(6)]
+        calls = [worker.run(partial(insert, number=number)) for number in range(6)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert outcomes[::2] == [0, 2, 4]
         assert all(isinstance(outcome, JournalUnavailableError) for outcome in outcomes[1::2])
