@@ -44,7 +44,7 @@ async def run(config: Config) -> int:
     relay = Relay(buffer, exchange, metrics, config.request_timeout_s)
     control = ControlServer(relay, buffer, config, registry, control_key)
     server = DispatcherServer(relay, buffer, config, metrics, control.problem, keys)
-    kept = KeptWork(config, relay.handle)
+    kept = KeptWork(config, relay.handle, registry)
     control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
     public = _public(server)
     runner = web.ServerRunner(public, shutdown_timeout=0.5)

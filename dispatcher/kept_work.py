@@ -2,6 +2,8 @@
 
 import logging
 
+from prometheus_client import CollectorRegistry, Gauge
+
 from dispatcher.config import Config, ConfigError
 from dispatcher.job_runner import Handle, JobRunner
 from dispatcher.jobs import Jobs
@@ -21,12 +23,14 @@ class KeptWork:
     jobs: answers HTTP requests; None without a journal. handle: see JobRunner.
     """
 
-    def __init__(self, config: Config, handle: Handle) -> None:
+    def __init__(self, config: Config, handle: Handle, registry: CollectorRegistry) -> None:
         """Raise ConfigError if a setting names no journal, or no key of a sink."""
         self._journal = _journal(config)
         self._grace_s = min(GRACE_S, config.drain_timeout_s / 2)
         self._runner = JobRunner(self._journal, handle, config.job_attempts) if self._journal else None
         self._sink = _sink(config, self._journal)
+        if self._runner:
+            _export(self._runner, registry)
         self.jobs = Jobs(self._journal, self._runner) if self._journal and self._runner else None
 
     async def start(self) -> None:
@@ -67,6 +71,16 @@ def _journal(config: Config) -> Journal | None:
         return make_journal(config.journal, limits)
     except JournalError as error:
         raise ConfigError(str(error)) from error
+
+
+def _export(runner: JobRunner, registry: CollectorRegistry) -> None:
+    """Export what the journal holds; with Redis these are the jobs of all dispatchers."""
+    jobs = Gauge("dispatcher_jobs", "Unfinished asynchronous jobs by state", ["state"], registry=registry)
+    jobs.labels("ready").set_function(lambda: runner.backlog.ready)
+    jobs.labels("delayed").set_function(lambda: runner.backlog.delayed)
+    jobs.labels("running").set_function(lambda: runner.backlog.running)
+    held = Gauge("dispatcher_journal_bytes", "Size of the requests and results in the journal", registry=registry)
+    held.set_function(lambda: runner.backlog.size_bytes)
 
 
 def _sink(config: Config, journal: Journal | None) -> ResultSink | None:

@@ -67,6 +67,9 @@ def test_accept_poll_cancel(dispatch: Callable[..., Dispatcher], tmp_path: Path)
     assert requests.get(dispatcher.url + waiting, timeout=10).status_code == 410
     dispatcher.wait_until(lambda signals: signals["waiting"] == 0)
     assert len(stub.seen) == 1
+    metrics = requests.get(f"{dispatcher.control}/metrics", timeout=10).text
+    assert 'dispatcher_jobs{state="running"}' in metrics
+    assert "dispatcher_journal_bytes" in metrics
 
 
 def test_kill_9_loses_nothing_that_was_accepted(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:

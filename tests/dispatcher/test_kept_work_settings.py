@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from dispatcher.config import ConfigError, parse_config
 from dispatcher.kept_work import KeptWork
@@ -17,7 +18,7 @@ async def handle(_: ClientRequest, __: Terms) -> BackendAnswer:
 
 
 def made(*argv: str) -> KeptWork:
-    return KeptWork(parse_config(list(argv), {}), handle)
+    return KeptWork(parse_config(list(argv), {}), handle, CollectorRegistry())
 
 
 def test_the_defaults() -> None:
