@@ -8,6 +8,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +24,8 @@ from tests.stubs.wire import Connection, Pool, request
 
 REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "300"))
 PODS, SERVICE_S = 4, 0.003
-# Shorter than a client's patience: a hanging pod then ends in 504. A tenth of the faults must not use up the attempts.
-FLAGS = ("--request-timeout-s", "3", "--backend-concurrency", "1", "--queue-limit", "3000", "--attempts", "5")
+# Beside faults of a tenth of the requests, few of them must use up their attempts.
+FLAGS = ("--backend-concurrency", "1", "--queue-limit", "3000", "--attempts", "5")
 
 pytestmark = [
     pytest.mark.integration,
@@ -60,15 +62,21 @@ class Stack:
         return signals["waiting"] == 0 and signals["in_flight"] == 0
 
 
+@contextmanager
+def running_stack(table: ChaosTable, folder: Path, timeout_s: float) -> Iterator[Stack]:
+    """Run pods and a dispatcher. timeout_s: of the dispatcher for each request, shorter than a client's patience."""
+    flags, log = (*FLAGS, "--request-timeout-s", str(timeout_s)), folder / "dispatcher.log"
+    with ExitStack() as stack:
+        pods = stack.enter_context(pod_processes(PODS, SERVICE_S))
+        found = stack.enter_context(dispatcher([pod.port for pod in pods], *flags, log=log))
+        stack.enter_context(announced(found, PODS))
+        yield Stack(found, pods, table)
+
+
 @pytest.fixture(scope="module")
 def stack(chaos_table: ChaosTable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    log = tmp_path_factory.mktemp("faults") / "dispatcher.log"
-    with (
-        pod_processes(PODS, SERVICE_S) as pods,
-        dispatcher([pod.port for pod in pods], *FLAGS, log=log) as found,
-        announced(found, PODS),
-    ):
-        yield Stack(found, pods, chaos_table)
+    with running_stack(chaos_table, tmp_path_factory.mktemp("faults"), 30) as found:
+        yield found
 
 
 def test_pods_that_are_killed(stack: Stack) -> None:
@@ -102,19 +110,20 @@ def test_pods_that_answer_badly(stack: Stack, kind: str) -> None:
     uvloop.run(scenario())
 
 
-def test_pods_that_hang(stack: Stack) -> None:
+def test_pods_that_hang(chaos_table: ChaosTable, tmp_path: Path) -> None:
     """A request at a pod that hangs keeps its slot until its own timeout, and then gets a 504."""
+    share = min(0.02, 200 / REQUESTS)
 
-    async def scenario() -> None:
+    async def scenario(stack: Stack) -> None:
         traffic = Traffic(stack.dispatcher.port, "hang")
-        share = min(0.02, 200 / REQUESTS)
         stack.fault("hang", share)
         await traffic.run(REQUESTS)
         stack.fault("hang", 0)
         assert traffic.ledger.counts()["failed"] > 0
-        await stack.check(traffic, "pods hang", 2 * share)
+        await stack.check(traffic, "pods hang", 4 * share)
 
-    uvloop.run(scenario())
+    with running_stack(chaos_table, tmp_path, 3) as found:
+        uvloop.run(scenario(found))
 
 
 def test_scaling_to_zero_and_back(stack: Stack) -> None:
@@ -195,6 +204,6 @@ def test_sigterm_with_a_thousand_waiting(chaos_table: ChaosTable) -> None:
         assert counts["answered"] == 1000
         assert await asyncio.to_thread(found.popen.wait, 30) == 0
 
-    with pod_processes(PODS, SERVICE_S) as pods, dispatcher([pod.port for pod in pods], *FLAGS[2:]) as found:
+    with pod_processes(PODS, SERVICE_S) as pods, dispatcher([pod.port for pod in pods], *FLAGS) as found:
         found.set_capacity(0, 30)
         uvloop.run(scenario(found))

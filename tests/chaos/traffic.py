@@ -94,7 +94,10 @@ class Traffic:
 
 @asynccontextmanager
 async def meanwhile(trouble: Callable[[], Coroutine[Any, Any, None]], pause_s: float) -> AsyncIterator[None]:
-    """Repeat the trouble, with a pause in between, until the end of the block; a repetition is never broken off."""
+    """Repeat the trouble, with a pause in between, until the end of the block; a repetition is never broken off.
+
+    A trouble that fails ends the block with its exception.
+    """
     stop = asyncio.Event()
 
     async def repeat() -> None:
@@ -103,12 +106,12 @@ async def meanwhile(trouble: Callable[[], Coroutine[Any, Any, None]], pause_s: f
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
 
-    repeating = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        stop.set()
-        await repeating
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(repeat())
+        try:
+            yield
+        finally:
+            stop.set()
 
 
 async def settled(is_quiet: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
