@@ -1,7 +1,7 @@
 """The number of pods that minimises the price of pods plus the price of late responses over some scenarios."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Scenarios:
     weights: FloatArray
     served: FloatArray
     late_price: float
+    _evaluated: dict[int, FloatArray] = field(default_factory=dict, init=False)
 
     def least_cost_pods(self, first: int, most: int) -> int:
         """Return the integer from 0 to most with the least cost, searched downhill from first: the cost is convex."""
@@ -46,8 +47,10 @@ class Scenarios:
 
         It is the largest lead of the arrivals over the responses that can be on time.
         """
-        lead: FloatArray = np.maximum(0.0, (self.paths - (self.served * pods)[:, None]).max(axis=0))
-        return lead
+        if pods not in self._evaluated:  # the search and cause() need the same ones
+            lead = (self.paths - (self.served * pods)[:, None]).max(axis=0)
+            self._evaluated[pods] = np.maximum(0.0, lead)
+        return self._evaluated[pods]
 
 
 def _minimum(cost: Callable[[int], float], first: int, most: int) -> int:
