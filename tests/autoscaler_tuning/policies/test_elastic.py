@@ -187,10 +187,10 @@ def test_with_an_slo_out_of_reach_there_is_no_hedge() -> None:
     """Sooner pods cannot make a response on time."""
 
     def wanted(hedge: float) -> Decision:
-        policy = Elastic(ElasticConfig(hedge=hedge, hold_s=0.0))
+        policy = Elastic(ElasticConfig(slo_s=0.2, hedge=hedge, hold_s=0.0))
         pods = tuple(PodSample(str(k), PodPhase.READY, started_s=0.0, ready_s=2.0 + k) for k in range(5))
         for at in range(20):
-            decision = policy.decide(seen(float(at), 5 * at, pods=pods, ready_pods=1, in_flight=1, service_time_s=0.9))
+            decision = policy.decide(seen(float(at), 9 * at, pods=pods, ready_pods=1, in_flight=1, service_time_s=0.3))
         return decision
 
     assert wanted(hedge=3.0) == wanted(hedge=1.0)
