@@ -14,6 +14,7 @@ from autoscaler_tuning.simulator.simulate import ControlLoop
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.validation.run_file import PodsLine, RequestLine, RunRecord, read_run, write_run
 from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
+from autoscaler_tuning.validation.validate import Figures, Part, Tolerances
 
 RATES_RPS = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
 
@@ -137,3 +138,14 @@ def test_decisions_that_did_not_set_the_pods_cannot_be_repeated(
     pinned = tuple(one._replace(ready_pods=8, starting_pods=0, desired_pods=1) for one in record.pods)
     assert validated(tmp_path, replace(record, pods=pinned), "--policy", "recorded") == 2
     assert "must be those that set the pods, within 1 most of the time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("real", "simulated", "accepted"), [(100, 130, True), (100, 131, False), (4, 8, True), (0, 3, False)]
+)
+def test_late_requests_may_differ_by_a_share_or_twice_the_root_of_their_number(
+    real: int, simulated: int, accepted: bool
+) -> None:
+    figures = Figures(pod_seconds=10.0, p50_s=0.1, p99_s=0.2, late=real, mean_ready_pods=1.0)
+    ours = replace(figures, late=simulated)
+    assert (Part("whole", figures, ours, ours, ours, 0.0).misses(Tolerances()) == []) is accepted
