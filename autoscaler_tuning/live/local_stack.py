@@ -127,8 +127,6 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log_file: Pat
     """
     session = direct_session()
     deadline_s = time.monotonic() + timeout_s
-    session = requests.Session()
-    session.trust_env = False  # this machine is not asked through a proxy of the environment
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
             text = f"{log_file.stem} exited with status {process.returncode}: {_last_line(log_file)}"
