@@ -1,12 +1,15 @@
 """Bodies with a content coding: decoded within the limit, or refused with the codings that are accepted."""
 
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 
+from function.codings import decoded
+from function.protocols import RefusedError
 from tests.function.fakes import LABELS, Fake
 
 
@@ -104,3 +107,14 @@ def test_a_decoded_body_has_the_limit_of_a_body(client: FlaskClient, coding: str
         413,
         {"error": "a request body may have at most 1000 bytes once decoded, got more"},
     )
+
+
+def test_a_bomb_takes_no_more_memory_than_the_limit() -> None:
+    bomb = zeros(30_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError):
+            decoded(bomb, ["gzip"], 1000)
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()

@@ -116,8 +116,9 @@ def test_a_client_sees_a_refusal_of_its_head_after_it_has_sent_its_body(pod: Pod
     assert b'{"error":' in responses(pod, head + bytes(20_000_000))
 
 
-def test_a_malformed_rest_of_a_body_gets_no_second_response(pod: Pod) -> None:
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+@pytest.mark.parametrize("path", [b"/", b"/metrics", b"/nowhere"])
+def test_a_malformed_rest_of_a_body_gets_no_second_response(pod: Pod, path: bytes) -> None:
+    head = b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert responses(pod, head + b"zz\r\n").count(b"HTTP/1.1") == 1
 
 
