@@ -7,7 +7,7 @@ import resource
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvloop
 from aiohttp import web
@@ -51,8 +51,8 @@ async def run(config: Config) -> int:
     try:
         await kept.start()
         server.jobs, control.pending = kept.jobs, kept.pending
-        await _listen(control_runner, config.control_host, config.control_port)
-        site = await _listen(runner, config.host, config.port)
+        await _listen(control_runner, (config.control_host,), config.control_port)
+        sites = await _listen(runner, config.hosts(), config.port)
         backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
         log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
         await _wait_for_signal()
@@ -61,7 +61,7 @@ async def run(config: Config) -> int:
         return await _drain(
             lambda: bool(server.at_work or relay.streams or public.unsent_bytes() or not stopping.done()),
             relay,
-            site,
+            sites,
             config,
         )
     finally:
@@ -104,14 +104,15 @@ def _public(server: DispatcherServer) -> ClientServer:
     )
 
 
-async def _listen(runner: web.BaseRunner, host: str, port: int) -> web.TCPSite:
+async def _listen(runner: web.BaseRunner, hosts: Sequence[str], port: int) -> list[web.TCPSite]:
     await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=1024)
-    try:
-        await site.start()
-    except OSError as error:
-        raise BindError(bind_failure(host, port, error)) from error
-    return site
+    sites = [web.TCPSite(runner, host, port, backlog=1024) for host in hosts]
+    for host, site in zip(hosts, sites, strict=True):
+        try:
+            await site.start()
+        except OSError as error:
+            raise BindError(bind_failure(host, port, error)) from error
+    return sites
 
 
 def _tls(config: Config) -> ssl.SSLContext | None:
@@ -152,7 +153,7 @@ async def _wait_for_signal() -> None:
     await received.wait()
 
 
-async def _drain(busy: Callable[[], bool], relay: Relay, site: web.TCPSite, config: Config) -> int:
+async def _drain(busy: Callable[[], bool], relay: Relay, sites: Sequence[web.TCPSite], config: Config) -> int:
     """Stop listening after the delay; wait until all requests are finished, the timeout, or a second signal.
 
     busy: returns whether a request or a response is on its way. Open connections may still send requests; each answer
@@ -162,7 +163,8 @@ async def _drain(busy: Callable[[], bool], relay: Relay, site: web.TCPSite, conf
     second_signal = asyncio.create_task(_wait_for_signal())
     if config.shutdown_delay_s:
         await asyncio.wait([second_signal], timeout=config.shutdown_delay_s)
-    await site.stop()
+    for site in sites:
+        await site.stop()
     deadline_s = relay.now_s() + config.drain_timeout_s
     quiet_s = 0.0
     while quiet_s < 0.2 and relay.now_s() < deadline_s and not second_signal.done():

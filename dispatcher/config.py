@@ -70,6 +70,10 @@ class Config:
                 f" {self.control_host}"
             )
 
+    def hosts(self) -> tuple[str, ...]:
+        """Return the addresses to bind, IPv6 ones without brackets."""
+        return tuple(host.strip().removeprefix("[").removesuffix("]") for host in self.host.split(","))
+
 
 def _is_port(value: int) -> bool:
     return 0 < value < 65536
@@ -151,7 +155,7 @@ METAVARS = {
 
 # Flag, default and explanation.
 FLAGS: tuple[tuple[str, str, str], ...] = (
-    ("--host", "0.0.0.0", "address to listen on"),
+    ("--host", "0.0.0.0", "address to listen on, or several, separated by commas"),
     ("--port", "8001", "port to listen on"),
     ("--ml-service-url", "http://127.0.0.1:8000", "base URLs of the backends, separated by commas"),
     ("--ml-service-host", "", "Host header of forwarded requests, for a Knative gateway behind an IP address"),

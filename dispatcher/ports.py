@@ -1,6 +1,7 @@
 """The error message for an address that cannot be bound."""
 
 import errno
+import socket
 
 import psutil
 
@@ -12,7 +13,9 @@ class BindError(Exception):
 def bind_failure(host: str, port: int, error: OSError) -> str:
     """Return the error message for an address that cannot be bound."""
     cause = _holder(port) if error.errno == errno.EADDRINUSE else str(error)
-    return f"cannot bind {host}:{port}: {cause}"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        cause += "; HOST must be an address of this machine: unset it if a shell or conda has set it"
+    return f"cannot bind {f'[{host}]' if ':' in host else host}:{port}: {cause}"
 
 
 def _holder(port: int) -> str:

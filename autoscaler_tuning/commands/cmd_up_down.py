@@ -46,6 +46,7 @@ def _up(args: argparse.Namespace, proxied: bool) -> int:
         pad_service_s=args.pad_service_s,
         model_dir=args.model_dir,
         log_dir=args.log_dir,
+        dispatcher_host=stack.loopback_addresses(args.port),
         dispatcher_port=args.port,
         control_port=args.control_port,
         controller_port=args.controller_port,

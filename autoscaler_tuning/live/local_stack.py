@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ class StackConfig:
     model_dir: Path = field(default_factory=lambda: Path("model"))
     log_dir: Path = field(default_factory=lambda: Path(".run"))
     record: Path | None = None
+    dispatcher_host: str = "127.0.0.1"
     dispatcher_port: int = 0
     control_port: int = 0
     controller_port: int = 0
@@ -75,7 +77,7 @@ class StackPorts:
 def commands(config: StackConfig, ports: StackPorts) -> dict[str, list[str]]:
     """Return the command lines of the two processes, by name."""
     url = f"http://127.0.0.1:{ports.control}"
-    dispatcher = ["dispatcher", "--host", "127.0.0.1", "--port", str(ports.dispatcher)]
+    dispatcher = ["dispatcher", "--host", config.dispatcher_host, "--port", str(ports.dispatcher)]
     dispatcher += ["--control-port", str(ports.control)]
     dispatcher += ["--order", config.order, "--slo-s", str(config.slo_s)]
     if config.journal:
@@ -96,6 +98,20 @@ def commands(config: StackConfig, ports: StackPorts) -> dict[str, list[str]]:
     if config.record:
         controller += ["--record", str(config.record)]
     return {"dispatcher": [sys.executable, "-m", *dispatcher], "controller": [sys.executable, "-m", *controller]}
+
+
+def loopback_addresses(port: int) -> str:
+    """Return the loopback addresses of this machine, separated by commas: clients take `localhost` as either.
+
+    ::1 is left out where IPv6 is off or the port is taken there.
+    """
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("::1", port))
+    except OSError:
+        return "127.0.0.1"
+    return "127.0.0.1,::1"
 
 
 def dies_with_parent(argv: Sequence[str]) -> list[str]:
