@@ -11,6 +11,7 @@ from autoscaler_tuning.live import local_stack as stack
 from autoscaler_tuning.live.local_stack import StackConfig
 from autoscaler_tuning.policies.registry import policy_named
 
+CONTROL_PORT = 8011
 # Variables that make curl use a proxy for http:// addresses.
 PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")
 
@@ -22,7 +23,7 @@ def add_up(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--port", positive_integer, 8001, "port of the dispatcher")
-    flags.add("--control-port", positive_integer, 8011, "port on which the dispatcher serves the controller")
+    flags.add("--control-port", positive_integer, CONTROL_PORT, "port on which the dispatcher serves the controller")
     flags.add("--controller-port", positive_integer, 8002, "port on which the controller serves metrics")
     parser.add_argument(
         "--tuner-port", type=positive_integer, dest="controller_port", default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -48,7 +49,8 @@ def _up(args: argparse.Namespace, proxied: bool) -> int:
         log_dir=args.log_dir,
         dispatcher_host=stack.loopback_addresses(args.port),
         dispatcher_port=args.port,
-        control_port=args.control_port,
+        # only the controller that `up` starts needs to know it, so another dispatcher on 8011 is no obstacle
+        control_port=stack.free_or_other(CONTROL_PORT) if args.control_port == CONTROL_PORT else args.control_port,
         controller_port=args.controller_port,
         journal=args.log_dir / "journal.sqlite3",
     )

@@ -100,6 +100,17 @@ def commands(config: StackConfig, ports: StackPorts) -> dict[str, list[str]]:
     return {"dispatcher": [sys.executable, "-m", *dispatcher], "controller": [sys.executable, "-m", *controller]}
 
 
+def free_or_other(port: int) -> int:
+    """Return the port if it is free on 127.0.0.1, else another free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return free_port()
+    return port
+
+
 def loopback_addresses(port: int) -> str:
     """Return the loopback addresses of this machine, separated by commas: clients take `localhost` as either.
 

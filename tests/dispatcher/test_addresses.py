@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from autoscaler_tuning.live.local_stack import loopback_addresses
+from autoscaler_tuning.live.local_stack import free_or_other, loopback_addresses
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
@@ -60,3 +60,9 @@ def test_up_listens_on_both_loopback_addresses_where_both_are_free(port: int) ->
     assert loopback_addresses(port) == "127.0.0.1,::1"
     with socket.create_server(("::1", port), family=socket.AF_INET6):
         assert loopback_addresses(port) == "127.0.0.1"
+
+
+def test_up_takes_another_port_for_its_control_where_the_default_is_taken(port: int) -> None:
+    assert free_or_other(port) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert free_or_other(port) != port
