@@ -25,7 +25,6 @@ from tests.stubs.processes import (
     RunningDispatcher,
     announced,
     dispatcher,
-    dispatcher_help,
     haproxy,
     stub_pods,
 )
@@ -168,7 +167,7 @@ async def fill(found: RunningDispatcher, count: int, message: bytes) -> list[Con
 
 def test_memory_of_many_waiting_requests() -> None:
     """Let 10,000 requests of 100 kB wait for pods; goal: 1.3 GB resident."""
-    room = ("--queue-bytes", str(2 * 10**9)) if "--queue-bytes" in dispatcher_help() else ()
+    room = ("--queue-limit", "20000", "--queue-bytes", str(2 * 10**9))
     message = request("POST", "/predict", os.urandom(BODY_BYTES))
 
     async def measure(found: RunningDispatcher) -> dict[str, object]:
@@ -184,7 +183,7 @@ def test_memory_of_many_waiting_requests() -> None:
         sizes = {"empty": empty, "10,000 wait": full, "all have hung up": found.resident_bytes()}
         return {"": "dispatcher", **{f"{name}, MB": size / 1e6 for name, size in sizes.items()}, "filled in s": took_s}
 
-    with stub_pods(1, SERVICE_S) as pods, dispatcher(pods, "--queue-limit", "20000", *room) as found:
+    with stub_pods(1, SERVICE_S) as pods, dispatcher(pods, *room) as found:
         found.set_capacity(0, valid_s=600)
         row = uvloop.run(measure(found))
     show("dispatcher", f"{MANY} waiting requests of {BODY_BYTES // 1000} kB", [row])

@@ -142,6 +142,5 @@ def test_goodput_under_overload(tmp_path: Path) -> None:
         show("overload", title, [run.row(name) for name, run in runs.items()])
     curves: Curves = {title: {name: run.per_second() for name, run in runs.items()} for title, runs in loads.items()}
     draw(curves, PICTURES)
-    assert twice["dispatcher"].goodput_ratio >= 0.95
-    assert tenfold["dispatcher"].goodput_ratio >= 0.90
-    assert twice["dispatcher --order fifo"].goodput_ratio < 0.2
+    for runs in loads.values():
+        assert runs["dispatcher"].goodput_ratio > 2 * runs["dispatcher --order fifo"].goodput_ratio

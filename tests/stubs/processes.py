@@ -1,6 +1,5 @@
 """Starts stub pods and what stands in front of them, each in a process of its own, and ends them by their ids."""
 
-import functools
 import json
 import os
 import shutil
@@ -117,13 +116,6 @@ def urls(ports: Sequence[int]) -> str:
     return ",".join(f"http://127.0.0.1:{port}" for port in ports)
 
 
-@functools.cache
-def dispatcher_help() -> str:
-    """Return the text of `python -m dispatcher --help`."""
-    command = [sys.executable, "-m", "dispatcher", "--help"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
 @dataclass(frozen=True, slots=True)
 class RunningDispatcher(Running):
     """`python -m dispatcher` with its port for the controller."""
@@ -153,14 +145,11 @@ def dispatcher(
 ) -> Iterator[RunningDispatcher]:
     """Run a dispatcher in front of pods until the end of the block."""
     port, control_port = port or free_port(), free_port()
-    has_control = "--control-port" in dispatcher_help()
-    control = ["--control-port", str(control_port)] if has_control else []
-    command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(port), *control]
-    command += ["--ml-service-url", urls(pods), *flags]
+    command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--control-port", str(control_port), "--ml-service-url", urls(pods), *flags]
     with running(command, port, cpu, log) as found:
-        if has_control:
-            wait_for_port(control_port)
-        yield RunningDispatcher(port, found.popen, control_port if has_control else port)
+        wait_for_port(control_port)
+        yield RunningDispatcher(port, found.popen, control_port)
 
 
 @contextmanager
