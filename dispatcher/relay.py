@@ -85,7 +85,8 @@ class Relay:
         self._ids = itertools.count()
         self._tickets: dict[int, _Ticket] = {}
         self._sending: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        # uvloop's call_at() returns a handle without when() if the time has come
+        self._timer: tuple[float, asyncio.Handle] | None = None
         self._failing: set[str] = set()
         self.traffic = TrafficLog()
         self.streams = 0
@@ -276,10 +277,11 @@ class Relay:
             return
         due_s += self._began_s
         if self._timer is not None:
-            if self._timer.when() <= due_s:
+            set_for_s, handle = self._timer
+            if set_for_s <= due_s:
                 return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due_s, self._tick)
+            handle.cancel()
+        self._timer = due_s, self._loop.call_at(due_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
