@@ -23,8 +23,8 @@ class Observations:
         self._arrived = 0
         self._clock_offset_s = 0.0
         self._count_offset = 0
-        self._checked_index: float = -MOST
-        self._bad_index: float = -MOST
+        self._seen: tuple[Second, ...] = ()
+        self._any_bad = False
 
     def usable(self, obs: Observation) -> Observation:
         """Return the observation, the same object if nothing has to be repaired."""
@@ -62,17 +62,22 @@ class Observations:
         )
 
     def _plain_seconds(self, seconds: tuple[Second, ...]) -> tuple[Second, ...]:
-        """Return the seconds without impossible ones; each is checked once."""
-        for second in reversed(seconds):
-            if second.index <= self._checked_index:
-                break
-            if not _is_plain_second(second):
-                self._bad_index = max(self._bad_index, second.index)
-        if seconds:
-            self._checked_index = seconds[-1].index
-        if seconds and seconds[0].index <= self._bad_index:
-            return tuple(filter(_is_plain_second, seconds))
-        return seconds
+        """Return the seconds without impossible ones; those that were in the last observation are not checked again."""
+        new = seconds[self._known(seconds) :]
+        self._seen = seconds
+        if not self._any_bad and all(map(_is_plain_second, new)):
+            return seconds
+        plain = tuple(filter(_is_plain_second, seconds))
+        self._any_bad = len(plain) < len(seconds)
+        return plain if self._any_bad else seconds
+
+    def _known(self, seconds: tuple[Second, ...]) -> int:
+        """Return how many of the seconds, from the first one, continue the last observation."""
+        if not seconds or not self._seen:
+            return 0
+        shift = seconds[0].index - self._seen[0].index
+        overlap = self._seen[shift:] if shift >= 0 else ()
+        return len(overlap) if overlap and seconds[: len(overlap)] == overlap else 0
 
 
 def _is_plain(obs: Observation) -> bool:
