@@ -18,7 +18,7 @@ class Fate(StrEnum):
 
     ANSWERED = "answered"  # 200, and the proof in it is of this request
     REFUSED = "refused"  # 408, 429, 503 or 507 that says why
-    FAILED = "failed"  # 500, 502 or 504 that says why
+    FAILED = "failed"  # 502 or 504 that says why
     HUNG_UP = "hung up"  # by the client, on purpose
     CANCELLED = "cancelled"  # asynchronous work, by its client
     WRONG = "wrong"  # another's answer, a damaged one, or a status that makes no sense
@@ -27,7 +27,7 @@ class Fate(StrEnum):
 
 
 BROKEN = (Fate.WRONG, Fate.SILENT, Fate.LOST)
-REFUSALS, FAILURES = frozenset({408, 429, 503, 507}), frozenset({500, 502, 504})
+REFUSALS, FAILURES = frozenset({408, 429, 503, 507}), frozenset({502, 504})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def ledger_of(*ends: End) -> Ledger:
         pytest.param(answer(503, error="queue full"), Fate.REFUSED, id="a refusal with its reason"),
         pytest.param(answer(503), Fate.WRONG, id="a refusal without a reason"),
         pytest.param(answer(502, error="pod died"), Fate.FAILED, id="a failure with its reason"),
+        pytest.param(answer(500, error="internal error"), Fate.WRONG, id="an internal error"),
         pytest.param(answer(404, error="no such path"), Fate.WRONG, id="a status that makes no sense"),
     ],
 )
