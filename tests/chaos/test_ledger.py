@@ -78,4 +78,4 @@ def test_one_in_a_thousand_may_run_twice_and_what_was_in_flight_at_a_kill() -> N
     thousand = [str(number) for number in range(1000)]
     assert run_twice([*thousand, "0"]) == []
     assert run_twice([*thousand, "0", "1"]) == ["2 of 1000 were run again, allowed are 1"]
-    assert run_twice([*thousand, "0", "1"], in_flight_at_kills=1) == []
+    assert run_twice([*thousand, "0", "1"], lost_at_kills=1) == []
