@@ -87,12 +87,12 @@ class AnswerTimes:
             self._hops.add(max(0.0, response_s - pod_s))
 
     def expected_s(self, service_s: float, slo_s: float) -> float:
-        """Return the 95th percentile of the responses, with the hops counted once more for the client's side.
+        """Return the 95th percentile of the responses, with the hops counted twice more for the client's two ways.
 
         It is at least the mean service time, and a longer tail than half of the SLO does not count: no request would
         be feasible.
         """
-        tail_s = (self._responses.p95_s() or 0.0) + (self._hops.p95_s() or 0.0)
+        tail_s = (self._responses.p95_s() or 0.0) + 2 * (self._hops.p95_s() or 0.0)
         return max(service_s, min(tail_s, slo_s / 2))
 
 
