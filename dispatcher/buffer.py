@@ -140,7 +140,7 @@ class BurstBuffer:
         if (earliest := self._line.next_deadline()) is not None:
             times_s.append(earliest[0] - self.service_times.least_s())
         if self._config.expired == "drop" and (due_s := self._line.next_due_s()) is not None:
-            times_s.append(due_s - self._expected_s() + 0.001)
+            times_s.append(due_s - self.expected_s() + 0.001)
         return min((time_s for time_s in times_s if time_s > now_s), default=None)
 
     def limit(self, now_s: float) -> float:
@@ -179,11 +179,15 @@ class BurstBuffer:
 
     def feasible_backlog_s(self, now_s: float) -> float:
         """Return the waiting work that can still meet its deadlines, in seconds of one slot."""
-        return self._line.feasible(now_s + self._expected_s()) * (self.service_times.mean_s() or 0.0)
+        return self._line.feasible(now_s + self.expected_s()) * (self.service_times.mean_s() or 0.0)
+
+    def expected_s(self) -> float:
+        """Return how long after its release a request is answered, rarely exceeded; what is due later is feasible."""
+        return self._answer_times.expected_s(self.service_times.mean_s() or 0.0, self._config.slo_s)
 
     def queue(self, now_s: float) -> list[QueueRow]:
         """Return what waits, by class."""
-        return self._line.rows(now_s, now_s + self._expected_s())
+        return self._line.rows(now_s, now_s + self.expected_s())
 
     def _advance(self, now_s: float) -> list[Action]:
         """Reject requests that are out of time, then fill the free slots in order."""
@@ -254,7 +258,7 @@ class BurstBuffer:
             seen_s = max(self._pod_seen_s, self._backends.answered_s)
             reason = Reason.TIMEOUT if self.in_flight or seen_s >= oldest[0] else Reason.NO_POD
             actions.append(self._reject(oldest[1], reason, now_s, promises=False))
-        demoted = self._line.demote(now_s, self._expected_s())
+        demoted = self._line.demote(now_s, self.expected_s())
         if self._config.expired == "drop":
             actions += [
                 self._reject(request_id, Reason.EXPIRED, now_s)
@@ -291,7 +295,4 @@ class BurstBuffer:
     def _supply(self, now_s: float) -> Supply:
         times = self.service_times
         slots = min(self.limit(now_s), self._backends.slots())
-        return Supply(slots, self.in_flight, times.mean_s(), times.least_s(), self._expected_s())
-
-    def _expected_s(self) -> float:
-        return self._answer_times.expected_s(self.service_times.mean_s() or 0.0, self._config.slo_s)
+        return Supply(slots, self.in_flight, times.mean_s(), times.least_s(), self.expected_s())

@@ -268,8 +268,8 @@ class Core(RuleBasedStateMachine):
     def tick(self) -> None:
         self.follow(self.held.tick(self.now_s))
 
-    def service_s(self) -> float:
-        return self.held.service_times.mean_s() or 0.0
+    def expected_s(self) -> float:
+        return self.held.expected_s()
 
     def bytes(self) -> int:
         return self.reading + sum(one.terms.size_bytes for one in self.model.known.values())
@@ -286,7 +286,7 @@ class Core(RuleBasedStateMachine):
         for reject in timely:
             self.check_overdue(reject)
             model.end(reject.request_id, "rejected")
-        model.demote(now_s + self.service_s())
+        model.demote(now_s + self.expected_s())
         for reject in rejected[len(timely) :]:
             one = model.known[reject.request_id]
             assert self.config.expired == "drop"
@@ -329,7 +329,7 @@ class Core(RuleBasedStateMachine):
         model, promised_before = self.model, bool(self.model.promised_s)
         if rejects:
             assert all(reject.reason is Reason.DISPLACED for reject in rejects)
-            assert asked.deadline_s is None or asked.deadline_s >= self.now_s + self.service_s()
+            assert asked.deadline_s is None or asked.deadline_s >= self.now_s + self.expected_s()
         for reject in rejects:
             one = model.known[reject.request_id]
             assert one.late
