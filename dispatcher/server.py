@@ -145,7 +145,7 @@ class DispatcherServer:
 
     def health(self) -> dict[str, object]:
         """Return liveness, and the numbers of waiting requests and of requests in flight."""
-        status = "draining" if self.draining else "ok"
+        status = "draining" if self.draining else "alive"
         return {"status": status, "waiting": self._buffer.waiting, "in_flight": self._buffer.in_flight}
 
     def _client(self, request: web.BaseRequest, path: str) -> Client:
