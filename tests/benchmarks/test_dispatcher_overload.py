@@ -105,12 +105,17 @@ def measured_capacity_rps() -> float:
     return answered / seconds
 
 
+def one_of_many(number: int) -> bytes:
+    """Return a request that differs from the others: by its body the dispatcher recognises a client that comes back."""
+    return request("POST", "/predict", number.to_bytes(8) + bytes(BODY_BYTES - 8))
+
+
 async def overload(found: Running, capacity_rps: float, times: float, seconds: float) -> Overload:
     """Warm up at half the capacity, then send at a multiple of it."""
-    pool, message = Pool(found.port), request("POST", "/predict", bytes(BODY_BYTES))
-    await open_loop(pool, poisson(capacity_rps / 2, WARM_UP_S), lambda _: message, PATIENCE_S)
+    pool = Pool(found.port)
+    await open_loop(pool, poisson(capacity_rps / 2, WARM_UP_S), one_of_many, PATIENCE_S)
     before = found.resident_bytes()
-    samples = await open_loop(pool, poisson(times * capacity_rps, seconds), lambda _: message, PATIENCE_S)
+    samples = await open_loop(pool, poisson(times * capacity_rps, seconds), one_of_many, PATIENCE_S)
     return Overload(samples, seconds, capacity_rps, (before, found.resident_bytes()))
 
 
