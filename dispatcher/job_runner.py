@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from math import ceil
+from math import ceil, inf
 
 from dispatcher.journal.base import Backlog, Job, JobResult, JobState, Journal, JournalError, JournalUnavailableError
 from dispatcher.packing import pack_answer, unpack_request
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 Handle = Callable[[ClientRequest, Terms], Awaitable[BackendAnswer]]
 
+# A journal that has not failed for this time is available again.
+SETTLED_S = 10.0
 # Jobs in memory at once: enough to keep many pods busy, and the next ones are read in the meantime.
 WINDOW = 128
 WINDOW_BYTES = 64 << 20
@@ -43,7 +45,7 @@ class JobRunner:
         self._wake = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._backlog = Backlog(0, 0, 0, 0)
-        self._available = True
+        self._available, self._failed_s = True, -inf
         self._opened = False
         self.problem = ""
 
@@ -189,13 +191,16 @@ class JobRunner:
         return await self._journal.purge(now_s)
 
     async def _try(self, call: Awaitable[int]) -> int:
-        """Return the result of a call; 0 if the journal is unavailable, which is logged when it begins and ends."""
+        """Return the result of a call; 0 if the journal is unavailable, which is logged when it begins and ends.
+
+        On a full disk reads succeed between writes that fail: it has ended if nothing has failed for SETTLED_S.
+        """
         try:
             result = await call
         except JournalError as error:
             self._note(error)
             return 0
-        if not self._available:
+        if not self._available and self._now() - self._failed_s >= SETTLED_S:
             self._available, self.problem = True, ""
             log.warning("the journal is available again")
         return result
@@ -204,4 +209,4 @@ class JobRunner:
         if self._available:
             level = logging.WARNING if isinstance(error, JournalUnavailableError) else logging.ERROR
             log.log(level, "asynchronous work waits for the journal: %s", error)
-        self._available, self.problem = False, str(error)
+        self._available, self.problem, self._failed_s = False, str(error), self._now()

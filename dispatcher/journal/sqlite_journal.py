@@ -36,8 +36,9 @@ PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = FAST",
-    "PRAGMA wal_autocheckpoint = 4000",
-    f"PRAGMA journal_size_limit = {64 << 20}",
+    # 8 MB, so that the log fits on a small disk
+    "PRAGMA wal_autocheckpoint = 1000",
+    f"PRAGMA journal_size_limit = {16 << 20}",
 )
 
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dispatcher.buffer import Reason
 from dispatcher.job_runner import WINDOW, Handle, JobRunner
 from dispatcher.jobs import Jobs
-from dispatcher.journal.base import JournalLimits
+from dispatcher.journal.base import JournalLimits, JournalUnavailableError
 from dispatcher.journal.sqlite_journal import SqliteJournal
 from dispatcher.relay import BackendAnswer, ClientRequest
 from dispatcher.replies import ClientReply, RefusalError
@@ -301,3 +303,42 @@ def test_a_job_that_nothing_can_run_fails_instead_of_running_for_ever(tmp_path: 
             assert (reply.status, json.loads(reply.content)["state"]) == (502, "failed")
 
     run(test())
+
+
+class Alternating:
+    """A journal that can be read, and fails every second call: a full disk."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def open(self, now_s: float) -> None:
+        self.calls += 1
+        if self.calls % 2:
+            raise JournalUnavailableError("the disk is full")
+
+
+def test_a_full_disk_is_one_line_in_the_log_until_nothing_has_failed_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = [0.0]
+    journal: Any = Alternating()
+    runner = JobRunner(journal, handle=None, most_attempts=1, now=lambda: now_s[0])  # type: ignore[arg-type]
+
+    async def opened() -> int:
+        await journal.open(0.0)
+        return 1
+
+    async def story() -> None:
+        for _ in range(20):
+            await runner._try(opened())
+            now_s[0] += 0.5
+        now_s[0] += 60
+        journal.calls = 1
+        await runner._try(opened())
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records] == [
+        "asynchronous work waits for the journal: the disk is full",
+        "the journal is available again",
+    ]
