@@ -203,7 +203,13 @@ class KubernetesApi:
         """Create or update an object, overriding fields that another program manages."""
         # the API server accepts a server-side apply only as YAML, of which JSON is a subset
         how = {"_content_type": "application/apply-patch+yaml", "field_manager": FIELD_MANAGER, "force": True}
-        self._object(f"apply {plural}/{name}", PATCH, plural, name=name, body=body, **how)
+        # it answers in YAML too, which nothing here needs
+        where = self._where(plural)
+        self._call(
+            f"apply {plural}/{name}",
+            lambda: getattr(self._objects, PATCH),
+            {**where, "name": name, "body": body, **how},
+        )
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
         """Change only the fields that the patch contains (RFC 7386), and return the patched object."""
@@ -230,12 +236,14 @@ class KubernetesApi:
         self._core = client.CoreV1Api(connection)
 
     def _object(self, what: str, method: str, plural: str, **arguments: Any) -> Json:
-        group, version = GROUPS.get(plural, (SERVING_GROUP, SERVING_VERSION))
-        where = {"group": group, "version": version, "namespace": self._namespace, "plural": plural}
-        found = self._call(what, lambda: getattr(self._objects, method), {**where, **arguments})
+        found = self._call(what, lambda: getattr(self._objects, method), {**self._where(plural), **arguments})
         if not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
             raise malformed(what)
         return found
+
+    def _where(self, plural: str) -> dict[str, str]:
+        group, version = GROUPS.get(plural, (SERVING_GROUP, SERVING_VERSION))
+        return {"group": group, "version": version, "namespace": self._namespace, "plural": plural}
 
     def _call(self, what: str, method: Callable[[], Callable[..., Any]], arguments: Mapping[str, Any]) -> Any:
         try:
