@@ -117,6 +117,9 @@ def test_the_dispatchers_image_forwards_to_the_functions(
     mapped: Cluster, built_service: str, samples_dir: Path
 ) -> None:
     """Deploy our manifest of the dispatcher with another backend, and send a request through both images."""
+    mapped.run(
+        "kubectl", "create", "secret", "generic", "dispatcher-control", "-n", NAMESPACE, "--from-literal=key=k3y"
+    )
     for document in yaml.safe_load_all((ROOT / "knative/manifests/base/dispatcher.yaml").read_text()):
         if document["kind"] == "Deployment":
             (container,) = document["spec"]["template"]["spec"]["containers"]
@@ -131,4 +134,9 @@ def test_the_dispatchers_image_forwards_to_the_functions(
     assert answer.status_code == 200, answer.text
     assert answer.json()["label"]
     assert answer.headers["X-Pod"].startswith(built_service)
+    control = f"http://{mapped.address('service/dispatcher-control', '{.spec.clusterIP}')}:8011"
+    assert requests.get(f"{control}/signals", timeout=60).status_code == 401
+    signals = requests.get(f"{control}/signals", headers={"Authorization": "Bearer k3y"}, timeout=60)
+    assert signals.json()["arrivals"]["count"] == 1
     mapped.run("kubectl", "delete", "-n", NAMESPACE, "-f", "knative/manifests/base/dispatcher.yaml")
+    mapped.run("kubectl", "delete", "secret", "dispatcher-control", "-n", NAMESPACE)
