@@ -95,7 +95,9 @@ def stub_image(cluster: Cluster) -> str:
     return STUB_IMAGE
 
 
-def deploy_stub(cluster: Cluster, name: str, image: str) -> None:
+@contextmanager
+def deployed_stub(cluster: Cluster, name: str, image: str) -> Iterator[str]:
+    """Deploy a Service of the stub and yield its name; the dead controller's min-scale must not outlive the test."""
     resources = {"requests": {"cpu": "50m"}, "limits": {"cpu": "1"}}
     container = {"image": image, "resources": resources}
     template = {
@@ -110,7 +112,18 @@ def deploy_stub(cluster: Cluster, name: str, image: str) -> None:
             "spec": {"template": template},
         }
     )
-    cluster.run("kubectl", "wait", "-n", NAMESPACE, "--for=condition=Ready", f"ksvc/{name}", "--timeout=120s")
+    try:
+        cluster.run("kubectl", "wait", "-n", NAMESPACE, "--for=condition=Ready", f"ksvc/{name}", "--timeout=120s")
+        yield name
+    finally:
+        cluster.run("kubectl", "delete", "-n", NAMESPACE, f"ksvc/{name}")
+
+
+@pytest.fixture
+def stub_services(cluster: Cluster, stub_image: str) -> Iterator[None]:
+    """Two Services of the stub, `direct` and `buffered`."""
+    with deployed_stub(cluster, "direct", stub_image), deployed_stub(cluster, "buffered", stub_image):
+        yield
 
 
 @dataclass
@@ -168,10 +181,8 @@ def burst(url: str, folder: Path, *flags: str) -> Burst:
 
 
 def test_with_the_controller_killed_in_a_burst_kpa_scales_as_without_a_dispatcher(
-    cluster: Cluster, stub_image: str, tmp_path: Path, start: Start
+    cluster: Cluster, stub_services: None, tmp_path: Path, start: Start
 ) -> None:
-    deploy_stub(cluster, "direct", stub_image)
-    deploy_stub(cluster, "buffered", stub_image)
     client = cluster.client()
     for service in ("direct", "buffered"):
         revision = client.live_revision(service).name
