@@ -13,7 +13,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock test fuzz chaos test-unit cluster-test lint format layout bench comparison picture demo up down clean
+.PHONY: help image setup clients lock audit test fuzz chaos test-unit cluster-test lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -34,6 +34,15 @@ $(CLIENTS_STAMP): | tests/clients/requirements.txt $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(CLIENTS_VENV)/bin/python --require-hashes -r tests/clients/requirements.txt
 	touch $@
 
+AUDIT_VENV := .venv-audit
+AUDIT_STAMP := $(AUDIT_VENV)/.installed-$(shell cat scripts/audit-requirements.txt | sha256sum | cut -c1-16)
+$(AUDIT_STAMP): | scripts/audit-requirements.txt $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(AUDIT_VENV)
+	$(BIN)/uv pip install --quiet --python $(AUDIT_VENV)/bin/python --require-hashes -r scripts/audit-requirements.txt
+	touch $@
+audit: $(AUDIT_STAMP)  ## check the pinned packages for known vulnerabilities; writes sbom/*.cdx.json for the images
+	$(AUDIT_VENV)/bin/python scripts/audit.py
+
 lock: | $(VENV)/bin/uv  ## regenerate each requirements*.txt from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt function/requirements.in -o function/requirements.txt
@@ -41,6 +50,7 @@ lock: | $(VENV)/bin/uv  ## regenerate each requirements*.txt from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" function/requirements-build.in -o function/requirements-build.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt dispatcher/requirements.in -o dispatcher/requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" tests/clients/requirements.in -o tests/clients/requirements.txt
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" scripts/audit-requirements.in -o scripts/audit-requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt autoscaler_tuning/requirements.in -o autoscaler_tuning/requirements.txt
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
@@ -95,4 +105,4 @@ lint: $(STAMP)  ## check style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove everything that the other targets created
-	rm -rf .venv .venv-clients model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json bench-*.svg
+	rm -rf .venv .venv-clients .venv-audit sbom model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json bench-*.svg
