@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # Key of a WSGI environment: the status and text with which the worker refused a request (function/worker.py).
 REFUSAL = "function.refusal"
-# The label value of the native protocol in metrics, kept for existing queries.
-METRIC_PROTOCOLS = {"native": "seed"}
 
 
 class PodError(Exception):
@@ -200,7 +198,7 @@ def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
         response.headers["X-Pod"] = pod_name
         response.headers["Server-Timing"] = _server_timing()
         module = (request.endpoint or "none").partition(".")[0]
-        metrics.requests.labels(METRIC_PROTOCOLS.get(module, module), str(response.status_code)).inc()
+        metrics.requests.labels(module, str(response.status_code)).inc()
         return response
 
 

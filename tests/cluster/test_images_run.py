@@ -62,7 +62,7 @@ def test_it_reports_its_cold_start_and_stays_within_its_memory_limit(
         assert mapped.predict(built_service, samples_dir / name).status_code == 200
     url = f"http://{mapped.gateway}/metrics"
     metrics = requests.get(url, headers={"Host": mapped.host(built_service)}, timeout=60).text
-    phases = dict(re.findall(r'^cold_start_seconds\{phase="(\w+)"\} (\S+)', metrics, re.MULTILINE))
+    phases = dict(re.findall(r'^function_cold_start_seconds\{phase="(\w+)"\} (\S+)', metrics, re.MULTILINE))
     assert len(phases) > 1
     print("cold start:", ", ".join(f"{phase} {float(seconds):.2f} s" for phase, seconds in phases.items()))
     pod = mapped.client().pods(mapped.client().live_revision(built_service).name)[0].name

@@ -126,20 +126,28 @@ def test_responses_are_counted_by_protocol_and_status(client: FlaskClient) -> No
     client.get("/v2")
     client.get("/nowhere")
     text = client.get("/metrics").text
-    for protocol, status in (("seed", 200), ("seed", 400), ("v2", 200), ("none", 404)):
-        assert f'requests_total{{protocol="{protocol}",status="{status}"}} 1.0' in text
+    for protocol, status in (("native", 200), ("native", 400), ("v2", 200), ("none", 404)):
+        assert f'function_requests_total{{protocol="{protocol}",status="{status}"}} 1.0' in text
+
+
+def test_metrics_keep_their_names_of_earlier_releases_for_one_more(client: FlaskClient) -> None:
+    client.post("/predict", data=b"photo")
+    text = client.get("/metrics").text
+    assert '\nrequests_total{protocol="seed",status="200"} 1.0' in text
+    assert "# HELP requests_total Deprecated: use function_requests" in text
+    assert '\nstage_seconds_count{stage="infer"} 1.0' in text
 
 
 def test_images_stages_and_the_model_are_exported(client: FlaskClient) -> None:
     client.post("/predict", **form(b"one", b"three"))
     text = client.get("/metrics").text
-    assert 'stage_seconds_count{stage="infer"} 2.0' in text
-    assert 'stage_seconds_sum{stage="pre"} 0.0042' in text
-    assert 'stage_seconds_sum{stage="post"} 0.0004' in text
-    assert "image_bytes_sum 8.0" in text
-    assert f"image_pixels_sum {2 * 640 * 480:.1f}" in text
+    assert 'function_stage_seconds_count{stage="infer"} 2.0' in text
+    assert 'function_stage_seconds_sum{stage="pre"} 0.0042' in text
+    assert 'function_stage_seconds_sum{stage="post"} 0.0004' in text
+    assert "function_image_bytes_sum 8.0" in text
+    assert f"function_image_pixels_sum {2 * 640 * 480:.1f}" in text
     assert (
-        'model_info{engine="fake",name="resnet18",precision="float32",version="random-seed-0",weights="RANDOM WEIGHTS"} 1.0'
+        'function_model_info{engine="fake",name="resnet18",precision="float32",version="random-seed-0",weights="RANDOM WEIGHTS"} 1.0'
         in text
     )
 

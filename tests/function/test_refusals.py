@@ -84,7 +84,7 @@ def test_a_request_that_the_worker_refuses_gets_the_form_of_every_refusal(client
     response = client.get("/", environ_overrides={REFUSAL: (431, "too long")})
     assert (response.status_code, response.json) == (431, {"error": "too long"})
     assert response.headers["X-Pod"] == "pod-7"
-    assert 'requests_total{protocol="seed",status="431"} 1.0' in client.get("/metrics").text
+    assert 'function_requests_total{protocol="native",status="431"} 1.0' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize("path", ["/predict/", "//predict", "/predict//"])

@@ -85,7 +85,7 @@ def test_the_response_has_a_label_and_names_the_random_weights(start: Callable[.
     assert response.headers["X-Pod"] == "pod-1"
     exported = requests.get(f"{pod.url}/metrics", timeout=10).text
     for phase in PHASES:
-        assert f'cold_start_seconds{{phase="{phase}"}}' in exported
+        assert f'function_cold_start_seconds{{phase="{phase}"}}' in exported
 
 
 def test_the_serving_process_never_imports_torch(model_dir: Path) -> None:
@@ -159,7 +159,7 @@ def cold_start_s(pod: Pod) -> float:
     (line,) = [
         line
         for line in requests.get(f"{pod.url}/metrics", timeout=60).text.splitlines()
-        if line.startswith('cold_start_seconds{phase="ready"}')
+        if line.startswith('function_cold_start_seconds{phase="ready"}')
     ]
     return float(line.split()[1])
 

@@ -37,7 +37,9 @@ def responses(pod: Pod, sent: bytes) -> bytes:
 def counted(pod: Pod) -> int:
     """Return the number of all counted responses."""
     exported = requests.get(f"{pod.url}/metrics", timeout=60).text
-    return sum(int(float(count)) for count in re.findall(r"^requests_total\{.*\} (\S+)$", exported, re.MULTILINE))
+    return sum(
+        int(float(count)) for count in re.findall(r"^function_requests_total\{.*\} (\S+)$", exported, re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize(
