@@ -10,7 +10,7 @@ from autoscaler_tuning.commands.flags import Flags, number, number_ranges, outpu
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.trace_parts import PartOfTrace, add_trace, part_of
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
-from autoscaler_tuning.experiments.compare import Comparison, compare, with_initial_pods
+from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.goals import POLICIES, Goal, goals, missed_required, unavoidable_late_ratio
 from autoscaler_tuning.experiments.policy_summary import summaries
 from autoscaler_tuning.experiments.reaction import jumps
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `goals`."""
     flags = Flags(parser, env)
     add_trace(parser, flags, "last-third")
-    add_world(flags, number_ranges, service_time_s="0.035-0.1", initial_pods=None)
+    add_world(flags, number_ranges, service_time_s="0.035-0.1")
     flags.add("--seeds", positive_integer, 10, "number of seeds, counted from 0")
     flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
     flags.add("--json", output_file, None, "file for all results, as JSON")
@@ -41,7 +41,6 @@ def _run(args: argparse.Namespace) -> int:
         for service_time_s in args.service_time_s:
             world = replace(world_of(args, service_time_s), judged_from_s=float(from_s))
             comparison = Comparison(trace.counts, world, price_per_pod_hour=args.price_per_pod_hour, bounds=("milp",))
-            comparison = with_initial_pods(comparison) if args.initial_pods is None else comparison
             title = f"{path.name} from second {from_s}, {len(judged)} s, {sum(judged)} requests"
             title += f", {service_time_text(world)}"
             with progress_line() as progress:

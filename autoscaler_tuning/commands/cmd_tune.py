@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     add_trace(parser, flags, "all")
     price = ElasticConfig().late_price
     flags.add("--late-price", number, price, f"price of one late request, in pod-seconds; elastic uses {price:g}")
-    add_world(flags, number_ranges, initial_pods=None)
+    add_world(flags, number_ranges)
     flags.add("--settings", positive_integer, effort.settings, "number of random settings at the start of the search")
     flags.add("--seeds", positive_integer, effort.seeds, "number of seeds for the settings that remain")
     flags.add("--blocks", positive_integer, effort.blocks, "blocks in time for cross-validation, at least 2")
@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
         for name, trace in traces
         for world in (world_of(args, service_time_s) for service_time_s in args.service_time_s)
     ]
-    effort = Effort(args.settings, args.seeds, args.blocks, args.scales, args.initial_pods)
+    effort = Effort(args.settings, args.seeds, args.blocks, args.scales)
     with progress_line() as progress:
         tuned = tune(traffic, args.late_price, effort, progress)
     print("\n".join(_lines(tuned, args.service)))

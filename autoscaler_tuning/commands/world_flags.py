@@ -18,13 +18,11 @@ def add_world(
     flags: Flags,
     service_times: Callable[[str], object] = number_range,
     service_time_s: str = "0.1",
-    initial_pods: int | None = 1,
 ) -> None:
     """Add the flags for service and start times, SLO and pods.
 
     service_times: parser of the service time, for one number or range, or for several.
     service_time_s: default of the service time.
-    initial_pods: default of the initial pods; None means as many as stock KPA would keep.
     """
     service_about = "mean time of a request in a pod, in seconds, or a uniform range such as 0.035-0.1"
     if service_times is not number_range:
@@ -36,10 +34,7 @@ def add_world(
     flags.add("--start-serial-s", number, 0, "part of a start that a node runs for one pod at a time, in seconds")
     flags.add("--readiness-delay-s", number, 0, "time from ready until requests reach the pod, in seconds")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
-    initial_about = "ready pods at the start"
-    if initial_pods is None:
-        initial_about += " (default: as many as stock KPA would keep for the first ten seconds)"
-    flags.add("--initial-pods", non_negative_integer, initial_pods, initial_about)
+    flags.add("--initial-pods", non_negative_integer, 0, "ready pods at the start")
     flags.add("--max-pods", positive_integer, 40, "upper bound on the pods of every policy")
 
 
@@ -73,7 +68,7 @@ def world_of(args: argparse.Namespace, service_time_s: tuple[float, float]) -> S
         start_serial_s=args.start_serial_s,
         readiness_delay_s=args.readiness_delay_s,
         slo_s=args.slo_s,
-        initial_pods=1 if args.initial_pods is None else args.initial_pods,
+        initial_pods=args.initial_pods,
         max_pods=args.max_pods,
     )
 

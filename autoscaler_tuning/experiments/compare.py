@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import ceil, inf, isfinite, nan
+from math import inf, isfinite, nan
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,6 @@ from autoscaler_tuning.bounds.linear_program import BoundConfig, BoundError, lp_
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.experiments.reaction import reaction_s
 from autoscaler_tuning.policies.base import Bounded, Recorded
-from autoscaler_tuning.policies.kpa.kpa import KpaConfig
 from autoscaler_tuning.policies.registry import PolicySpec, policy_named
 from autoscaler_tuning.results import FloatArray, PolicyRow, PolicyRun
 from autoscaler_tuning.simulator.simulate import simulate
@@ -62,18 +61,6 @@ class Comparison:
     def arrivals_s(self, seed: int) -> FloatArray:
         """Return the arrival times of a seed, which are the same for every policy."""
         return np.asarray(arrival_times(self.counts, "count", seed), dtype=float)
-
-
-def with_initial_pods(comparison: Comparison) -> Comparison:
-    """Return the comparison with the initial pods that stock KPA would keep for the rate of its first ten seconds.
-
-    A part of a trace starts in the middle of the traffic. With a single initial pod, every policy would get the same
-    late requests at the start.
-    """
-    first = comparison.counts[:10]
-    needed = sum(first) / len(first) * comparison.sim.service_time_s / KpaConfig().target_value
-    pods = min(comparison.sim.max_pods, max(1, ceil(needed)))
-    return replace(comparison, sim=replace(comparison.sim, initial_pods=pods))
 
 
 @dataclass(frozen=True, slots=True)

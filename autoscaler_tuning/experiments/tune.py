@@ -16,7 +16,7 @@ from math import exp, inf, log
 
 import numpy as np
 
-from autoscaler_tuning.experiments.compare import Case, Comparison, run_case, with_initial_pods
+from autoscaler_tuning.experiments.compare import Case, Comparison, run_case
 from autoscaler_tuning.experiments.estimates import Estimate, paired_ratio
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
@@ -54,14 +54,12 @@ class Effort:
     seeds: seeds of the settings that remain.
     blocks: blocks in time for the cross-validation.
     scales: factors on the rates of the traffic, at each of which every setting is tried.
-    initial_pods: ready pods at the start of each part of the traffic; None means as many as stock KPA would keep.
     """
 
     settings: int = 48
     seeds: int = 3
     blocks: int = 4
     scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    initial_pods: int | None = None
 
     def __post_init__(self) -> None:
         if self.settings < 1 or self.seeds < 1 or self.blocks < 2:
@@ -189,8 +187,7 @@ def tune(traffic: Sequence[Comparison], late_price: float, effort: Effort, progr
     choices = [tuple(name for name in all_names if name not in POD_COUNTS), all_names]
     tried = [(_cross_validate(traffic, late_price, effort, names, progress), names) for names in choices]
     held_back, names = min(tried, key=lambda pair: _geometric_mean(pair[0]))
-    started = [_started(comparison, effort.initial_pods) for comparison in traffic]
-    search = KnobSearch(started, late_price, effort, progress)
+    search = KnobSearch(traffic, late_price, effort, progress)
     knobs = search.best(names)
     return Tuned(
         knobs,
@@ -213,25 +210,21 @@ def _cross_validate(
 ) -> list[HeldOutRun]:
     """Return the runs on each block except the first, with the knobs found on the blocks before it."""
     runs: list[HeldOutRun] = []
-    for block, before, after in folds(traffic, effort.blocks, effort.initial_pods):
+    for block, before, after in folds(traffic, effort.blocks):
         knobs = KnobSearch(before, late_price, effort, progress).best(names)
         runs += _evaluate(after, knobs, block, effort.seeds, late_price)
     return runs
 
 
-def folds(
-    traffic: Sequence[Comparison], blocks: int, initial_pods: int | None = None
-) -> list[tuple[int, list[Comparison], list[Comparison]]]:
+def folds(traffic: Sequence[Comparison], blocks: int) -> list[tuple[int, list[Comparison], list[Comparison]]]:
     """Return (block, the traffic before it, the traffic in it) for each block except the first.
 
-    initial_pods: as in Effort.
     Raises TuneError if no block can be held out.
     """
     found = []
     for block in range(1, blocks):
         before = [part for one in traffic for part in _take_blocks(one, blocks, 0, block)]
         after = [part for one in traffic for part in _take_blocks(one, blocks, block, block + 1)]
-        before, after = ([_started(part, initial_pods) for part in parts] for parts in (before, after))
         if before and after:
             found.append((block, before, after))
     if not found:
@@ -262,13 +255,6 @@ def _take_blocks(comparison: Comparison, blocks: int, first: int, end: int) -> l
         )
     counts = comparison.counts[round(first * length) : round(end * length)]
     return [replace(comparison, counts=counts)] if sum(counts) else []
-
-
-def _started(comparison: Comparison, initial_pods: int | None) -> Comparison:
-    """Return the comparison with these initial pods, or with as many as stock KPA would keep."""
-    if initial_pods is None:
-        return with_initial_pods(comparison)
-    return replace(comparison, sim=replace(comparison.sim, initial_pods=initial_pods))
 
 
 def _scaled(comparison: Comparison, scales: Sequence[float]) -> list[Comparison]:

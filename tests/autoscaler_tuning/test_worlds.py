@@ -38,26 +38,27 @@ def test_a_start_has_parts_and_the_report_names_those_that_are_not_0() -> None:
     assert start_text(SimConfig()) == "pod starts of 2 to 6 s"
 
 
-@pytest.mark.parametrize("command", ["goals", "tune"])
-def test_the_pods_at_the_start_can_be_set_by_flag_or_variable(command: str) -> None:
-    argv = [command, "--trace", "workload.txt"]
-    assert build_parser({}).parse_args(argv).initial_pods is None
-    assert build_parser({"INITIAL_PODS": "3"}).parse_args(argv).initial_pods == 3
-    assert build_parser({"INITIAL_PODS": "3"}).parse_args([*argv, "--initial-pods", "0"]).initial_pods == 0
+@pytest.mark.parametrize("command", [["compare"], ["goals", "--trace", "a.txt"], ["tune", "--trace", "a.txt"]], ids=str)
+def test_a_simulation_starts_with_zero_pods_unless_a_flag_or_variable_says_otherwise(command: list[str]) -> None:
+    def initial_pods(env: dict[str, str], *flags: str) -> int:
+        return world_of(build_parser(env).parse_args([*command, *flags]), SERVICE_S).initial_pods
+
+    assert initial_pods({}) == 0
+    assert initial_pods({"INITIAL_PODS": "3"}) == 3
+    assert initial_pods({"INITIAL_PODS": "3"}, "--initial-pods", "2") == 2
 
 
-@pytest.mark.parametrize(("initial_pods", "expected"), [(0, 0), (5, 5), (None, 3)])
-def test_tune_starts_each_part_of_the_traffic_with_these_pods(initial_pods: int | None, expected: int) -> None:
-    """Stock KPA would keep 3 pods for 20 requests a second of 0.1 s."""
-    found = folds([Comparison((20,) * 120, SimConfig(), bounds=())], 2, initial_pods)
-    assert [part.sim.initial_pods for _, before, after in found for part in (*before, *after)] == [expected, expected]
+@pytest.mark.parametrize("initial_pods", [0, 5])
+def test_tune_starts_each_part_of_the_traffic_with_these_pods(initial_pods: int) -> None:
+    found = folds([Comparison((20,) * 120, SimConfig(initial_pods=initial_pods), bounds=())], 2)
+    assert [part.sim.initial_pods for _, before, after in found for part in (*before, *after)] == [initial_pods] * 2
 
 
 def test_a_comparison_from_zero_pods_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "trace.txt"
     trace.write_text("5 " * 20)
     argv = ["compare", "--workload", str(trace), "--policies", "elastic", "--seeds", "1", "--bounds", "none"]
-    argv += ["--frontier-seeds", "0", "--initial-pods", "0", "--cold-start-s", "product", "--readiness-delay-s", "0.1"]
+    argv += ["--frontier-seeds", "0", "--cold-start-s", "product", "--readiness-delay-s", "0.1"]
     assert main(argv) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "pod starts of 0.6 to 1.2 s plus 0.1 s until requests arrive" in printed
