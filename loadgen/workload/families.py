@@ -1,9 +1,10 @@
-"""Families of synthetic workloads: `step`, `ramp`, `diurnal`, `mmpp`, `flash` and `on-off`.
+"""Families of synthetic workloads: `step`, `ramp`, `diurnal`, `mmpp`, `flash`, `on-off`, `gamma` and `weibull`.
 
 Each is a pure function of its settings, written as in `mmpp:seed=3,seconds=600,high=80`. Every family has `seconds`,
 `seed`, `low` and `high` (requests per second) and `noise`. With the noise `poisson`, the count of each second is drawn
 from a Poisson distribution, as in a log of real users. With `none`, it is the rate itself, rounded so that the running
-total is never off by more than a half.
+total is never off by more than a half. `gamma` and `weibull` draw the time between two requests instead; they have
+`rate`, the mean requests per second, and `cv`, the coefficient of variation, in place of `low`, `high` and `noise`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import WorkloadError
+from loadgen.workload.renewal import gamma_gaps, renewal_counts, weibull_gaps
 
 Rates = NDArray[np.float64]
 Settings = Mapping[str, float]
@@ -25,18 +27,22 @@ MOST_PER_SECOND = 1_000_000
 MOST_REQUESTS = 10_000_000
 COMMON: Settings = MappingProxyType({"seconds": 600, "seed": 0, "low": 5, "high": 40})
 NOISES = ("poisson", "none")
+# 1 is Poisson; 16 is more than the fits that were published.
+LEAST_CV, MOST_CV = 0.1, 16
 # These random numbers must not share a stream with the arrivals within a second, whose seed is (seed, second).
 RATES, COUNTS = 1, 2
 
 
 class Family(NamedTuple):
-    """A family: the function for its mean requests per second, and the defaults of its own settings.
+    """A family: the function for its mean requests per second, and the defaults of its settings.
 
     A default of nan means that the value is derived from the other settings.
+    is_drawn: the function returns the drawn requests of each second, to which no noise is added.
     """
 
     rates: Callable[[Settings, np.random.Generator], Rates]
     defaults: Settings
+    is_drawn: bool = False
 
 
 def _step(settings: Settings, _: np.random.Generator) -> Rates:
@@ -91,15 +97,28 @@ def _on_off(settings: Settings, _: np.random.Generator) -> Rates:
     return np.where(phase_s < settings["on_s"], settings["high"], settings["low"])
 
 
+def _gamma(settings: Settings, rng: np.random.Generator) -> Rates:
+    """Return requests whose distances have a Gamma distribution."""
+    return renewal_counts(gamma_gaps(settings["cv"]), settings["rate"], int(settings["seconds"]), rng)
+
+
+def _weibull(settings: Settings, rng: np.random.Generator) -> Rates:
+    """Return requests whose distances have a Weibull distribution."""
+    return renewal_counts(weibull_gaps(settings["cv"]), settings["rate"], int(settings["seconds"]), rng)
+
+
 NAN = float("nan")
+DRAWN: Settings = MappingProxyType({"seconds": 600, "seed": 0, "rate": 10, "cv": 4})
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "step": Family(_step, {"at_s": NAN, "until_s": NAN}),
-        "ramp": Family(_ramp, {}),
-        "diurnal": Family(_diurnal, {"period_s": NAN}),
-        "mmpp": Family(_mmpp, {"low_s": 60, "high_s": 20}),
-        "flash": Family(_flash, {"at_s": NAN, "rise_s": 10, "decay_s": 60}),
-        "on-off": Family(_on_off, {"low": 0, "on_s": 30, "off_s": 90}),
+        "step": Family(_step, {**COMMON, "at_s": NAN, "until_s": NAN}),
+        "ramp": Family(_ramp, COMMON),
+        "diurnal": Family(_diurnal, {**COMMON, "period_s": NAN}),
+        "mmpp": Family(_mmpp, {**COMMON, "low_s": 60, "high_s": 20}),
+        "flash": Family(_flash, {**COMMON, "at_s": NAN, "rise_s": 10, "decay_s": 60}),
+        "on-off": Family(_on_off, {**COMMON, "low": 0, "on_s": 30, "off_s": 90}),
+        "gamma": Family(_gamma, DRAWN, is_drawn=True),
+        "weibull": Family(_weibull, DRAWN, is_drawn=True),
     }
 )
 
@@ -121,7 +140,7 @@ def family_counts(spec: str) -> tuple[int, ...]:
     """Return the requests of each second, drawn from (seed, second) unless noise is none. Raises WorkloadError."""
     parsed = _parsed(spec)
     rates = _rates(parsed)
-    if parsed.noise == "none":
+    if parsed.noise == "none" or FAMILIES[parsed.name].is_drawn:
         return tuple(np.diff(np.rint(np.cumsum(rates)), prepend=0).astype(int).tolist())
     seed = int(parsed.settings["seed"])
     return tuple(int(np.random.default_rng((seed, second, COUNTS)).poisson(rate)) for second, rate in enumerate(rates))
@@ -144,16 +163,22 @@ def _parsed(spec: str) -> _Parsed:
     name, _, words = spec.partition(":")
     if name not in FAMILIES:
         raise WorkloadError(f"{spec}: family must be one of {', '.join(FAMILIES)}, got {name!r}")
-    settings, noise = {**COMMON, **FAMILIES[name].defaults}, NOISES[0]
+    family, noise = FAMILIES[name], NOISES[0]
+    settings = dict(family.defaults)
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
-        if key == "noise" and value in NOISES:
+        if key == "noise" and value in NOISES and not family.is_drawn:
             noise = value
         elif key in settings:
             settings[key] = _number(spec, key, value)
         else:
-            known = ", ".join([*settings, f"noise ({' or '.join(NOISES)})"])
+            known = ", ".join([*settings, *([] if family.is_drawn else [f"noise ({' or '.join(NOISES)})"])])
             raise WorkloadError(f"{spec}: settings of {name} must be {known}, got {word!r}")
+    if family.is_drawn and settings["seconds"] * settings["rate"] > MOST_REQUESTS:
+        raise WorkloadError(
+            f"{spec}: seconds x rate must be at most {MOST_REQUESTS} requests, got "
+            f"{settings['seconds'] * settings['rate']:.0f}"
+        )
     return _Parsed(name, settings, noise)
 
 
@@ -165,7 +190,10 @@ def _number(spec: str, key: str, word: str) -> float:
         value = NAN
     whole = key in ("seconds", "seed")
     least = {"seconds": 1, "seed": 0, "low": 0, "high": 0, "at_s": 0, "until_s": 0}.get(key, 1e-9)
-    most = {"seconds": MOST_SECONDS, "low": MOST_PER_SECOND, "high": MOST_PER_SECOND}.get(key, inf)
+    least = {"cv": LEAST_CV, "rate": 1e-6}.get(key, least)
+    most = {"seconds": MOST_SECONDS, **dict.fromkeys(("low", "high", "rate"), MOST_PER_SECOND), "cv": MOST_CV}.get(
+        key, inf
+    )
     if not least <= value <= most or value == inf or (whole and value != int(value)):
         kind = "an integer" if whole else "a number"
         raise WorkloadError(f"{spec}: {key} must be {kind} from {least:.7g} to {most:.7g}, got {word!r}")

@@ -1,5 +1,6 @@
 """Synthetic families: shapes, noise, seeds, and refused settings."""
 
+from collections.abc import Callable
 from math import exp
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from loadgen.workload.arrivals import arrival_times
 from loadgen.workload.families import COMMON, FAMILIES, family_counts, family_rates
+from loadgen.workload.renewal import Gaps, gamma_gaps, weibull_gaps, weibull_shape
 from loadgen.workload.workload import WorkloadError, read_workload
 
 
@@ -60,6 +62,41 @@ def test_mmpp_counts_are_much_burstier_than_poisson() -> None:
     assert counts.var() / counts.mean() == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize("name", ["gamma", "weibull"])
+@pytest.mark.parametrize("cv", [0.5, 1, 2, 4, 8, 16])
+def test_renewal_families_have_the_mean_and_the_dispersion_of_their_distribution(name: str, cv: float) -> None:
+    """Counts of long windows have an index of dispersion of cv squared (renewal theory), and a mean of rate x time."""
+    rate, seconds = 40, 100_000
+    counts = np.array(family_counts(f"{name}:seconds={seconds},rate={rate},cv={cv},seed=3"))
+    assert counts.mean() == pytest.approx(rate, rel=max(0.01, 4 * cv / (rate * seconds) ** 0.5))
+    windows = counts.reshape(400, -1).sum(axis=1)
+    assert windows.var() / windows.mean() == pytest.approx(cv * cv, rel=0.35)
+
+
+@pytest.mark.parametrize("cv", [0.5, 1, 4, 16])
+@pytest.mark.parametrize("gaps", [gamma_gaps, weibull_gaps])
+def test_gaps_between_requests_have_mean_1_and_this_coefficient_of_variation(
+    gaps: Callable[[float], tuple[Gaps, Gaps]], cv: float
+) -> None:
+    drawn = gaps(cv)[0](np.random.default_rng(1), 4_000_000)
+    assert drawn.mean() == pytest.approx(1, rel=5 * cv / 2000)
+    assert drawn.std() / drawn.mean() == pytest.approx(cv, rel=0.01 + 0.01 * cv)
+
+
+@pytest.mark.parametrize("name", ["gamma", "weibull"])
+def test_a_renewal_family_is_as_busy_in_its_first_second_as_later(name: str) -> None:
+    """Starting with a whole gap, bursty traffic would be many times as busy at first."""
+    first = [family_counts(f"{name}:seconds=1,rate=5,cv=4,seed={seed}")[0] for seed in range(6000)]
+    assert np.mean(first) == pytest.approx(5, abs=0.5)
+
+
+def test_gamma_and_weibull_with_a_cv_of_1_are_poisson() -> None:
+    assert weibull_shape(1.0) == pytest.approx(1.0)
+    for name in ("gamma", "weibull"):
+        counts = np.array(family_counts(f"{name}:seconds=20000,rate=20,cv=1"))
+        assert counts.var() / counts.mean() == pytest.approx(1, abs=0.05)
+
+
 def test_noise_is_poisson_by_default() -> None:
     counts = np.array(family_counts("step:seconds=20000,low=20,high=20"))
     assert counts.mean() == pytest.approx(20, rel=0.01)
@@ -75,7 +112,7 @@ def test_the_seed_determines_the_counts_and_a_longer_run_starts_with_the_same(na
     counts = family_counts(f"{name}:seed=1,seconds=90,{kept}")
     assert counts == family_counts(f"{name}:seed=1,seconds=90,{kept}")
     assert counts != family_counts(f"{name}:seed=2,seconds=90,{kept}")
-    if name != "ramp":
+    if name != "ramp":  # a line from low to high over the whole run
         assert family_counts(f"{name}:seed=1,seconds=200,{kept}")[:90] == counts
 
 
@@ -114,6 +151,12 @@ def test_read_workload_accepts_a_family_unless_a_file_has_its_name(
             "ramp:at_s=3",
             "settings of ramp must be seconds, seed, low, high, noise (poisson or none), got 'at_s=3'",
             id="a setting of another family",
+        ),
+        pytest.param("gamma:cv=17", "cv must be a number from 0.1 to 16, got '17'", id="burstier than any fit"),
+        pytest.param("weibull:noise=none", "settings of weibull must be seconds, seed, rate, cv, got", id="no noise"),
+        pytest.param("gamma:rate=0", "rate must be a number from 1e-06 to 1000000, got '0'", id="no rate"),
+        pytest.param(
+            "gamma:rate=1e6,seconds=11", "seconds x rate must be at most 10000000 requests, got 11000000", id="too much"
         ),
         pytest.param("ramp:noise=pink", "got 'noise=pink'", id="another noise"),
     ],
