@@ -88,8 +88,8 @@ cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which
 	$(BIN)/python -m pytest -m cluster tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
-comparison: $(STAMP)  ## regenerate docs/comparison.md; takes half an hour
-	scripts/comparison
+comparison: $(STAMP)  ## regenerate docs/comparison.md: [COMPARISON="--live RUNS --fit-runs RUNS"]; ten minutes
+	$(BIN)/python scripts/comparison.py $(COMPARISON)
 picture: $(STAMP)  ## draw the figures of README and docs/autoscaling.md anew; a few minutes
 	$(BIN)/python scripts/picture.py
 image:  ## build an image: [COMPONENT=function|dispatcher] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]

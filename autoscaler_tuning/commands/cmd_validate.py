@@ -2,22 +2,37 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import Flags, number, output_file, positive_integer, positive_number
+from autoscaler_tuning.commands.terminal import terminal_width
 from autoscaler_tuning.policies.registry import UnknownPolicyError, policy_named
+from autoscaler_tuning.report.tables import NONE, Table
 from autoscaler_tuning.validation.fit import fit
 from autoscaler_tuning.validation.old_run import RECORDED, converted
 from autoscaler_tuning.validation.recorded_run import RecordedError, read_recorded
 from autoscaler_tuning.validation.resimulate import Choices, setup_of_run
 from autoscaler_tuning.validation.run_file import write_run
+from autoscaler_tuning.validation.several_runs import JudgedRun, judge
 from autoscaler_tuning.validation.validate import Tolerances, lines, validate
+
+FILE_ABOUT = "recorded run, .jsonl, .jsonl.gz or the old .json.gz"
+HEADINGS = (
+    *("run", "policy", "pod-s", "simulated", "error", "repeats", "p99 s", "simulated", "error", "repeats"),
+    *("late", "simulated", "repeats", "verdict"),
+)
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `validate`."""
-    flags, choices, tolerances = _file_and_part(parser, env), Choices(), Tolerances()
+    flags, choices, tolerances = Flags(parser, env), Choices(), Tolerances()
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=f"{FILE_ABOUT}, or several with --fit-runs")
+    _add_part(flags)
+    fit_about = "runs to fit to; the files are then judged on nothing that was fitted to them (default: fit to a part)"
+    parser.add_argument("--fit-runs", nargs="+", type=Path, default=(), metavar="FILE", help=fit_about)
+    flags.add("--markdown", output_file, None, "with --fit-runs: file for the table, as Markdown")
     flags.add(
         "--policy",
         replayed_policy,
@@ -50,7 +65,10 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 def add_fit(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `fit`."""
-    _file_and_part(parser, env).add("--json", Path, None, "file for all settings, as JSON")
+    flags = Flags(parser, env)
+    parser.add_argument("file", type=Path, metavar="FILE", help=FILE_ABOUT)
+    _add_part(flags)
+    flags.add("--json", Path, None, "file for all settings, as JSON")
     parser.set_defaults(run=_fit)
 
 
@@ -63,12 +81,9 @@ def add_convert(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None
     parser.set_defaults(run=_convert)
 
 
-def _file_and_part(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> Flags:
-    flags = Flags(parser, env)
-    parser.add_argument("file", type=Path, metavar="FILE", help="recorded run, .jsonl, .jsonl.gz or the old .json.gz")
+def _add_part(flags: Flags) -> None:
     flags.add("--fit-from-s", number, 0.0, "start of the part to fit, in seconds")
     flags.add("--fit-to-s", number, None, "end of the part to fit, in seconds (default: half of the run)")
-    return flags
 
 
 def _validate(args: argparse.Namespace) -> int:
@@ -81,13 +96,58 @@ def _validate(args: argparse.Namespace) -> int:
         metrics_resolution_s=args.metrics_resolution_s,
         max_pods=args.max_pods,
     )
-    run = read_recorded(args.file)
-    slo_s = args.slo_s or setup_of_run(run).slo_s
-    tolerances = Tolerances(args.pod_seconds_ratio, args.p99_ratio, args.ready_pods, args.late_ratio, slo_s)
+    tolerances = Tolerances(args.pod_seconds_ratio, args.p99_ratio, args.ready_pods, args.late_ratio)
+    if args.fit_runs:
+        return _validate_by(args, choices, tolerances)
+    if len(args.files) > 1:
+        raise RecordedError(f"several runs need --fit-runs, the runs to fit to, got {len(args.files)} runs")
+    run = read_recorded(args.files[0])
+    tolerances = replace(tolerances, slo_s=args.slo_s or setup_of_run(run).slo_s)
     found = validate(run, choices, tolerances)
     for line in lines(found, tolerances):
         print(line)
     return 1 if found.misses(tolerances) else 0
+
+
+def _validate_by(args: argparse.Namespace, choices: Choices, tolerances: Tolerances) -> int:
+    """Print and write one row for each run, simulated with the settings fitted to other ones."""
+    runs = {run_name(path): read_recorded(path) for path in args.files}
+    judged = judge([read_recorded(path) for path in args.fit_runs], runs, choices, tolerances)
+    table = judged_table(judged)
+    fitted_to = ", ".join(map(run_name, args.fit_runs))
+    print(f"fitted to {fitted_to}; medians of {choices.seeds} simulations\n\n{table.text(terminal_width())}\n")
+    for run in judged:
+        print(f"{run.name}: {'; '.join((*run.validation.notes, *run.misses)) or 'within tolerance'}")
+    if args.markdown:
+        args.markdown.write_text(table.markdown() + "\n", encoding="utf-8")
+    return 1 if any(run.misses for run in judged) else 0
+
+
+def run_name(path: Path) -> str:
+    """Return folder and name of a file without its suffixes, because each folder of runs has the same names."""
+    return f"{path.absolute().parent.name}/{path.name.partition('.json')[0]}"
+
+
+def judged_table(judged: Sequence[JudgedRun]) -> Table:
+    """Return a table with a line for each run: real and simulated figures, their error, and the spread of repeats."""
+    return Table(HEADINGS, tuple(map(_cells, judged)), text_headings=frozenset({"policy", "verdict"}))
+
+
+def _cells(run: JudgedRun) -> tuple[str, ...]:
+    part, repeats = run.validation.parts[-1], run.repeats
+    real, simulated = part.real, part.simulated
+    pods_apart, p99_apart, late_apart = (
+        (f"{repeats.pod_seconds_ratio:.1%}", f"{repeats.p99_ratio:.1%}", str(repeats.late)) if repeats else (NONE,) * 3
+    )
+    return (
+        run.name,
+        run.validation.policy,
+        *(f"{real.pod_seconds:.0f}", f"{simulated.pod_seconds:.0f}"),
+        *(f"{simulated.pod_seconds / real.pod_seconds - 1:+.1%}", pods_apart),
+        *(f"{real.p99_s:.3f}", f"{simulated.p99_s:.3f}", f"{simulated.p99_s / real.p99_s - 1:+.1%}", p99_apart),
+        *(str(real.late), str(simulated.late), late_apart),
+        "outside" if run.misses else "within",
+    )
 
 
 def _convert(args: argparse.Namespace) -> int:

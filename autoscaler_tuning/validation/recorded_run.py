@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler_tuning.policies.registry import split_name
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.validation.run_file import RunRecord, is_run_file, read_run
 from autoscaler_tuning.validation.run_setup import RecordedError, RunSetup
@@ -91,10 +92,16 @@ def from_record(record: RunRecord) -> RecordedRun:
     times_s, kept = np.unique([one.t_s for one in record.pods], return_index=True)
     samples = [record.pods[index] for index in kept]
     ready, starting, terminating = (np.array([getattr(one, name) for one in samples], dtype=float) for name in COUNTS)
-    desired = np.array([-1 if one.desired_pods is None else one.desired_pods for one in samples], dtype=float)
+    decided = [None if _is_shadowed(record.setup) else one.desired_pods for one in samples]
+    desired = np.array([-1 if pods is None else pods for pods in decided], dtype=float)
     return RecordedRun(
         {}, intended_s, sent_s, np.array(good), times_s, ready, starting, terminating, desired, record.setup
     )
+
+
+def _is_shadowed(setup: RunSetup) -> bool:
+    """Return whether the recorded decisions set no pod: on Knative, KPA's are of its port in shadow mode."""
+    return setup.target == "knative" and "dispatcher" in setup.path and split_name(setup.policy)[0].startswith("kpa")
 
 
 def _run(document: Mapping[str, Any]) -> RecordedRun:

@@ -151,14 +151,22 @@ def tick_s(policy: str) -> float | None:
 
 
 class Resimulation:
-    """Simulates the run's arrivals with fitted settings."""
+    """Simulates the run's arrivals with fitted settings.
 
-    def __init__(self, run: RecordedRun, world: Fit, choices: Choices) -> None:
-        """Take the settings that are not fitted from the choices or from the run's set-up."""
+    knows_utilization, utilization_percent: whether the CPU use of a busy pod is known, and its value; see UTILIZATIONS.
+    """
+
+    def __init__(self, run: RecordedRun, world: Fit, choices: Choices, own_phases: bool = True) -> None:
+        """Take the settings that are not fitted from the choices or from the run's set-up.
+
+        own_phases: take the phases of the autoscaler's ticks and seconds from the run; otherwise draw them.
+        """
         self._run, self._choices, self._setup = run, choices, setup_of_run(run)
         self._max_pods = choices.max_pods or self._setup.max_pods
         ready = int(run.ready_pods[max(0, int(np.searchsorted(run.times_s, 0.0)) - 1)])
-        self._utilization = float(choices.utilization_percent or 100)
+        stated = _stated_utilization_percent(self._setup)
+        self.knows_utilization = choices.utilization_percent is not None or stated is not None
+        self.utilization_percent = float(choices.utilization_percent or stated or 100)
         self._config = SimConfig(
             **world.settings(),  # type: ignore[arg-type]  # SimConfig's names and types; a test compares the names
             initial_pods=ready,
@@ -170,22 +178,22 @@ class Resimulation:
         policy = str(choices.policy)
         part = (choices.from_s or 0.0, inf if choices.to_s is None else choices.to_s)
         self._interval_s = tick_s(policy) or AsRecorded.interval_s
-        self._tick_s = tick_phase_s(run, self._interval_s, *part)
-        self._offsets_s: tuple[float, ...] = (0.5,)
+        self._tick_s = tick_phase_s(run, self._interval_s, *part) if own_phases else None
+        self._offsets_s: tuple[float, ...] = (0.5,) if own_phases else OFFSETS_S
 
     def fit_utilization(self, from_s: float, to_s: float) -> str:
         """Choose the CPU use of a busy pod with which the ready pods of the fitted part agree best; describe it.
 
-        A utilization that the choices set is kept.
+        A utilization that the choices or the run's set-up state is kept.
         """
-        if self._choices.utilization_percent is not None:
-            return f"CPU use of a busy pod: {self._utilization:g} % of its request, as given"
+        if self.knows_utilization:
+            return f"CPU use of a busy pod: {self.utilization_percent:.0f} % of its request, as given"
         errors = {}
         for percent in UTILIZATIONS:
-            self._utilization = float(percent)
+            self.utilization_percent = float(percent)
             errors[percent] = self._error(from_s, to_s)
         best = min(errors, key=errors.__getitem__)
-        self._utilization = float(best)
+        self.utilization_percent = float(best)
         return f"CPU use of a busy pod: {best} % of its request, fitted because the run does not state it"
 
     def fit_seconds(self, from_s: float, to_s: float) -> str:
@@ -240,12 +248,19 @@ class Resimulation:
         busy_cores = self._config.cpu_ratio * self._config.concurrency
         config = replace(
             spec.config,
-            cpu_request_milli=max(1, round(1000 * busy_cores * 100 / self._utilization)),
+            cpu_request_milli=max(1, round(1000 * busy_cores * 100 / self.utilization_percent)),
             sidecar_request_milli=0,
             metrics_resolution_s=self._choices.metrics_resolution_s,
             max_pods=self._max_pods,
         )
         return ScalesDeployment(Hpa(config)) if self._setup.is_direct else Hpa(config)
+
+
+def _stated_utilization_percent(setup: RunSetup) -> float | None:
+    """Return the CPU use of a busy pod as the set-up states it, in per cent of its request; None if it does not."""
+    if setup.cpu_per_request_s is None or setup.service_time_s is None or setup.cpu_request_cores is None:
+        return None
+    return 100 * setup.concurrency * setup.cpu_per_request_s / setup.service_time_s / setup.cpu_request_cores
 
 
 def ready_pods_error(run: RecordedRun, one: Resimulated, from_s: float, to_s: float) -> float:

@@ -1,11 +1,11 @@
-"""Validation of the simulator: its settings are fitted to one part of a recorded run and judged on the rest."""
+"""Validation of the simulator: fitted to one part of a run or to another run, and judged on the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
-from autoscaler_tuning.validation.fit import Fit, fit
+from autoscaler_tuning.validation.fit import Fit, FitPart, fit, fit_parts
 from autoscaler_tuning.validation.recorded_run import RecordedError, RecordedRun
 from autoscaler_tuning.validation.resimulate import (
     RECORDED,
@@ -18,10 +18,13 @@ from autoscaler_tuning.validation.resimulate import (
     is_direct,
     is_hpa,
     is_kpa,
+    named_policy,
     ready_pods_error,
     setup_of_run,
     tick_s,
 )
+
+FITTED = "fitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Result of a validation: the fitted settings and the comparison of all parts, of which the fitted one is first."""
+    """Result of a validation: the fitted settings and the comparison of all parts; the last one is the whole run.
+
+    fitted_on: whether the settings were fitted to this run, to its first part, or to another run.
+    """
 
     policy: str
     notes: tuple[str, ...]
@@ -110,7 +116,44 @@ class Validation:
 
     def misses(self, tolerances: Tolerances) -> list[str]:
         """Describe each figure that exceeds its tolerance, in all parts but the fitted one."""
-        return [miss for part in self.parts[1:] for miss in part.misses(tolerances)]
+        judged = [part for part in self.parts if not part.name.startswith(FITTED)]
+        return [miss for part in judged for miss in part.misses(tolerances)]
+
+
+def validate_by(
+    others: Sequence[RecordedRun], run: RecordedRun, choices: Choices, tolerances: Tolerances
+) -> Validation:
+    """Fit the simulator to other runs and simulate this one; raise RecordedError if that is impossible.
+
+    Nothing of this run is fitted: the phases of the autoscaler's ticks and seconds differ from simulation to
+    simulation, because they differ from run to run.
+    """
+    policy, notes = _simulated_policy(run, choices)
+    world = fit_parts([FitPart(one, 0.0, one.end_s, tick_s(named_policy(one)), is_direct(one)) for one in others])
+    if policy == RECORDED:
+        world = replace(world, actuation_s=0.0)
+    replay = Resimulation(run, world, replace(choices, policy=policy), own_phases=False)
+    if is_hpa(policy):
+        notes.append(_fit_utilization_by(others, replay, world, choices))
+    replays = tuple(replay.once(seed) for seed in range(choices.seeds))
+    part = _part(run, replays, RunSpan("judged", 0.0, run.end_s), tolerances.slo_s)
+    return Validation(policy, tuple(notes), world, (part,), replays)
+
+
+def _fit_utilization_by(others: Sequence[RecordedRun], replay: Resimulation, world: Fit, choices: Choices) -> str:
+    """Set the CPU use of a busy pod, as given or as fitted to another run of HPA; describe it."""
+    if replay.knows_utilization:
+        return replay.fit_utilization(0.0, 0.0)
+    other = next((one for one in others if is_hpa(named_policy(one))), None)
+    if other is None:
+        raise RecordedError(
+            "the CPU use of a busy pod must be known to simulate HPA: fit to a run of HPA, or use "
+            f"--utilization-percent; got a fit to {', '.join(map(named_policy, others))}"
+        )
+    known = Resimulation(other, world, replace(choices, policy=named_policy(other)), own_phases=False)
+    note = known.fit_utilization(0.0, other.end_s)
+    replay.utilization_percent = known.utilization_percent
+    return note
 
 
 def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Validation:
@@ -129,7 +172,7 @@ def validate(run: RecordedRun, choices: Choices, tolerances: Tolerances) -> Vali
     if is_kpa(policy):
         notes.append(replay.fit_seconds(from_s, to_s))
     replays = tuple(replay.once(seed) for seed in range(choices.seeds))
-    spans = [RunSpan("fitted", from_s, to_s)]
+    spans = [RunSpan(FITTED, from_s, to_s)]
     spans += [RunSpan("judged", a, b) for a, b in ((0.0, from_s), (to_s, run.end_s)) if b - a >= 1]
     spans.append(RunSpan("whole", 0.0, run.end_s))
     parts = tuple(_part(run, replays, span, tolerances.slo_s) for span in spans)

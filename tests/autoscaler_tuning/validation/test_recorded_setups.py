@@ -12,8 +12,11 @@ from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.simulator.cluster import Cluster
 from autoscaler_tuning.simulator.simulate import ControlLoop
 from autoscaler_tuning.simulator.world import SimConfig
+from autoscaler_tuning.validation.fit import uncontended_s
+from autoscaler_tuning.validation.recorded_run import from_record
 from autoscaler_tuning.validation.run_file import PodsLine, RequestLine, RunRecord, read_run, write_run
 from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
+from autoscaler_tuning.validation.several_runs import Spread, spread, widened
 from autoscaler_tuning.validation.validate import Figures, Part, Tolerances
 
 RATES_RPS = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
@@ -149,3 +152,102 @@ def test_late_requests_may_differ_by_a_share_or_twice_the_root_of_their_number(
     figures = Figures(pod_seconds=10.0, p50_s=0.1, p99_s=0.2, late=real, mean_ready_pods=1.0)
     ours = replace(figures, late=simulated)
     assert (Part("whole", figures, ours, ours, ours, 0.0).misses(Tolerances()) == []) is accepted
+
+
+def judged(folder: Path, fit_on: RunRecord, *records: RunRecord, flags: tuple[str, ...] = ()) -> int:
+    """Fit to one run and judge on others; returns the exit status of the command."""
+    write_run(folder / "fit.jsonl.gz", fit_on)
+    paths = [folder / f"run-{number}.jsonl.gz" for number in range(len(records))]
+    for path, record in zip(paths, records, strict=True):
+        write_run(path, record)
+    argv = ["validate", *map(str, paths), "--fit-runs", str(folder / "fit.jsonl.gz"), "--seeds", "5", *flags]
+    return main(argv)
+
+
+def test_a_fit_to_one_run_is_judged_on_others_in_one_table(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elastic = recorded("elastic")
+    assert judged(tmp_path, read_run(run), elastic, flags=("--markdown", str(tmp_path / "table.md"))) == 0
+    printed = capsys.readouterr().out
+    name = f"{tmp_path.name}/run-0"
+    assert f"fitted to {tmp_path.name}/fit; medians of 5 simulations" in printed
+    assert f"{name}: within tolerance" in printed
+    assert f"| {name} | elastic |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_doctored_run_fails_in_the_table_and_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_run(run)
+    halved = tuple(one._replace(ready_pods=one.ready_pods // 2) for one in record.pods)
+    assert judged(tmp_path, record, replace(record, pods=halved)) == 1
+    assert f"{tmp_path.name}/run-0: judged, 0 to 300 s: pod-seconds must be within 5%" in capsys.readouterr().out
+
+
+def test_the_order_of_the_queue_is_simulated_as_recorded(run: Path, tmp_path: Path) -> None:
+    """In a backlog, first come first served and by deadline differ: a run with the other order is not accepted."""
+    burst = recorded("kpa@deadline")
+    assert burst.setup.order == "deadline"
+    assert judged(tmp_path, read_run(run), burst) == 0
+    assert judged(tmp_path, read_run(run), replace(burst, setup=replace(burst.setup, order="fifo"))) == 1
+
+
+def test_hpa_needs_the_cpu_use_of_a_busy_pod(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = read_run(run)
+    setup = replace(
+        record.setup, policy="hpa70", knobs=knobs_of(policy_named("hpa70")), path=("ingress", "queue-proxy")
+    )
+    unknown = replace(record, setup=setup)
+    assert judged(tmp_path, record, unknown) == 2
+    assert "the CPU use of a busy pod must be known to simulate HPA" in capsys.readouterr().err
+    assert judged(tmp_path, record, unknown, flags=("--utilization-percent", "90")) == 1
+    assert "CPU use of a busy pod: 90 % of its request, as given" in capsys.readouterr().out
+    stated = replace(setup, cpu_per_request_s=0.01, service_time_s=0.1, cpu_request_cores=0.125)
+    assert judged(tmp_path, record, replace(record, setup=stated)) == 1
+    assert "CPU use of a busy pod: 80 % of its request, as given" in capsys.readouterr().out
+
+
+def test_several_runs_need_runs_to_fit_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(run), str(run)]) == 2
+    assert "several runs need --fit-runs, the runs to fit to, got 2 runs" in capsys.readouterr().err
+
+
+def test_repeated_runs_have_a_spread_and_others_have_none() -> None:
+    figures = Figures(pod_seconds=100.0, p50_s=0.1, p99_s=0.2, late=5, mean_ready_pods=1.0)
+    other = replace(figures, pod_seconds=103.0, p99_s=0.25, late=9)
+    assert spread([figures]) is None
+    apart = spread([figures, other])
+    assert apart is not None
+    assert (apart.pod_seconds_ratio, apart.p99_ratio, apart.late) == (pytest.approx(0.03), pytest.approx(0.25), 4)
+
+
+@pytest.mark.parametrize(("ratio", "accepted"), [(0.01, 0.05), (0.03, 0.06), (0.2, 0.08)])
+def test_pod_seconds_may_differ_by_twice_the_spread_of_repeated_runs_but_not_by_more_than_8_percent(
+    ratio: float, accepted: float
+) -> None:
+    assert widened(Tolerances(), Spread(ratio, 0.0, 0)).pod_seconds_ratio == pytest.approx(accepted)
+
+
+def test_the_decisions_of_kpa_in_shadow_mode_are_not_taken_for_those_that_set_the_pods(run: Path) -> None:
+    """On a real Knative, our controller only watches KPA; what it would have wanted is in the record."""
+    record = read_run(run)
+    setup = replace(record.setup, target="knative", path=("dispatcher", "ingress", "activator", "queue-proxy"))
+    assert (from_record(record).desired_pods >= 0).any()
+    assert (from_record(replace(record, setup=setup)).desired_pods == -1).all()
+
+
+def test_service_times_are_fitted_to_requests_sent_while_no_pod_starts() -> None:
+    """Pods that start take processor time from those that serve."""
+    record = recorded("kpa")
+    before = uncontended_s(from_record(record), 0, 300)
+    starting_s = {one.t_s for one in record.pods if one.starting_pods}
+    slowed = tuple(
+        one._replace(done_s=one.done_s + 0.2)
+        if one.done_s and any(abs(at - one.intended_s) < 0.3 for at in starting_s)
+        else one
+        for one in record.requests
+    )
+    assert uncontended_s(from_record(replace(record, requests=slowed)), 0, 300).mean() == pytest.approx(
+        before.mean(), rel=0.02
+    )
