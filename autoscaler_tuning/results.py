@@ -58,13 +58,32 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True)
 class TimedPodCounts:
-    """Pods and waiting requests at one moment; time_s counts from the start of the run."""
+    """Pods and waiting requests at one moment; time_s counts from the start of the run.
+
+    waiting: None if nothing in the path of the requests tells it.
+    """
 
     time_s: float
     ready_pods: int
     starting_pods: int
     terminating_pods: int
-    waiting: int
+    waiting: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFacts:
+    """What is known of a live run alone.
+
+    path: the hops of its requests, as in RunSetup.
+    first_ready_s: when the first pod was ready, from the start of the run; 0 if one was ready before, nan if none was.
+    starts_s: time from creation to ready of each pod that started.
+    new_revisions: Revisions that the Service got during the run.
+    """
+
+    path: tuple[str, ...] = ()
+    first_ready_s: float = nan
+    starts_s: tuple[float, ...] = ()
+    new_revisions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,7 @@ class PolicyRun:
     done_s: FloatArray
     pods: tuple[TimedPodCounts, ...]
     wanted_pods: tuple[tuple[float, int], ...] = ()
+    live: LiveFacts = LiveFacts()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class Api(Protocol):
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json: ...
 
+    def delete(self, plural: str, name: str) -> None: ...
+
     def pods(self, label_selector: str) -> list[Json]: ...
 
 
@@ -215,6 +217,12 @@ class KubernetesApi:
         """Change only the fields that the patch contains (RFC 7386), and return the patched object."""
         how = {"_content_type": "application/merge-patch+json", "field_manager": CONTROLLER_MANAGER}
         return self._object(f"patch {plural}/{name}", PATCH, plural, name=name, body=patch, **how)
+
+    def delete(self, plural: str, name: str) -> None:
+        """Delete an object; what belongs to it follows in the background."""
+        what = f"delete {plural}/{name}"
+        where = {**self._where(plural), "name": name}
+        self._call(what, lambda: self._objects.delete_namespaced_custom_object, where)
 
     def pods(self, label_selector: str) -> list[Json]:
         """List the pods that match the label selector."""

@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import (
@@ -18,17 +18,27 @@ from autoscaler_tuning.commands.flags import (
     positive_integer,
     target_among,
 )
-from autoscaler_tuning.commands.live_comparison import add_live, live_runs
+from autoscaler_tuning.commands.live_comparison import add_live, fitted, live_rows, live_runs
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, start_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
 from autoscaler_tuning.experiments.goals import OURS
+from autoscaler_tuning.experiments.live_summary import LiveRow, medians
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.report.comparison_page import Report, comparison_page
 from autoscaler_tuning.report.comparison_plots import Section
-from autoscaler_tuning.report.tables import Table, frontier_table, paired_table, plain, rows_as_dicts, summary_table
+from autoscaler_tuning.report.live_tables import live_tables
+from autoscaler_tuning.report.tables import (
+    Table,
+    frontier_table,
+    paired_table,
+    plain,
+    rows_as_dicts,
+    rows_table,
+    summary_table,
+)
 from autoscaler_tuning.results import PolicyRun
 from autoscaler_tuning.simulator.world import SimulationError
 from loadgen.workload.workload import read_workload
@@ -64,7 +74,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
     flags.add("--frontier-seeds", non_negative_integer, 3, "seeds of each point of the Pareto frontiers; 0 skips them")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant lower bounds to compute: lp, milp, lp,milp or none")
-    add_live(flags)
+    add_live(flags, parser)
     flags.add("--json", output_file, None, "file for all results, as JSON")
     flags.add("--csv", output_file, None, "file for the rows, as CSV")
     flags.add("--html", output_file, None, "file for an HTML page with tables and plots")
@@ -75,30 +85,35 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 def _run(args: argparse.Namespace) -> int:
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale)
     live = args.target != "simulated"
-    if args.record_runs and not live:
-        raise SimulationError("--record-runs must be used with --target local or knative, got simulated")
+    for flag in ("record_runs", "predict_from"):
+        if getattr(args, flag) and not live:
+            name = flag.replace("_", "-")
+            raise SimulationError(f"--{name} must be used with --target local or knative, got simulated")
     world = world_of(args, args.service_time_s)
     comparison = Comparison(workload.counts, world, args.min_pods, args.price_per_pod_hour, args.bounds)
     points: dict[str, list[Point]] = {}
-    with progress_line() as progress:
+    rows: list[LiveRow] = []
+    fit = fitted(args)  # before the runs, because it may fail
+    with progress_line(in_files=live) as progress:
         if live:
             runs = live_runs(args, comparison, progress)
+            rows = live_rows(runs, args.slo_s, fit)
         else:
             runs = compare(comparison, args.policies, args.seeds, progress)
             points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), progress)
-    report = _report(args, comparison, runs, points)
+    about = _about(args, comparison) + (f" {fit.about}." if fit else "")
+    report = replace(_report(args, about, runs, points), live=live_tables(rows, medians(rows)) if live else {})
     print(report.about + "\n")
     width = terminal_width()
     print("\n\n".join(f"{title}\n{table.text(width)}" for title, table in _tables(report).items()))
-    _write(args, report)
+    _write(args, report, rows)
     return 0
 
 
 def _report(
-    args: argparse.Namespace, comparison: Comparison, runs: Sequence[PolicyRun], points: Mapping[str, Sequence[Point]]
+    args: argparse.Namespace, about: str, runs: Sequence[PolicyRun], points: Mapping[str, Sequence[Point]]
 ) -> Report:
     rows = tuple(run.row for run in runs)
-    about = _about(args, comparison)
     first = tuple(run for run in runs if run.row.seed == 0)
     return Report(
         about=about,
@@ -146,16 +161,18 @@ def reference_policy(names: Sequence[str]) -> str:
 
 
 def _tables(report: Report) -> dict[str, Table]:
-    tables = {"Means over the seeds": summary_table(report.summaries)}
+    tables = dict(report.live) or {"Means over the seeds": summary_table(report.summaries)}
     if report.paired:
         title = f"Late requests and pod-seconds of {report.paired[0].ours} relative to the others"
         tables[title] = paired_table(report.paired)
     if report.frontiers:
         tables["Pareto frontiers over the main knob of each policy"] = frontier_table(report.frontiers)
+    if report.live:
+        tables["Every run"] = rows_table(report.rows)
     return tables
 
 
-def _write(args: argparse.Namespace, report: Report) -> None:
+def _write(args: argparse.Namespace, report: Report, live: Sequence[LiveRow]) -> None:
     rows = rows_as_dicts(report.rows)
     if args.json:
         document = {
@@ -164,6 +181,8 @@ def _write(args: argparse.Namespace, report: Report) -> None:
             "paired": [asdict(pair) for pair in report.paired],
             "frontiers": {policy: [asdict(point) for point in points] for policy, points in report.frontiers.items()},
         }
+        if live:
+            document |= {"live": [asdict(row) for row in live], "medians": [asdict(line) for line in medians(live)]}
         args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
     if args.csv:
         with args.csv.open("w", newline="", encoding="utf-8") as file:

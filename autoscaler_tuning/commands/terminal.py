@@ -12,14 +12,15 @@ def terminal_width() -> int | None:
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
+def progress_line(in_files: bool = False) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows its text as one line on standard error, which disappears at the end.
 
-    It shows nothing if standard error is no terminal. Without auto-refresh the line needs no thread, so that the worker
+    in_files: if standard error is no terminal, write each text as a line of its own; otherwise nothing is shown there.
+    Without auto-refresh the line needs no thread, so that the worker
     processes of a comparison can be forked safely. The cursor stays visible, since SIGTERM would leave it hidden.
     """
     if not sys.stderr.isatty():
-        yield lambda text: None
+        yield (lambda text: print(text, file=sys.stderr, flush=True)) if in_files else (lambda text: None)
         return
     from rich.console import Console  # noqa: PLC0415  about 60 ms, which no pipe and no controller needs
     from rich.progress import Progress, TextColumn  # noqa: PLC0415

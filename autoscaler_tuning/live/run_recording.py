@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler_tuning.live.local_stack import StackConfig
-from autoscaler_tuning.policies.registry import PolicySpec
+from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec
 from autoscaler_tuning.validation.fit import starts
 from autoscaler_tuning.validation.recorded_run import from_record
 from autoscaler_tuning.validation.run_file import DecisionLine, PodsLine, RequestLine, RunRecord, StartLine
@@ -37,6 +37,24 @@ def file_name(policy: str, seed: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', policy).strip('_')}-{seed}.jsonl.gz"
 
 
+def request_path(spec: PolicySpec, on_knative: bool) -> tuple[str, ...]:
+    """Return the hops of a request in a live run of this policy.
+
+    Knative's own autoscalers with their own queue order get the requests from the route, as their users have it; a
+    dispatcher in front would change what they see. Knative's HPA class has no activator in the path.
+    """
+    if not on_knative:
+        return ("dispatcher",)
+    hpa = spec.entry.knative_class is KnativeClass.HPA
+    stock = (hpa or spec.knobs is not None) and spec.order == spec.entry.order
+    return (
+        *(() if stock else ("dispatcher",)),
+        "ingress",
+        *(() if hpa else ("activator",)),
+        "queue-proxy",
+    )
+
+
 def live_setup(spec: PolicySpec, stack: StackConfig, traffic: Traffic, notes: Sequence[str] = ()) -> RunSetup:
     """Return the set-up of a live run of this policy; what the stack does not know of the pods is None.
 
@@ -47,7 +65,7 @@ def live_setup(spec: PolicySpec, stack: StackConfig, traffic: Traffic, notes: Se
     return RunSetup(
         policy=spec.name,
         target="knative" if on_knative else "local",
-        path=("dispatcher", "ingress", "activator", "queue-proxy") if on_knative else ("dispatcher",),
+        path=request_path(spec, on_knative),
         knobs=knobs_of(spec),
         order=spec.order,
         slo_s=stack.slo_s,

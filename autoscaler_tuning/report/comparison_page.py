@@ -1,7 +1,7 @@
 """The comparison as one HTML file with its plots inside, readable on a light and on a dark screen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoscaler_tuning.experiments.frontier import Point
@@ -13,7 +13,7 @@ from autoscaler_tuning.results import PolicyRow
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All results of a comparison; course holds the runs of one seed."""
+    """All results of a comparison; course holds the runs of one seed; live: tables of live runs by their titles."""
 
     about: str
     rows: tuple[PolicyRow, ...]
@@ -21,6 +21,7 @@ class Report:
     paired: tuple[Paired, ...]
     frontiers: Mapping[str, Sequence[Point]]
     course: Section
+    live: Mapping[str, Table] = field(default_factory=dict)
 
 
 def html_page(title: str, sections: Sequence[Section]) -> str:
@@ -43,6 +44,7 @@ def comparison_page(title: str, report: Report) -> str:
         frontiers=frontier_table(report.frontiers) if report.frontiers else None,
         paired=paired_table(report.paired) if report.paired else None,
         reference=report.paired[0].ours if report.paired else None,
+        live=report.live,
         section=_course(report.course),
         rows=rows_table(report.rows),
     )

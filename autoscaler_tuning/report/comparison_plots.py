@@ -55,7 +55,8 @@ def course_plot(section: Section) -> str:
         running = [counts.ready_pods + counts.starting_pods for counts in run.pods]
         look = {"color": colour(index), "linestyle": _dash(index), "linewidth": 1.2}
         pods.step(times_s, running, where="post", label=run.row.policy, **look)
-        queue.step(times_s, [counts.waiting for counts in run.pods], where="post", **look)
+        waiting = [np.nan if counts.waiting is None else counts.waiting for counts in run.pods]
+        queue.step(times_s, waiting, where="post", **look)
         latency.plot(*_worst_latency(run), **look)
     latency.axhline(section.slo_s, color=INK, linestyle="--", linewidth=0.8)
     latency.set_yscale("log")

@@ -121,7 +121,7 @@ class _Verbose:
 def _watcher(args: argparse.Namespace, duration_s: float) -> Watcher:
     if args.quiet or sys.stderr is None:
         return _Verbose(SilentWatcher(), lambda: None) if args.verbose else SilentWatcher()
-    progress = Progress(sys.stderr, duration_s)
+    progress = Progress(sys.stderr, duration_s, args.slo_s)
     return _Verbose(progress, progress.clear) if args.verbose else progress
 
 

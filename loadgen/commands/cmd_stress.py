@@ -177,7 +177,7 @@ def _perform(
     began_unix_s = 0.0
     for act in acts:
         silent = args.quiet or sys.stderr is None
-        watcher: Watcher = SilentWatcher() if silent else Progress(sys.stderr, act.spans[-1].end_s)
+        watcher: Watcher = SilentWatcher() if silent else Progress(sys.stderr, act.spans[-1].end_s, args.slo_s)
         detector = BreakDetector(watcher, act, args.slo_s) if act.until_broken else None
         enough = _any_of(interrupted, detector.broken) if detector else interrupted
         replays = _play(args, act, bodies, detector or watcher, enough)

@@ -27,12 +27,12 @@ class Progress:
     for the first), and the thread with which rich refreshes a live display is switched off.
     """
 
-    def __init__(self, out: TextIO, duration_s: float) -> None:
-        self._console, self._duration_s = console_for(out), duration_s
+    def __init__(self, out: TextIO, duration_s: float, slo_s: float) -> None:
+        self._console, self._duration_s, self._slo_s = console_for(out), duration_s, slo_s
         self._live = _live_line(self._console)
         self._recent: list[Record] = []
         self._reported_s = 0.0
-        self._errors = 0
+        self._done = self._errors = self._late = 0
         self._gone = False
 
     @property
@@ -43,16 +43,18 @@ class Progress:
     def done(self, record: Record) -> None:
         """Count a finished request."""
         self._recent.append(record)
+        self._done += 1
         self._errors += not record.good
+        self._late += record.slo_latency_s > self._slo_s
 
     def report(self, now_s: float) -> None:
-        """Print rate and latency since the last line, errors since the start, and the time left."""
+        """Print rate and latency since the last line, what was done, late and failed in all, and the time left."""
         seconds = max(0.001, now_s - self._reported_s)
         latency = spread([r.done_s - r.intended_s for r in self._recent if r.done_s is not None])
         left_s = self._duration_s - now_s
         line = _one_line(
             f"{now_s:5.0f} s  {len(self._recent) / seconds:6.1f}/s  p50 {duration(latency.p50_s)}  "
-            f"p99 {duration(latency.p99_s)}  errors {self._errors}  "
+            f"p99 {duration(latency.p99_s)}  late {self._late} of {self._done}  errors {self._errors}  "
             + (f"{left_s:.0f} s left" if left_s > 0 else "all sent, waiting for responses")
         )
         self._try(lambda: self._draw(line))

@@ -36,6 +36,10 @@ def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
     with progress_line() as progress:
         progress("kpa, seed 0")
     assert capsys.readouterr().err == ""
+    with progress_line(in_files=True) as progress:
+        progress("kpa, run 1")
+        progress("kpa, run 2")
+    assert capsys.readouterr().err == "kpa, run 1\nkpa, run 2\n"
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -227,5 +231,5 @@ def test_a_live_run_is_read_from_the_files_of_loadgen_and_controller(tmp_path: P
     assert started_unix_s == 100.0
     assert run.row.lost == 2
     assert run.row.late_ratio == pytest.approx(2 / 3)
-    assert (run.row.pod_seconds, run.row.cold_starts) == (10.0, 1)
+    assert (run.row.pod_seconds, run.row.cold_starts, run.row.until_s) == (3.0, 1, 3.0)
     assert run.pods[0].time_s == 0.0

@@ -60,6 +60,12 @@ class FakeApi:
             raise ConflictError(f"cannot patch {plural}/{name}: the object has been modified (HTTP 409)")
         return self._write("patch", plural, name, patch, merged(found, patch))
 
+    def delete(self, plural: str, name: str) -> None:
+        self.get(plural, name)
+        self.refuse("delete", plural, name)
+        self.calls.append(("delete", plural, name, {}))
+        del self.objects[plural][name]
+
     def pods(self, label_selector: str) -> list[Json]:
         self._answer()
         label, _, value = label_selector.partition("=")

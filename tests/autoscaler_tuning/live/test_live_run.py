@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler_tuning.live.live_run import prepare, restore_knobs
+from autoscaler_tuning.live.live_run import prepare, restore_knobs, slow_starts
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, StackPorts, commands
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
@@ -33,7 +33,10 @@ class FakeApi:
     def apply(self, plural: str, name: str, body: Json) -> None: ...
 
     def create(self, plural: str, body: Json) -> Json:
-        raise AssertionError("a comparison creates nothing itself")
+        raise AssertionError("only HPA needs a new object")
+
+    def delete(self, plural: str, name: str) -> None:
+        raise AssertionError("only HPA's copy is deleted")
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
         assert (plural, name) == ("revisions", "resnet18-00001")
@@ -56,7 +59,8 @@ def after(patches: list[Json]) -> dict[str, str]:
 def test_preparing_a_policy_replaces_all_knobs_of_the_previous_one() -> None:
     api = FakeApi()
     client = KnativeClient("default", api)
-    prepare(client, "resnet18", policy_named("kpa[window=6,scale-down-delay=10]"), 40)
+    spec = policy_named("kpa[window=6,scale-down-delay=10]")
+    assert prepare(client, "resnet18", spec, 40) == "resnet18-00001"
     assert after(api.patches) == {"window": "6s", "scale-down-delay": "10s", "min-scale": "0", "max-scale": "40"}
     prepare(client, "resnet18", policy_named("kpa"), 40)
     assert after(api.patches) == {"min-scale": "0", "max-scale": "40"}
@@ -86,14 +90,34 @@ def test_the_knobs_of_the_revision_are_restored_after_an_interrupt() -> None:
 
 
 def test_pods_that_remain_stop_the_comparison() -> None:
-    with pytest.raises(StackError, match="resnet18-00001 still has pods after 0 s"):
+    with pytest.raises(StackError, match="resnet18-00001 still has pods without traffic after 0 s"):
         prepare(KnativeClient("default", FakeApi(pods_left=1)), "resnet18", policy_named("elastic"), 40, timeout_s=0)
 
 
-def test_hpa_is_rejected_for_a_live_revision() -> None:
-    with pytest.raises(StackError, match="hpa70 needs a Service deployed with Knative's HPA class") as caught:
-        prepare(KnativeClient("default", FakeApi()), "resnet18", policy_named("hpa70"), 40)
-    assert caught.value.status == 2
+def test_for_hpa_the_revision_of_the_service_gets_no_pods() -> None:
+    api = FakeApi()
+    prepare(KnativeClient("default", api), "resnet18", policy_named("hpa70"), 40)
+    assert after(api.patches) == {"min-scale": "0", "max-scale": "40"}
+
+
+@pytest.mark.parametrize(
+    ("starts_s", "valid"),
+    [
+        pytest.param((), True, id="no pod started"),
+        pytest.param((3.0, 3.2, 9.0), True, id="one straggler"),
+        pytest.param((3.0, 6.0, 6.0), True, id="exactly twice as long"),
+        pytest.param((3.0, 6.5, 9.0), False, id="half of them over twice as long"),
+    ],
+)
+def test_a_run_is_invalid_if_half_of_its_pods_took_over_twice_their_nominal_start(
+    starts_s: tuple[float, ...], valid: bool
+) -> None:
+    reason = slow_starts(starts_s, 3.0)
+    assert (reason is None) is valid
+    if reason:
+        assert reason.startswith(
+            "INVALID: half of the 3 pods took 6.5 s or more to start, over 2 times their nominal 3.0 s"
+        )
 
 
 def test_for_a_knative_service_the_dispatcher_accepts_no_backends_from_the_controller() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler_tuning.cli import main
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig
-from autoscaler_tuning.live.run_recording import Traffic, file_name, live_record, live_setup
+from autoscaler_tuning.live.run_recording import Traffic, file_name, live_record, live_setup, request_path
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.validation.run_file import DecisionLine, RequestLine, read_run, write_run
 
@@ -61,9 +61,26 @@ def test_the_set_up_of_a_local_run_has_policy_bounds_traffic_and_machine() -> No
 def test_the_set_up_of_a_knative_run_has_its_path_and_the_notes_of_the_load_generator() -> None:
     stack = StackConfig(route=KnativeRoute("default", "resnet18", "http://10.0.0.1"), pad_service_s=0.1)
     setup = live_setup(policy_named("kpa[max-scale=7]"), stack, TRAFFIC, ["INVALID: late sends"])
-    assert setup.path == ("dispatcher", "ingress", "activator", "queue-proxy")
+    assert setup.path == ("ingress", "activator", "queue-proxy")
     assert (setup.target, setup.max_pods, setup.service_time_s) == ("knative", 7, None)
     assert setup.about == {"notes": "INVALID: late sends"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        pytest.param("elastic", "dispatcher ingress activator queue-proxy", id="ours is behind the dispatcher"),
+        pytest.param("kpa-tuned", "ingress activator queue-proxy", id="Knative's own gets what its users send"),
+        pytest.param(
+            "kpa@deadline", "dispatcher ingress activator queue-proxy", id="another queue order needs a queue"
+        ),
+        pytest.param("hpa70", "ingress queue-proxy", id="Knative's HPA class has no activator"),
+        pytest.param("hpa70@deadline", "dispatcher ingress queue-proxy", id="HPA behind a queue"),
+    ],
+)
+def test_the_path_of_the_requests_follows_from_the_policy(policy: str, path: str) -> None:
+    assert request_path(policy_named(policy), on_knative=True) == tuple(path.split())
+    assert request_path(policy_named(policy), on_knative=False) == ("dispatcher",)
 
 
 @pytest.mark.parametrize(
