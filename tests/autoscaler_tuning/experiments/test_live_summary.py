@@ -8,8 +8,8 @@ import pytest
 
 from autoscaler_tuning.experiments.live_summary import (
     LiveRow,
-    Predicted,
     MedianRange,
+    Predicted,
     error_ratio,
     live_row,
     medians,
