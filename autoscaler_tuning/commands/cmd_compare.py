@@ -24,7 +24,7 @@ from autoscaler_tuning.commands.world_flags import add_world, service_time_text,
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.frontier import Point, frontiers
 from autoscaler_tuning.experiments.goals import OURS
-from autoscaler_tuning.experiments.live_summary import LiveRow, medians
+from autoscaler_tuning.experiments.live_summary import LiveRow, is_valid, medians
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.report.comparison_page import Report, comparison_page
@@ -39,7 +39,7 @@ from autoscaler_tuning.report.tables import (
     rows_table,
     summary_table,
 )
-from autoscaler_tuning.results import PolicyRun
+from autoscaler_tuning.results import PolicyRow, PolicyRun
 from autoscaler_tuning.simulator.world import SimulationError
 from loadgen.workload.workload import read_workload
 
@@ -119,7 +119,7 @@ def _report(
         about=about,
         rows=rows,
         summaries=tuple(summaries(rows)),
-        paired=tuple(paired(rows, reference_policy(args.policies))),
+        paired=tuple(paired(comparable(rows), reference_policy(args.policies))),
         frontiers=points,
         course=Section("Seed 0 over time", "The run with seed 0 of each policy.", args.slo_s, first),
     )
@@ -153,6 +153,12 @@ def _service_time(target: str, service_time_s: float) -> str:
     if target == "local":
         return f"at least {service_time_s:g} s for each request"
     return f"service time of bounds and reaction times {service_time_s:g} s (--service-time-s)"
+
+
+def comparable(rows: Sequence[PolicyRow]) -> list[PolicyRow]:
+    """Return the rows of the seeds whose rows are all valid: pairs of policies are compared seed by seed."""
+    invalid = {row.seed for row in rows if not is_valid(row)}
+    return [row for row in rows if row.seed not in invalid]
 
 
 def reference_policy(names: Sequence[str]) -> str:
@@ -193,4 +199,5 @@ def _write(args: argparse.Namespace, report: Report, live: Sequence[LiveRow]) ->
         args.html.write_text(comparison_page("Policies on the same arrivals", report), encoding="utf-8")
     if args.markdown:
         tables = [f"{title}:\n\n{table.markdown()}\n" for title, table in _tables(report).items()]
-        args.markdown.write_text("\n".join([f"{report.about}\n", *tables]), encoding="utf-8")
+        notes = [f"- {row.policy}, run {row.seed + 1}: {note}" for row in report.rows for note in row.notes if live]
+        args.markdown.write_text("\n".join([f"{report.about}\n", *tables, *notes, *("" for _ in notes[:1])]), "utf-8")

@@ -46,6 +46,12 @@ def add_live(flags: Flags, parser: argparse.ArgumentParser) -> None:
         "INVALID (default: the shortest tenth of the starts of this comparison)",
     )
     flags.add(
+        "--max-lag-ms",
+        positive_number,
+        5.0,
+        "live runs: highest p99 send lag of the load generator, in milliseconds; a run above it is marked INVALID",
+    )
+    flags.add(
         "--predict-from",
         recorded_runs,
         None,
@@ -176,6 +182,7 @@ def _config(args: argparse.Namespace, comparison: Comparison, route: KnativeRout
         stack=stack,
         record_to=args.record_runs,
         run=run,
+        max_lag_ms=args.max_lag_ms,
     )
 
 

@@ -35,6 +35,7 @@ class LiveConfig:
     scale: factor on its rates.
     run: number of the run among those of its policy.
     seed: of the arrival times.
+    max_lag_ms: highest p99 send lag of a valid run.
     record_to: folder for the recorded run; None records none.
     """
 
@@ -47,6 +48,7 @@ class LiveConfig:
     stack: StackConfig
     record_to: Path | None = None
     run: int = 0
+    max_lag_ms: float = 5.0
 
     def traffic(self) -> Traffic:
         """Return what the load generator replays, for the record."""
@@ -56,7 +58,7 @@ class LiveConfig:
         """Return the flags of the load generator for this replay."""
         argv = ["--workload", str(self.workload), "--images", str(self.images), "--scale", str(self.scale)]
         argv += ["--from-s", str(self.from_s), "--seconds", str(self.seconds), "--seed", str(self.seed)]
-        return [*argv, "--slo-s", str(self.stack.slo_s)]
+        return [*argv, "--slo-s", str(self.stack.slo_s), "--max-lag-ms", str(self.max_lag_ms)]
 
 
 def live_run(spec: PolicySpec, config: LiveConfig, show: Show = silent) -> tuple[PolicyRun, float]:

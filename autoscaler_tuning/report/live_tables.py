@@ -1,6 +1,7 @@
 """Tables of a live comparison: medians of the valid runs, and the simulator's prediction beside each run."""
 
 from collections.abc import Sequence
+from math import isnan
 
 from autoscaler_tuning.experiments.live_summary import LiveMedians, LiveRow, MedianRange, error_ratio
 from autoscaler_tuning.report.tables import NONE, Table, figure
@@ -70,9 +71,11 @@ def _predicted_cells(row: LiveRow) -> tuple[str, ...]:
 
 
 def _range(spread: MedianRange, digits: int = 0, factor: float = 1) -> str:
+    if isnan(spread.median):
+        return NONE
     return f"{figure(factor * spread.least, digits)}–{figure(factor * spread.most, digits)}"
 
 
 def _percent(simulated: float, live: float) -> str:
     error = error_ratio(simulated, live)
-    return NONE if error != error else f"{100 * error:+.1f}"  # noqa: PLR0124  nan
+    return NONE if isnan(error) else f"{100 * error:+.1f}"

@@ -222,7 +222,7 @@ def test_a_live_run_is_read_from_the_files_of_loadgen_and_controller(tmp_path: P
     columns = {"intended_s": [0.0, 1.0, 2.0], "done_s": [0.1, 1.1, None], "status": [200, 503, 0]}
     (tmp_path / "r.json").write_text(json.dumps({"started_unix_s": 100.0, "requests": columns}))
     lines = [
-        {"unix_s": 90 + second, "ready": 1, "starting": 0, "terminating": 0, "waiting": 0, "cold_starts": second // 10}
+        {"unix_s": 90 + second, "ready": 1, "starting": 0, "terminating": 0, "waiting": 0, "cold_starts": second // 3}
         | {"pod_seconds": 1.0 * second, "terminating_pod_seconds": 0.0}
         for second in range(21)
     ]
