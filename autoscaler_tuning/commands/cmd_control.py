@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from autoscaler_tuning.commands.flags import (
@@ -19,8 +20,8 @@ from autoscaler_tuning.commands.flags import (
     urls,
 )
 from autoscaler_tuning.live.recording import RecordError
-from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, serve
-from autoscaler_tuning.policies.registry import KnativeClass, policy_named
+from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, serve
+from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec, policy_named
 from knative.ports import bind_failure
 
 
@@ -39,7 +40,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         "--dispatcher",
         urls,
         "http://127.0.0.1:8011",
-        "addresses of the dispatchers' control ports, separated by commas",
+        "addresses of the control ports of a single Service's dispatchers, separated by commas",
     )
     flags.add("--dispatcher-key-file", Path, None, "file with the key of --control-key-file of the dispatchers")
     flags.add("--host", str, "0.0.0.0", "address on which to serve metrics")
@@ -49,7 +50,13 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--record", output_file, None, "file to write a JSON line to for each second and each decision")
     flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
     flags.add("--namespace", str, "default", "namespace of the Knative Service")
-    flags.add("--service", str, "resnet18", "name of the Knative Service")
+    flags.add(
+        "--service",
+        services,
+        "resnet18",
+        "name of the Knative Service, or of several with the addresses of their dispatchers' control ports: "
+        "A=http://a:8011,B=http://b:8011; an address without a name is another dispatcher of the Service before it",
+    )
     parser.add_argument(
         "--shadow", action="store_true", help="change nothing, and export what the policy would have done"
     )
@@ -68,22 +75,54 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    spec = policy_named(args.policy, args.slo_s)
-    if args.target == "knative" and not args.shadow and spec.entry.knative_class is KnativeClass.HPA:
-        print(
-            f"{PROGRAM}: --policy {spec.name} needs the CPU of pods, which is not measured with --target knative; "
-            "deploy the Service with Knative's HPA class instead",
-            file=sys.stderr,
+def services(text: str) -> tuple[ServedService, ...]:
+    """Parse `NAME`, or `NAME=URL[,URL...]` for one or several Services, separated by commas."""
+    found: dict[str, list[str]] = {}
+    for part in (part.strip() for part in text.split(",")):
+        name, is_address, address = part.partition("=")
+        if part.startswith(("http://", "https://")) and found:
+            name, is_address, address = [*found][-1], "=", part
+        elif not name or "/" in name or name in found:
+            raise argparse.ArgumentTypeError(f"must be NAME or NAME=URL,NAME=URL with different names, got {text!r}")
+        found.setdefault(name, []).extend(urls(address) if is_address else ())
+    if len(found) > 1 and not all(found.values()):
+        raise argparse.ArgumentTypeError(
+            f"must name the dispatchers of each Service, as NAME=URL,NAME=URL, got {text!r}"
         )
+    return tuple(ServedService(name, tuple(addresses)) for name, addresses in found.items())
+
+
+def refusal(args: argparse.Namespace, spec: PolicySpec) -> str | None:
+    """Return why these flags cannot be combined; None if they can."""
+    if args.target == "knative" and not args.shadow and spec.entry.knative_class is KnativeClass.HPA:
+        return (
+            f"--policy {spec.name} needs the CPU of pods, which is not measured with --target knative; "
+            "deploy the Service with Knative's HPA class instead"
+        )
+    many = ", ".join(service.name for service in args.service) if len(args.service) > 1 else ""
+    if many and args.target == "local":
+        return f"--target local needs a single --service, got {many}"
+    if many and args.record:
+        return f"--record needs a single --service, got {many}"
+    return None
+
+
+def _run(args: argparse.Namespace) -> int:
+    where = "%(threadName)s: " if len(args.service) > 1 else ""  # the thread has the name of its Service
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {where}%(message)s")
+    spec = policy_named(args.policy, args.slo_s)
+    if problem := refusal(args, spec):
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
         return 2
     try:
         serve(
             ServeConfig(
                 target=args.target,
                 policy=spec,
-                dispatchers=args.dispatcher,
+                services=tuple(
+                    service if service.dispatchers else replace(service, dispatchers=args.dispatcher)
+                    for service in args.service
+                ),
                 dispatcher_key_file=args.dispatcher_key_file,
                 host=args.host,
                 port=args.port,
@@ -94,7 +133,6 @@ def _run(args: argparse.Namespace) -> int:
                 model_dir=args.model_dir,
                 log_dir=args.log_dir,
                 namespace=args.namespace,
-                service=args.service,
                 slo_s=args.slo_s,
                 shadow=args.shadow,
                 dry_run=args.dry_run,

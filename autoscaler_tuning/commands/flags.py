@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autoscaler_tuning.experiments.compare import BoundName
 from autoscaler_tuning.policies.registry import ALIASES, POLICIES, UnknownPolicyError, policy_named, split_names
+
+if TYPE_CHECKING:
+    from autoscaler_tuning.experiments.compare import BoundName
 
 PROGRAM = "autoscaler_tuning"
 
@@ -119,7 +122,7 @@ def output_folder(text: str) -> Path:
     return path
 
 
-def bounds(text: str) -> tuple[BoundName, ...]:
+def bounds(text: str) -> "tuple[BoundName, ...]":
     """Parse `lp`, `milp`, `lp,milp` or `none`."""
     known: dict[str, BoundName] = {"lp": "lp", "milp": "milp"}
     names = [] if text == "none" else text.split(",")

@@ -3,29 +3,26 @@
 import logging
 import signal
 import socket
-import sys
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from prometheus_client import CollectorRegistry
-
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy, ReadOnlySource
 from autoscaler_tuning.live.knative_target import KnativeTarget
 from autoscaler_tuning.live.leader import LeaderLease, NoLease
-from autoscaler_tuning.live.local_stack import ROOT
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
+from autoscaler_tuning.live.service_metrics import ServiceMetrics
 from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.live.signals import Dispatchers
 from autoscaler_tuning.live.status_server import StatusServer
-from autoscaler_tuning.live.targets import LocalTarget, ReadOnlyTarget, ScaleTarget
-from autoscaler_tuning.live.watch import WatchedController
+from autoscaler_tuning.live.targets import ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
 from knative.client import KnativeClient
-from knative.local import LocalPods, LocalPodSpec
 
 POLL_EVERY_S = 0.05
 
@@ -33,8 +30,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class ServedService:
+    """A Service to scale, and the addresses of the dispatchers in front of it."""
+
+    name: str
+    dispatchers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServeConfig:
-    """Settings of `autoscaler_tuning control`.
+    """Settings of `autoscaler_tuning control`; the policy, its bounds and its settings are those of each Service.
 
     for_s: how long to run, in seconds; None means until a signal arrives.
     shadow: change nothing and only export what the policy would have done with its own pods.
@@ -44,7 +49,7 @@ class ServeConfig:
 
     target: str
     policy: PolicySpec
-    dispatchers: tuple[str, ...]
+    services: tuple[ServedService, ...]
     dispatcher_key_file: Path | None
     host: str
     port: int
@@ -55,7 +60,6 @@ class ServeConfig:
     model_dir: Path
     log_dir: Path
     namespace: str
-    service: str
     slo_s: float = 0.5
     shadow: bool = False
     dry_run: bool = False
@@ -84,16 +88,33 @@ def read_key(path: Path | None) -> str | None:
     return key
 
 
-def serve(config: ServeConfig) -> None:
-    """Run the control loop until SIGTERM or SIGINT.
+@dataclass(frozen=True, slots=True)
+class ServiceLoop:
+    """The control loop of one Service, which runs in a thread of its own: a slow or failing one stops no other."""
 
-    Then stop the pods on this machine, or give the Knative Service its own bounds back.
+    service: ServedService
+    controller: Controller
+    target: ScaleTarget
+
+    def run(self, running: Callable[[], bool]) -> None:
+        """Step until running() is false; then stop the pods on this machine, or give a Service its own bounds back."""
+        try:
+            while running():
+                self.controller.step(time.monotonic(), time.time())
+                time.sleep(POLL_EVERY_S)
+        finally:
+            self.target.close()
+
+
+def serve(config: ServeConfig) -> None:
+    """Run the control loops until SIGTERM or SIGINT.
+
     Raises OSError if the port is in use, KeyFileError if the key cannot be read, RecordError if the record cannot be
     written, ClusterError if no cluster is configured.
     """
     key = read_key(config.dispatcher_key_file)
-    registry = CollectorRegistry()
-    status = StatusServer(registry)
+    metrics = ServiceMetrics()
+    status = StatusServer(metrics.registry)
     status.start(config.host, config.port)
     stopping: list[int] = []
 
@@ -102,26 +123,32 @@ def serve(config: ServeConfig) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    target = make_target(config)
-    source = Dispatchers(config.dispatchers, time.monotonic, key)
+    loops = [service_loop(config, service, key, metrics) for service in config.services]
+    status.readiness = lambda: {loop.service.name: loop.controller.ready for loop in loops}
+    end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
+    running = lambda: not stopping and time.monotonic() < end_s  # noqa: E731
+    threads = [threading.Thread(target=loop.run, args=(running,), name=loop.service.name) for loop in loops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def service_loop(config: ServeConfig, service: ServedService, key: str | None, metrics: ServiceMetrics) -> ServiceLoop:
+    """Return the loop of one Service. Raises RecordError, ClusterError."""
+    target = make_target(config, service.name)
+    source = Dispatchers(service.dispatchers, time.monotonic, key)
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: live_policy(config)),
         ReadOnlySource(source) if config.observes else source,
         ReadOnlyTarget(target) if config.observes else target,
         ControllerConfig(),
-        ControllerMetrics(registry),
+        ControllerMetrics(metrics.of("" if config.target == "local" else service.name)),
         Recorder(config.record),
     )
-    status.is_ready = lambda: controller.ready
-    end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
     verb = "observes" if config.observes else "scales"
-    log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(config.dispatchers))
-    try:
-        while not stopping and time.monotonic() < end_s:
-            controller.step(time.monotonic(), time.time())
-            time.sleep(POLL_EVERY_S)
-    finally:
-        target.close()
+    log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(service.dispatchers))
+    return ServiceLoop(service, controller, target)
 
 
 def live_policy(config: ServeConfig) -> Policy:
@@ -138,28 +165,22 @@ def live_policy(config: ServeConfig) -> Policy:
     return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
 
 
-def make_target(config: ServeConfig) -> ScaleTarget:
+def make_target(config: ServeConfig, service: str) -> ScaleTarget:
     """Return the target: the pods on this machine or a Knative Service."""
-    if config.target == "local" and config.observes:
-        return WatchedController(config.watch, time.monotonic)
     if config.target == "knative":
         client = KnativeClient(config.namespace)
-        lease = NoLease() if config.observes else LeaderLease(client, config.service, identity(), time.time)
-        return KnativeTarget(client, config.service, lease, time.monotonic, time.time)
-    return LocalTarget(LocalPods(function_pod(config), max_pods=config.max_pods, log_dir=config.log_dir))
+        lease = NoLease() if config.observes else LeaderLease(client, service, identity(), time.time)
+        return KnativeTarget(client, service, lease, time.monotonic, time.time)
+    # what these import would take 10 MB of a controller in a cluster
+    if config.observes:
+        from autoscaler_tuning.live.watch import WatchedController  # noqa: PLC0415
+
+        return WatchedController(config.watch, time.monotonic)
+    from autoscaler_tuning.live.local_pods import function_pods  # noqa: PLC0415
+
+    return function_pods(config.max_pods, config.log_dir, config.model_dir, config.pad_service_s)
 
 
 def identity() -> str:
     """Return a name that no other process has, in which a reader recognises the machine or the pod."""
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-
-
-def function_pod(config: ServeConfig) -> LocalPodSpec:
-    """Return the spec of a pod that runs the function under gunicorn, as its container image does."""
-    argv = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "function/gunicorn.conf.py"), "function.wsgi:app")
-    env = {
-        "MODEL_DIR": str(config.model_dir.resolve()),
-        "PAD_SERVICE_S": str(config.pad_service_s),
-        "PYTHONPATH": str(ROOT),
-    }
-    return LocalPodSpec(argv=argv, env=env)

@@ -1,8 +1,9 @@
 """The controller's own port: metrics, and whether it lives and is ready."""
 
+import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 class StatusServer:
     """Serves GET /metrics, GET /livez, and the readiness on GET /, /healthz and /readyz.
 
-    is_ready: returns whether a decision was carried out; until then readiness is 503.
+    readiness: returns for each Service whether a decision was carried out. It is 503 until one was: a Service that
+        fails must not keep a controller that scales others from being asked for its metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.is_ready: Callable[[], bool] = lambda: False
+        self.readiness: Callable[[], Mapping[str, bool]] = dict
         self._metrics = make_wsgi_app(registry)
 
     def start(self, host: str, port: int) -> None:
@@ -44,9 +46,14 @@ class StatusServer:
             return "200 OK", b'{"status": "ok"}\n'
         if path not in ("", "/", "/healthz", "/readyz"):
             return "404 Not Found", b'{"error": "known paths: /metrics, /healthz, /readyz, /livez"}\n'
-        if self.is_ready():
-            return "200 OK", b'{"status": "ready"}\n'
-        return "503 Service Unavailable", b'{"status": "starting", "reason": "no decision was carried out yet"}\n'
+        services = self.readiness()
+        body: dict[str, object] = {"status": "ready" if any(services.values()) else "starting"}
+        if not any(services.values()):
+            body["reason"] = "no decision was carried out yet"
+        if len(services) > 1:
+            body["services"] = {name: "ready" if ready else "starting" for name, ready in services.items()}
+        status = "200 OK" if any(services.values()) else "503 Service Unavailable"
+        return status, json.dumps(body).encode() + b"\n"
 
 
 class _Server(ThreadingMixIn, WSGIServer):

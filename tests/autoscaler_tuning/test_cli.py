@@ -1,5 +1,6 @@
 """`python -m autoscaler_tuning`: its commands, their output, and bad input."""
 
+import argparse
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from autoscaler_tuning.cli import main
+from autoscaler_tuning.commands.cmd_control import services
 from autoscaler_tuning.commands.flags import number_range
 from autoscaler_tuning.commands.terminal import progress_line
 from autoscaler_tuning.experiments.compare import simulated_run
@@ -53,7 +55,14 @@ def test_progress_is_one_line_that_disappears_and_only_on_a_terminal(
 
 @pytest.mark.integration
 def test_what_only_reports_need_is_not_imported_by_the_controller() -> None:
-    code = "import sys, autoscaler_tuning.cli; print([name for name in ('jinja2', 'rich') if name in sys.modules])"
+    heavy = "jinja2", "rich", "matplotlib", "scipy", "psutil", "autoscaler_tuning.simulator"
+    code = f"""
+import sys
+from autoscaler_tuning.cli import build_parser
+build_parser({{}}, only="control").parse_args(["control"])
+assert "autoscaler_tuning.live.controller" in sys.modules
+print([name for name in {heavy} if name in sys.modules])
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -209,6 +218,46 @@ def test_watch_accepts_only_one_address(capsys: pytest.CaptureFixture[str], watc
 def test_control_refuses_a_policy_that_needs_the_cpu_of_knatives_pods(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["control", "--target", "knative", "--policy", "hpa70"]) == 2
     assert "--policy hpa70 needs the CPU of pods" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        pytest.param("resnet18", {"resnet18": ()}, id="a name"),
+        pytest.param("a=http://a:8011", {"a": ("http://a:8011",)}, id="a name with its dispatcher"),
+        pytest.param(
+            "a=http://a1:8011,http://a2:8011, b=https://b:8011",
+            {"a": ("http://a1:8011", "http://a2:8011"), "b": ("https://b:8011",)},
+            id="two names, one with two dispatchers",
+        ),
+    ],
+)
+def test_services_are_named_with_their_dispatchers(text: str, names: dict[str, tuple[str, ...]]) -> None:
+    assert {service.name: service.dispatchers for service in services(text)} == names
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        pytest.param("a,b", "must name the dispatchers of each Service", id="no dispatchers"),
+        pytest.param("a=http://x,a=http://y", "different names", id="a name twice"),
+        pytest.param("http://x", "must be NAME", id="an address alone"),
+        pytest.param("a=ftp://x", "must be http:// or https://", id="another scheme"),
+        pytest.param("", "must be NAME", id="nothing"),
+    ],
+)
+def test_services_that_cannot_be_told_apart_or_reached_are_refused(text: str, rule: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=rule):
+        services(text)
+
+
+@pytest.mark.parametrize("flags", [["--target", "local"], ["--target", "knative", "--record", "run.jsonl"]])
+def test_control_refuses_several_services_where_only_one_is_possible(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["control", "--service", "a=http://x,b=http://y", *flags]) == 2
+    assert f"{flags[-2]}" in (err := capsys.readouterr().err)
+    assert "needs a single --service, got a, b" in err
 
 
 def test_control_names_the_record_that_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,9 @@ class FakeServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # connections stay open, as those to an API server do
+            disable_nagle_algorithm = True
+
             def do_GET(self) -> None:
                 self._respond("GET", None)
 
