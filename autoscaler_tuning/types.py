@@ -41,6 +41,7 @@ class PodSample:
 
     started_s, ready_s: on the caller's clock; ready_s is None until the pod has been ready once.
     cpu_seconds: CPU time used since the pod started; None if it is not measured.
+    stuck: it cannot start as things are, for example because no node has room for it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PodSample:
     started_s: float
     ready_s: float | None = None
     cpu_seconds: float | None = None
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Observation:
     oldest_wait_s: age of the oldest waiting request; 0 if none is waiting.
     feasible_backlog_s: waiting work that can still be answered within the SLO, in seconds of one pod.
     service_time_s: mean time in a pod; None until one has been measured.
+    concurrency: requests that a pod serves at once.
     fresh: False if the signals are too old to act on; a policy then keeps the current pods.
     """
 
@@ -77,6 +80,7 @@ class Observation:
     service_time_s: float | None = None
     pods: tuple[PodSample, ...] = ()
     fresh: bool = True
+    concurrency: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,8 @@ from knative.objects import (
     Pod,
     PodCounts,
     Revision,
-    ScaleBounds,
     Service,
     living_pods,
-    revision_patch,
 )
 
 CONNECT_TIMEOUT_S = 3.0
@@ -79,10 +77,6 @@ class KnativeClient:
     def live_revision(self, service: str) -> Revision:
         """Return the Revision to scale, which receives the traffic; raise NoTrafficError if none does yet."""
         return self.revision(self.service(service).live_revision())
-
-    def set_bounds(self, revision: str, bounds: ScaleBounds) -> Revision:
-        """Write both bounds in one patch, and return the patched Revision."""
-        return Revision.from_json(self.api.merge_patch(REVISIONS, revision, revision_patch(bounds)))
 
     def patch_annotations(self, revision: str, annotations: Mapping[str, str | None]) -> Revision:
         """Write annotations by their full names in one patch, and return the patched Revision; None removes one."""

@@ -5,10 +5,6 @@ class KnativeError(Exception):
     """Base of this package's errors."""
 
 
-class BoundsError(KnativeError):
-    """Scale bounds that Knative would refuse or misread."""
-
-
 class LocalPodsError(KnativeError):
     """The requested pods cannot be run on this machine."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from knative.errors import BoundsError, NoTrafficError
+from knative.errors import NoTrafficError
 
 Json = dict[str, Any]
 Phase = Literal["starting", "ready", "terminating"]
@@ -28,43 +28,15 @@ MAX_SCALE = f"{AUTOSCALING_GROUP}/max-scale"
 ACTIVATION_SCALE = f"{AUTOSCALING_GROUP}/activation-scale"
 HPA_CLASS = "hpa.autoscaling.knative.dev"
 
+# Port of a pod on which its queue-proxy reports traffic to Knative's autoscaler.
+QUEUE_METRICS_PORT = 9090
+
 # A container waits for these reasons in every normal start.
 NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
 MAX_PROBLEM_LENGTH = 300
 
 # Knative's default target of a pod that sets no limit (container-concurrency-target-default).
 DEFAULT_TARGET = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleBounds:
-    """The range within which Knative may scale one Revision.
-
-    max_pods is at least 1, because Knative reads a max-scale of 0 as "no limit". To scale to zero, set min_pods to 0:
-    Knative then removes the last pod after its own window and grace period.
-    """
-
-    min_pods: int
-    max_pods: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_pods <= self.max_pods or self.max_pods < 1:
-            got = f"got {self.min_pods}, {self.max_pods}"
-            raise BoundsError(f"bounds must be 0 <= min_pods <= max_pods and max_pods >= 1, {got}")
-
-    def annotations(self) -> dict[str, str]:
-        """Return both annotations, always: Knative refuses a patch after which max is below min."""
-        return {MIN_SCALE: str(self.min_pods), MAX_SCALE: str(self.max_pods)}
-
-
-def revision_patch(bounds: ScaleBounds) -> Json:
-    """Return the JSON merge patch (RFC 7386) for a serving.knative.dev/v1 Revision.
-
-    It is not for the Service, where a changed template creates a new Revision, with its cold starts. Nor is it for the
-    PodAutoscaler, over which Knative copies the Revision's annotations. It needs Knative 1.21 or newer.
-    Source: knative/serving pkg/reconciler/revision/reconcile_resources.go.
-    """
-    return {"metadata": {"annotations": bounds.annotations()}}
 
 
 def spellings(name: str) -> tuple[str, str]:
@@ -163,6 +135,7 @@ class Pod:
     ready_unix_s: when it became ready; None while it is not, and if a container has restarted, because the time in the
         pod's status is then that of the restart.
     problem: why it cannot start, such as `ImagePullBackOff`; None if nothing is known.
+    ip: its address in the cluster; empty until it has one.
     """
 
     name: str
@@ -170,6 +143,7 @@ class Pod:
     created_unix_s: float
     ready_unix_s: float | None
     problem: str | None = None
+    ip: str = ""
 
     @classmethod
     def from_json(cls, pod: Mapping[str, Any]) -> Self:
@@ -184,6 +158,7 @@ class Pod:
             created_unix_s=unix_s(metadata["creationTimestamp"]),
             ready_unix_s=unix_s(ready_at) if ready and ready_at and not _has_restarted(pod) else None,
             problem=None if ready else _pod_problem(pod),
+            ip=(pod.get("status") or {}).get("podIP") or "",
         )
 
 

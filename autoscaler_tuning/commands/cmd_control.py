@@ -22,7 +22,6 @@ from autoscaler_tuning.commands.flags import (
 from autoscaler_tuning.live.recording import RecordError
 from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, serve
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec, policy_named
-from knative.ports import bind_failure
 
 
 def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
@@ -143,6 +142,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        from knative.ports import bind_failure  # noqa: PLC0415  psutil would take 4 MB of every controller
+
         print(f"{PROGRAM}: {bind_failure(args.host, args.port, error)}", file=sys.stderr)
         return 2
     return 0

@@ -77,13 +77,13 @@ class BoundsKeeper:
         if pods != self._wish:
             self._wish = pods
             self.confirmed = False
-            self._write_due(now_s)
+            self.write_due(now_s)
 
     def reconcile(self, now_s: float, live: Sequence[LiveRevision]) -> None:
         """Compare the Revisions, as read just now, with what they should be, and write what differs."""
         self._live = tuple(live)
         self._notice_edits(now_s)
-        self._write_due(now_s)
+        self.write_due(now_s)
         current = {one.revision.uid for one in live}
         for uid, found in self._store.found().items():
             if uid not in current:
@@ -96,7 +96,8 @@ class BoundsKeeper:
         done = [self._give_back(uid, found, now_s) for uid, found in self._store.found().items()]
         return all(done)
 
-    def _write_due(self, now_s: float) -> None:
+    def write_due(self, now_s: float) -> None:
+        """Write what is due on the Revisions as they were read or written last."""
         if now_s < self._next_write_s:
             return
         complete = [

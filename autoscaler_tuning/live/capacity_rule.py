@@ -10,13 +10,13 @@ class ScalingEvidence:
     confirmed: the last decision was written, and the write was confirmed.
     fresh: the dispatchers' signals are recent.
     demand: requests that wait or are in flight.
-    pods: pods that are ready or start.
+    starts: pods are ready or start, or it is known why they cannot.
     """
 
     confirmed: bool
     fresh: bool
     demand: int
-    pods: int
+    starts: bool
 
 
 class CapacityRule:
@@ -33,7 +33,7 @@ class CapacityRule:
 
     def objection(self, now_s: float, evidence: ScalingEvidence) -> str | None:
         """Return why the capacity must not be announced now; None if it may be."""
-        if evidence.demand > 0 and evidence.pods == 0:
+        if evidence.demand > 0 and not evidence.starts:
             if self._without_pods_since_s is None:
                 self._without_pods_since_s = now_s
         else:

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from autoscaler_tuning.live.capacity_rule import CapacityRule, ScalingEvidence
 from autoscaler_tuning.live.knowledge import TrafficKnowledge
 from autoscaler_tuning.live.recording import ControllerMetrics, PodSecondsMeter, Recorder, counts_by_phase
 from autoscaler_tuning.live.signals import ScrapeError, Signals, observe
+from autoscaler_tuning.live.sources import SignalSource
+from autoscaler_tuning.live.start_limit import StartLimit
 from autoscaler_tuning.live.targets import ScaleTarget, TargetState
 from autoscaler_tuning.live.troubles import Troubles
 from autoscaler_tuning.policies.base import Policy
@@ -18,22 +19,6 @@ from knative.errors import ClusterError
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
-
-
-class SignalSource(Protocol):
-    """Where the controller reads signals and announces capacity; in production, the class Dispatchers."""
-
-    def signals(self) -> Signals: ...
-
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
-        """Announce the ready pods, and why pods cannot start if that is known. Raises ScrapeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +52,6 @@ class NamedPolicy:
     make: Callable[[], Policy]
 
 
-class ReadOnlySource:
-    """A source for shadow mode: its signals can be read, but announcing capacity does nothing."""
-
-    def __init__(self, inner: SignalSource) -> None:
-        self._inner = inner
-
-    def signals(self) -> Signals:
-        """Return the source's signals. Raises ScrapeError."""
-        return self._inner.signals()
-
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
-        """Do nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Capacity:
     """An announcement."""
@@ -115,6 +79,7 @@ class Controller:
         self._config, self._metrics, self._recorder = config, metrics, recorder
         self._knowledge = TrafficKnowledge(config.release_after_s)
         self._rule = CapacityRule(config.stuck_after_s)
+        self._starts = StartLimit()
         self._troubles = Troubles()
         self._signals: Signals | None = None
         self._signals_read_s = float("-inf")
@@ -161,6 +126,7 @@ class Controller:
         state = self._target.poll()
         self._led_by_another = state.leader is not None
         self._usage.account(now_s, state)
+        self._notice_problem(now_s, state)
         self._announce_capacity(now_s, state)
         if now_s - self._signals_tried_s >= self._config.signals_every_s:
             self._read_signals(now_s)
@@ -169,6 +135,13 @@ class Controller:
             self._record(now_s, unix_s, state)
         elif now_s - self._recorded_s >= 1:
             self._record(now_s, unix_s, state)
+
+    def _notice_problem(self, now_s: float, state: TargetState) -> None:
+        """Log that pods cannot start, and why, once; and once when they can again."""
+        if not self._starts.observe(now_s, state.problem, self._decision.pods):
+            self._troubles.worked("pods cannot start", now_s)
+        elif state.problem is not None:
+            self._troubles.failed("pods cannot start", now_s, state.problem)
 
     def _must_wake(self, state: TargetState) -> bool:
         """Return whether there is demand at zero pods; like Knative's activator, it triggers a decision at once.
@@ -225,7 +198,8 @@ class Controller:
             confirmed=self._decided and state.confirmed,
             fresh=self._is_fresh(now_s),
             demand=signals.waiting + signals.in_flight if signals else 0,
-            pods=sum(1 for pod in state.pods if pod.phase is not PodPhase.TERMINATING),
+            # with a known problem the dispatchers go on holding, because they can tell their clients the reason
+            starts=state.problem is not None or any(pod.phase is not PodPhase.TERMINATING for pod in state.pods),
         )
         objection = self._rule.objection(now_s, evidence)
         if objection is None:
@@ -241,7 +215,7 @@ class Controller:
         self._decided_s, self._decided_arrived = now_s, signals.arrived
         obs = self._observation(now_s, state, signals)
         last = self._decision if self._decided else None
-        decision = self._knowledge.applied(self._policy.decide(obs), last, obs, now_s)
+        decision = self._starts.applied(self._knowledge.applied(self._policy.decide(obs), last, obs, now_s))
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
@@ -265,7 +239,8 @@ class Controller:
             )
             for pod in state.pods
         )
-        return observe(replace(signals, now_s=now_s + offset_s), pods, self._is_fresh(now_s))
+        concurrency = state.concurrency or self._config.concurrency
+        return observe(replace(signals, now_s=now_s + offset_s), pods, self._is_fresh(now_s), concurrency)
 
     def _record(self, now_s: float, unix_s: float, state: TargetState) -> None:
         self._recorded_s = now_s

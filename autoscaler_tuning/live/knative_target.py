@@ -12,12 +12,14 @@ from autoscaler_tuning.live.troubles import Troubles
 from autoscaler_tuning.types import PodPhase, PodSample
 from knative.client import KnativeClient
 from knative.errors import ClusterError, NotFoundError, NoTrafficError
-from knative.objects import Pod
+from knative.objects import QUEUE_METRICS_PORT, Pod
 
 log = logging.getLogger(__name__)
 
-# The Service is read less often than its Revisions and pods: its traffic changes only with a deploy.
+# The Service and its Revisions are read less often than the pods: they change with a deploy or an edit.
 ROUTE_EVERY_S = 1.0
+# So are the pods while they are as wanted and all ready.
+SETTLED_EVERY_S = 1.0
 
 HEAL = (
     "remove them with `kubectl annotate revision REVISION autoscaling.knative.dev/min-scale-"
@@ -50,8 +52,10 @@ class KnativeTarget:
         self._term = 0
         self._state = TargetState((), None, 0, confirmed=False)
         self._routed_s = float("-inf")
-        self._shares: dict[str, float] = {}
+        self._live: tuple[LiveRevision, ...] = ()
+        self._wanted = 0
         self._names: frozenset[str] = frozenset()
+        self._queue_proxies: tuple[str, ...] = ()
         self._cold_starts = 0
 
     @property
@@ -59,24 +63,39 @@ class KnativeTarget:
         """Return whether this controller may write."""
         return self._lease.leads
 
+    def queue_proxies(self) -> tuple[str, ...]:
+        """Return the addresses at which the ready pods report their traffic."""
+        return self._queue_proxies
+
     def poll(self) -> TargetState:
         """Return the pods of the live Revisions, read at most once in poll_every_s.
 
         Raises ClusterError if the Service or its pods cannot be read, NoTrafficError while no Revision has traffic.
         """
         now_s = self._clock()
-        if now_s - self._polled_s < self._poll_every_s:
+        if now_s - self._polled_s < (SETTLED_EVERY_S if self._is_settled() else self._poll_every_s):
             return self._with_confirmation()
         self._polled_s = now_s
         self._elect(now_s)
-        live = self._live_revisions(now_s)
-        self._state = self._state_of(live, [pod for one in live for pod in self._client.pods(one.revision.name)])
-        if self._lease.leads:
-            self._keeper.reconcile(now_s, live)
+        if now_s - self._routed_s >= ROUTE_EVERY_S:
+            self._routed_s = float("-inf")  # unless it succeeds
+            self._live = self._live_revisions()
+            self._routed_s = now_s
+            if self._lease.leads:
+                self._keeper.reconcile(now_s, self._live)
+        elif self._lease.leads:
+            self._keeper.write_due(now_s)
+        self._state = self._state_of([pod for one in self._live for pod in self._client.pods(one.revision.name)])
         return self._with_confirmation()
+
+    def _is_settled(self) -> bool:
+        """Return whether all pods are ready, and as many as wanted."""
+        pods = self._state.pods
+        return len(pods) == self._wanted and all(pod.phase is PodPhase.READY for pod in pods)
 
     def scale_to(self, pods: int) -> None:
         """Set min-scale, at once if the last write is not too recent; a failed write is repeated by poll()."""
+        self._wanted = pods
         if self._lease.leads:
             self._keeper.wish(pods, self._clock())
 
@@ -110,16 +129,12 @@ class KnativeTarget:
         elif led and not self._lease.leads:
             log.warning("%s: this controller does not lead any more", self._service)
 
-    def _live_revisions(self, now_s: float) -> tuple[LiveRevision, ...]:
-        if now_s - self._routed_s >= ROUTE_EVERY_S:
-            self._shares = self._client.service(self._service).shares()
-            self._routed_s = now_s
+    def _live_revisions(self) -> tuple[LiveRevision, ...]:
+        shares = self._client.service(self._service).shares()
         live = []
-        for name, share in self._shares.items():
+        for name, share in shares.items():
             with suppress(NotFoundError):  # deleted since the Service's status was written
                 live.append(LiveRevision(self._client.revision(name), share))
-        if len(live) < len(self._shares) or not live:
-            self._routed_s = float("-inf")
         if not live:
             raise NoTrafficError(f"no Revision of the Service {self._service} receives traffic yet")
         return tuple(live)
@@ -131,7 +146,7 @@ class KnativeTarget:
             self._state = replace(self._state, confirmed=confirmed, leader=leader)
         return self._state
 
-    def _state_of(self, live: Sequence[LiveRevision], pods: Sequence[Pod]) -> TargetState:
+    def _state_of(self, pods: Sequence[Pod]) -> TargetState:
         """Convert the pods' times from the cluster's Unix clock, in whole seconds, to the controller's clock."""
         offset_s = self._clock() - self._unix_clock()
         samples = tuple(
@@ -140,12 +155,17 @@ class KnativeTarget:
                 phase=PodPhase(pod.phase),
                 started_s=pod.created_unix_s + offset_s,
                 ready_s=None if pod.ready_unix_s is None else pod.ready_unix_s + offset_s,
+                stuck=pod.phase == "starting" and pod.problem is not None,
             )
             for pod in pods
         )
         names = frozenset(pod.name for pod in pods)
         self._cold_starts += len(names - self._names)
         self._names = names
+        self._queue_proxies = tuple(
+            f"http://{pod.ip}:{QUEUE_METRICS_PORT}" for pod in pods if pod.ip and pod.phase == "ready"
+        )
+        live = self._live
         problems = [pod.problem for pod in pods if pod.phase == "starting"] + [one.revision.problem for one in live]
         return TargetState(
             samples,

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy, ReadOnlySource
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
+from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.knative_target import KnativeTarget
 from autoscaler_tuning.live.leader import LeaderLease, NoLease
+from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
 from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
-from autoscaler_tuning.live.signals import Dispatchers
+from autoscaler_tuning.live.slots import Slots
+from autoscaler_tuning.live.sources import ReadOnlySource, SignalSource
 from autoscaler_tuning.live.status_server import StatusServer
 from autoscaler_tuning.live.targets import ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.policies.base import Bounded, Policy
@@ -137,7 +140,11 @@ def serve(config: ServeConfig) -> None:
 def service_loop(config: ServeConfig, service: ServedService, key: str | None, metrics: ServiceMetrics) -> ServiceLoop:
     """Return the loop of one Service. Raises RecordError, ClusterError."""
     target = make_target(config, service.name)
-    source = Dispatchers(service.dispatchers, time.monotonic, key)
+    source: SignalSource = Dispatchers(service.dispatchers, time.monotonic, key)
+    if isinstance(target, KnativeTarget):
+        proxies = QueueProxies(target.queue_proxies)
+        proxies.start()
+        source = WithRouteTraffic(source, proxies)
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: live_policy(config)),
         ReadOnlySource(source) if config.observes else source,
@@ -161,7 +168,7 @@ def live_policy(config: ServeConfig) -> Policy:
     without_knative = config.target == "local" and not spec.entry.decides_zero
     policy = spec.on_knative() if shadows_knative or without_knative else spec.make()
     most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
-    bounded = Bounded(policy, min(most, spec.revision.min_pods), most)
+    bounded = Bounded(Slots(policy), min(most, spec.revision.min_pods), most)
     return Shadow(bounded, ShadowConfig(config.slo_s, spec.order)) if config.shadow else bounded
 
 

@@ -219,9 +219,9 @@ class Shadow:
         self._close_seconds(obs)
 
     def _step(self, now_s: float, arrived: float, obs: Observation, service_time_s: float) -> None:
-        self._live.step(now_s, arrived, obs.ready_pods, service_time_s)
-        self._shadow.step(now_s, arrived, self._pods.ready(now_s), service_time_s)
-        self._pods.use(self._shadow.busy_pods, now_s)
+        self._live.step(now_s, arrived, obs.ready_pods * obs.concurrency, service_time_s)
+        self._shadow.step(now_s, arrived, self._pods.ready(now_s) * obs.concurrency, service_time_s)
+        self._pods.use(self._shadow.busy_pods / obs.concurrency, now_s)
         self._live_pod_seconds += (obs.ready_pods + obs.starting_pods) * STEP_S
         self._pod_seconds += len(self._pods) * STEP_S
         second = floor(now_s - STEP_S / 2)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from knative.objects import ScaleBounds
 from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.conftest import Start
 from tests.ports import free_port, wait_for
@@ -19,7 +18,7 @@ def test_its_decisions_change_min_scale_of_the_live_revision(
 ) -> None:
     client = cluster.client()
     revision = client.live_revision(deployed_service).name
-    client.set_bounds(revision, ScaleBounds(0, 3))
+    client.annotate(revision, {"min-scale": "0", "max-scale": "3"})
     before = client.annotations(revision)
     wait_until(lambda: client.pod_counts(revision).ready_pods == 0, "no pods", timeout_s=180)
     port, control_port, controller_port = free_port(), free_port(), free_port()

@@ -7,7 +7,7 @@ import pytest
 
 from knative.errors import ClusterError, ForbiddenError, NotFoundError
 from knative.leases import Tenure, new_lease, release_patch
-from knative.objects import MIN_SCALE, REVISIONS, WINDOW, PodCounts, ScaleBounds, revision_patch
+from knative.objects import WINDOW, PodCounts
 from knative.rendering import service_manifest
 from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster, wait_until
 
@@ -36,29 +36,27 @@ def test_bounds_on_the_live_revision_scale_it_without_creating_a_new_one(
     client = cluster.client()
     revision = client.live_revision(deployed_service)
     wanted = len(client.pods(revision.name)) + 1
-    assert client.set_bounds(revision.name, ScaleBounds(wanted, wanted)).min_pods == wanted
+    client.annotate(revision.name, {"min-scale": str(wanted), "max-scale": str(wanted)})
     took_s = wait_until(lambda: has_pods(cluster, revision.name, wanted), f"{wanted} ready pods", timeout_s=60)
     assert cluster.revisions(deployed_service) == [revision.name]
     print(f"{wanted} pods after {took_s:.1f} s")
-    client.set_bounds(revision.name, ScaleBounds(0, 1))
+    client.annotate(revision.name, {"min-scale": "0", "max-scale": "1"})
     wait_until(lambda: has_pods(cluster, revision.name, 0), "no pods", timeout_s=180)
     assert cluster.revisions(deployed_service) == [revision.name]
     assert client.live_revision(deployed_service).name == revision.name
 
 
-def test_knative_refuses_the_same_bounds_as_we_do(cluster: Cluster, deployed_service: str) -> None:
+def test_knative_refuses_a_max_scale_below_min_scale(cluster: Cluster, deployed_service: str) -> None:
     revision = cluster.client().live_revision(deployed_service)
-    patch = revision_patch(ScaleBounds(1, 1))
-    patch["metadata"]["annotations"][MIN_SCALE] = "2"
     with pytest.raises(ClusterError, match="max-scale=1 is less than min-scale=2"):
-        cluster.client().api.merge_patch(REVISIONS, revision.name, patch)
+        cluster.client().annotate(revision.name, {"min-scale": "2", "max-scale": "1"})
 
 
 def test_missing_objects_raise_not_found(cluster: Cluster) -> None:
     with pytest.raises(NotFoundError, match="no-such"):
         cluster.client().service("no-such")
     with pytest.raises(NotFoundError, match="no-such"):
-        cluster.client().set_bounds("no-such", ScaleBounds(0, 1))
+        cluster.client().annotate("no-such", {"min-scale": "0"})
 
 
 def test_redeploying_our_manifest_creates_a_revision_only_if_it_changed(cluster: Cluster, samples_dir: Path) -> None:
@@ -86,7 +84,7 @@ def test_the_controllers_account_can_scale_but_not_deploy(
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     controller = cluster.client(tmp_path / "kubeconfig")
     revision = controller.live_revision(deployed_service)
-    controller.set_bounds(revision.name, ScaleBounds(0, 3))
+    controller.annotate(revision.name, {"min-scale": "0", "max-scale": "3"})
     assert controller.revision(revision.name).max_pods == 3
     controller.pod_counts(revision.name)
     lease = controller.create_lease(new_lease("elastic-permissions", Tenure("a-test", 15, 0.0, 0.0, 0), {}))

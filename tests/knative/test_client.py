@@ -19,7 +19,7 @@ from knative.errors import (
     UnreachableError,
 )
 from knative.leases import Tenure, new_lease, release_patch, tenure_patch
-from knative.objects import REVISIONS, SERVICES, WINDOW, PodCounts, ScaleBounds, revision_patch
+from knative.objects import MAX_SCALE, MIN_SCALE, REVISIONS, SERVICES, WINDOW, PodCounts
 from knative.rendering import service_manifest
 from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
 from tests.knative.fake_server import FakeServer, write_kubeconfig
@@ -39,11 +39,12 @@ def cluster() -> FakeApi:
     )
 
 
-def test_bounds_are_written_on_the_live_revision_in_one_patch() -> None:
+def test_annotations_are_written_on_the_live_revision_in_one_patch() -> None:
     api = cluster()
     client = KnativeClient("default", api)
-    changed = client.set_bounds(client.live_revision("resnet18").name, ScaleBounds(2, 2))
-    assert api.calls == [("patch", REVISIONS, LIVE, revision_patch(ScaleBounds(2, 2)))]
+    bounds = {MIN_SCALE: "2", MAX_SCALE: "2"}
+    changed = client.patch_annotations(client.live_revision("resnet18").name, bounds)
+    assert api.calls == [("patch", REVISIONS, LIVE, {"metadata": {"annotations": bounds}})]
     assert (changed.min_pods, changed.max_pods) == (2, 2)
     assert api.get(REVISIONS, LIVE)["metadata"]["annotations"][WINDOW] == "10s"
 

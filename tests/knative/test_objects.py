@@ -1,37 +1,10 @@
 """Views and patches: what is read from the cluster's objects and written to them."""
 
-import json
-
 import pytest
 
-from knative.errors import BoundsError, NoTrafficError
-from knative.objects import PodCounts, Revision, ScaleBounds, Service, living_pods, revision_patch
+from knative.errors import NoTrafficError
+from knative.objects import PodCounts, Revision, Service, living_pods
 from tests.knative.fake_api import pod_json, ready, revision_json, service_json
-
-
-def test_the_patch_sets_both_bounds_and_nothing_else() -> None:
-    prefix = "autoscaling.knative.dev"
-    assert json.loads(json.dumps(revision_patch(ScaleBounds(2, 8)))) == {
-        "metadata": {"annotations": {f"{prefix}/min-scale": "2", f"{prefix}/max-scale": "8"}}
-    }
-
-
-@pytest.mark.parametrize(("min_pods", "max_pods"), [(0, 1), (0, 8), (3, 3)])
-def test_bounds_that_knative_accepts(min_pods: int, max_pods: int) -> None:
-    ScaleBounds(min_pods, max_pods)
-
-
-@pytest.mark.parametrize(
-    ("min_pods", "max_pods"),
-    [
-        pytest.param(0, 0, id="a max of 0 would mean no limit"),
-        pytest.param(2, 1, id="max below min"),
-        pytest.param(-1, 1, id="negative min"),
-    ],
-)
-def test_bounds_that_are_refused(min_pods: int, max_pods: int) -> None:
-    with pytest.raises(BoundsError, match=f"got {min_pods}, {max_pods}"):
-        ScaleBounds(min_pods, max_pods)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from autoscaler_tuning.commands.cmd_up_down import curl_line
 from autoscaler_tuning.live.demo import _send
 from autoscaler_tuning.live.direct import direct_session
+from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.local_stack import wait_until_answers
-from autoscaler_tuning.live.signals import Dispatchers
 from autoscaler_tuning.live.watch import WatchedController
 from tests.paths import ROOT
 

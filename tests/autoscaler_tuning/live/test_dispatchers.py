@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from autoscaler_tuning.live.signals import Dispatchers, ScrapeError
+from autoscaler_tuning.live.dispatchers import Dispatchers
+from autoscaler_tuning.live.signals import ScrapeError
 from tests.autoscaler_tuning.live.test_signals import BODY
 from tests.ports import free_port
 

@@ -120,14 +120,14 @@ def test_nothing_is_written_without_a_decision() -> None:
     assert not target.poll().confirmed
 
 
-def test_an_edit_by_another_client_is_overwritten_at_the_next_poll_with_one_line(
+def test_an_edit_by_another_client_is_overwritten_within_a_second_with_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = KnativeWorld()
     target = world.controller("me")
     world.run(target, 1.0, 3)
     world.api.edit(FIRST, min_scale="0", max_scale="1", window="60s")
-    world.run(target, 0.25)
+    world.run(target, 1.0)
     assert world.api.annotations(FIRST) == {"min-scale": "3", "max-scale": "20", **LED}
     world.run(target, 5.0, 3)
     assert caplog.text.count("another client changed the bounds") == 1

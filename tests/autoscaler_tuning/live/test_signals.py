@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler_tuning.live.signals import ScrapeError, merge, observe, parse_signals
+from autoscaler_tuning.live.signals import ScrapeError, observe, parse_signals
 from autoscaler_tuning.types import PodPhase, PodSample, Second
 
 BODY: dict[str, Any] = {
@@ -49,15 +49,6 @@ def test_an_unmeasured_service_time_is_none_and_not_zero() -> None:
 def test_a_malformed_response_is_rejected(body: object) -> None:
     with pytest.raises(ScrapeError):
         parse_signals(body)
-
-
-def test_two_dispatchers_are_added_up_on_the_clock_of_the_first() -> None:
-    later = changed(now_s=107.5, arrivals={"since_s": 104, "count": 30, "per_second": [9, 1, 2]})
-    later["concurrency"] = {"since_s": 104, "per_second": [9.0, 0.25, 0.5]}
-    both = merge([parse_signals(BODY), parse_signals(later)])
-    assert both.now_s == 7.5
-    assert both.seconds == (Second(5, 4, 0.75), Second(6, 6, 2.0))
-    assert (both.arrived, both.waiting) == (42, 4)
 
 
 def test_an_observation_counts_pods_by_phase() -> None:

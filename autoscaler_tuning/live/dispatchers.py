@@ -1,0 +1,131 @@
+"""Reads the signals of one or several dispatchers, and announces capacity to them."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import urllib3
+
+from autoscaler_tuning.live.signals import ScrapeError, Signals, parse_signals
+from autoscaler_tuning.live.traffic_history import TrafficHistory, merged
+
+log = logging.getLogger(__name__)
+
+# A dispatcher that did not answer is asked again after this time; while it is asked, the controller may wait for long.
+SILENT_S = 10.0
+
+
+@dataclass(slots=True)
+class _Dispatcher:
+    """One dispatcher. silent_until_s: when it is asked again, after a failure."""
+
+    url: str
+    pool: urllib3.HTTPConnectionPool
+    history: TrafficHistory = field(default_factory=TrafficHistory)
+    silent_until_s: float | None = None
+
+
+class Dispatchers:
+    """One or several dispatchers, from which a controller reads signals and to which it announces capacity.
+
+    One that does not answer is left out, and its share goes to the others, until it answers again.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], clock: Callable[[], float], key: str | None = None, timeout_s: float = 2.0
+    ) -> None:
+        """clock: monotonic seconds. key: of the dispatchers' --control-key-file."""
+        # urllib3 alone, at half the CPU time of requests; like direct_session() it uses no proxy of the environment
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        settings = {"timeout": timeout_s, "retries": False, "headers": headers}
+        self._dispatchers = [_Dispatcher(url.rstrip("/"), urllib3.connection_from_url(url, **settings)) for url in urls]
+        self._clock = clock
+
+    def signals(self) -> Signals:
+        """Return the merged signals of the dispatchers that answer.
+
+        A single one is read on its own clock, so that a restart can be seen; several on the controller's, which goes on
+        whichever of them dies. Raises ScrapeError if none answers.
+        """
+        answered, failed = self._each([one for one in self._dispatchers if self._is_due(one)], self._read)
+        if not answered:
+            raise ScrapeError(f"cannot read signals: {'; '.join(failed) or 'no dispatcher answers'}")
+        histories = [one.history for one in self._dispatchers]
+        if len(histories) == 1 and histories[0].signals:
+            return histories[0].signals
+        return merged(histories, [one.history for one in answered], self._clock())
+
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: Sequence[str] | None,
+        problem: str | None = None,
+    ) -> None:
+        """Announce to each dispatcher that answers its share of the capacity; the first ones get the remainder.
+
+        While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
+        Raises ScrapeError if any announcement fails, after all have been tried.
+        """
+        due = [one for one in self._dispatchers if len(self._dispatchers) == 1 or one.silent_until_s is None]
+        if not due:
+            raise ScrapeError("cannot announce capacity: no dispatcher answers")
+        least = min(1, ready_pods)
+        shares = {
+            one.url: max(least, ready_pods // len(due) + (index < ready_pods % len(due)))
+            for index, one in enumerate(due)
+        }
+        body: dict[str, object] = {"concurrency": concurrency, "valid_s": valid_s}
+        if backends is not None:
+            body["backends"] = list(backends)
+        if problem is not None:
+            body["problem"] = problem
+
+        def put(one: _Dispatcher) -> None:
+            told = {"ready_pods": shares[one.url], **body}
+            self._ask(one, "PUT", "/capacity", told)
+
+        _, failed = self._each(due, put)
+        if failed:
+            raise ScrapeError(f"cannot announce capacity: {'; '.join(failed)}")
+
+    def _read(self, one: _Dispatcher) -> None:
+        one.history.update(parse_signals(json.loads(self._ask(one, "GET", "/signals"))), self._clock())
+
+    def _ask(self, one: _Dispatcher, method: str, path: str, body: object = None) -> bytes:
+        """Return the body of the answer. Raises ScrapeError if its status is not 200."""
+        response = one.pool.request(method, f"{urlsplit(one.url).path}{path}", json=body)
+        if response.status != 200:
+            raise ScrapeError(f"{method} {one.url}{path}: HTTP status {response.status}")
+        return response.data
+
+    def _each(
+        self, asked: Sequence[_Dispatcher], ask: Callable[[_Dispatcher], None]
+    ) -> tuple[list[_Dispatcher], list[str]]:
+        """Ask each of these dispatchers; return those that answered, and the errors of the others."""
+        answered: list[_Dispatcher] = []
+        failed: list[str] = []
+        for one in asked:
+            try:
+                ask(one)
+            except (urllib3.exceptions.HTTPError, ScrapeError, ValueError) as error:
+                failed.append(str(error))
+                self._fails(one, error)
+            else:
+                answered.append(one)
+                if one.silent_until_s is not None:
+                    one.silent_until_s = None
+                    log.info("%s answers again", one.url)
+        return answered, failed
+
+    def _is_due(self, one: _Dispatcher) -> bool:
+        """Return whether a dispatcher is asked for its signals now; the only one is always asked."""
+        return len(self._dispatchers) == 1 or one.silent_until_s is None or self._clock() >= one.silent_until_s
+
+    def _fails(self, one: _Dispatcher, error: Exception) -> None:
+        if one.silent_until_s is None:
+            log.warning("%s does not answer and is left out until it does: %s", one.url, error)
+        one.silent_until_s = self._clock() + SILENT_S

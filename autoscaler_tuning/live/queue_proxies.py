@@ -1,0 +1,99 @@
+"""Reads the queue-proxies of ready pods once a second, in a thread, because a pod that does not answer takes time."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import urllib3
+
+from autoscaler_tuning.live.route_traffic import PodTraffic, RouteTraffic, parse_stat
+from autoscaler_tuning.live.signals import Signals
+from autoscaler_tuning.live.sources import SignalSource
+from autoscaler_tuning.live.troubles import Troubles
+
+EVERY_S, TIMEOUT_S = 1.0, 0.5
+# Of more pods than this a random sample is read, as Knative's own autoscaler does.
+MOST_PODS = 10
+# If no pod can be reached, they are tried again after this time: a controller outside the cluster never reaches them.
+PAUSE_S = 30.0
+UNMEASURED = "demand that goes around the dispatchers is not measured"
+
+log = logging.getLogger(__name__)
+
+
+class QueueProxies:
+    """Returns what the pods' queue-proxies report, as a sum over all ready pods."""
+
+    def __init__(self, addresses: Callable[[], Sequence[str]]) -> None:
+        """addresses: returns those of the ready pods' queue-proxies."""
+        self._addresses = addresses
+        self._pool = urllib3.PoolManager(num_pools=2 * MOST_PODS, timeout=TIMEOUT_S, retries=False)
+        self._troubles = Troubles()
+        self._lock = threading.Lock()
+        self._new: PodTraffic | None = None
+
+    def start(self) -> None:
+        """Read in a thread that ends with the process."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def take(self) -> PodTraffic | None:
+        """Return the last reading; None if there is none since the last call."""
+        with self._lock:
+            taken, self._new = self._new, None
+        return taken
+
+    def read(self) -> bool:
+        """Read the pods once; return whether one answered, or there is none."""
+        addresses = list(self._addresses())
+        asked = random.sample(addresses, min(MOST_PODS, len(addresses)))
+        answers: list[PodTraffic] = []
+        error: Exception | None = None
+        for address in asked:
+            try:
+                answers.append(parse_stat(self._pool.request("GET", f"{address}/metrics").data))
+            except (urllib3.exceptions.HTTPError, ValueError) as one:  # a pod that has just ended, if it is one of many
+                error = one
+        if asked and not answers:
+            self._troubles.failed(UNMEASURED, time.monotonic(), f"{error}")
+            return False
+        self._troubles.worked(UNMEASURED, time.monotonic())
+        scale = len(addresses) / max(1, len(answers))
+        concurrency, rate_rps = sum(one.concurrency for one in answers), sum(one.rate_rps for one in answers)
+        with self._lock:
+            self._new = PodTraffic(scale * concurrency, scale * rate_rps)
+        return True
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(EVERY_S if self.read() else PAUSE_S)
+
+
+class WithRouteTraffic:
+    """A source whose signals contain what reached the pods without a dispatcher."""
+
+    def __init__(self, inner: SignalSource, proxies: QueueProxies) -> None:
+        self._inner, self._proxies = inner, proxies
+        self._traffic = RouteTraffic()
+
+    def signals(self) -> Signals:
+        """Return the source's signals and the other traffic. Raises ScrapeError."""
+        signals = self._inner.signals()
+        if (reading := self._proxies.take()) is not None:
+            before_rps = self._traffic.rate_rps
+            self._traffic.observe(signals, reading)
+            if bool(before_rps) != bool(self._traffic.rate_rps):
+                log.info("%.1f requests/s reach the pods without a dispatcher", self._traffic.rate_rps)
+        return self._traffic.added_to(signals)
+
+    def announce(
+        self,
+        ready_pods: int,
+        concurrency: int,
+        valid_s: float,
+        backends: tuple[str, ...] | None,
+        problem: str | None = None,
+    ) -> None:
+        """Announce to the source. Raises ScrapeError."""
+        self._inner.announce(ready_pods, concurrency, valid_s, backends, problem)

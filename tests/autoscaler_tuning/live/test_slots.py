@@ -1,0 +1,49 @@
+"""containerConcurrency above 1: policies that know one request a pod are asked about slots."""
+
+import pytest
+
+from autoscaler_tuning.live.slots import Slots
+from autoscaler_tuning.policies.registry import policy_named
+from autoscaler_tuning.types import Decision, Observation, Second
+
+
+class Wants:
+    """A policy that wants a number of pods, and keeps what it saw."""
+
+    interval_s = 0.5
+
+    def __init__(self, pods: int) -> None:
+        self.pods = pods
+        self.seen: list[Observation] = []
+
+    def decide(self, obs: Observation) -> Decision:
+        self.seen.append(obs)
+        return Decision(self.pods, "wanted")
+
+
+@pytest.mark.parametrize(("slots", "pods"), [(0, 0), (1, 1), (10, 1), (11, 2), (35, 4)])
+def test_a_pod_of_ten_requests_is_ten_slots_and_a_part_of_one_is_a_pod(slots: int, pods: int) -> None:
+    policy = Wants(slots)
+    assert Slots(policy).decide(Observation(0.0, 3, 2, concurrency=10)).pods == pods
+    assert (policy.seen[0].ready_pods, policy.seen[0].starting_pods) == (30, 20)
+
+
+def test_with_one_request_a_pod_nothing_changes() -> None:
+    policy, obs = Wants(7), Observation(0.0, 3, 2)
+    assert Slots(policy).decide(obs) == Decision(7, "wanted")
+    assert policy.seen == [obs]
+
+
+@pytest.mark.parametrize("name", ["elastic", "peak", "kpa"])
+def test_steady_traffic_needs_a_fraction_of_the_pods(name: str) -> None:
+    wanted = {}
+    for concurrency in (1, 10):
+        policy = Slots(policy_named(name).make())
+        for tick in range(240):
+            now_s, pods = 0.5 * tick, 40 // concurrency
+            seconds = tuple(Second(index, 200, 20.0) for index in range(max(0, int(now_s) - 60), int(now_s)))
+            arrived = int(200 * now_s)
+            obs = Observation(now_s, pods, 0, seconds, arrived, 0, 20, 0.0, 0.0, 0.1, concurrency=concurrency)
+            wanted[concurrency] = policy.decide(obs).pods
+    assert 20 <= wanted[1] <= 40  # 200 requests of 0.1 s keep 20 busy
+    assert wanted[1] / 10 <= wanted[10] <= wanted[1] / 10 + 1
