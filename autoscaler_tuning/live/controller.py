@@ -119,6 +119,7 @@ class Controller:
 
     def _step_failed(self, now_s: float, error: Exception, expected: bool) -> None:
         self._metrics.failures.labels("step").inc()
+        self._metrics.announcing.set(False)
         self._retry_at_s = now_s + RETRY_AFTER_S
         self._troubles.failed("control step", now_s, error, expected)
 

@@ -79,12 +79,13 @@ class Story:
             return policy_named(self._policy).make()
 
         self.target = self.world.controller(name)
+        self.registry = CollectorRegistry()
         self.controller = Controller(
             NamedPolicy(self._policy, make),
             self.dispatcher,
             self.target,
             ControllerConfig(),
-            ControllerMetrics(CollectorRegistry()),
+            ControllerMetrics(self.registry),
             Recorder(None),
         )
 
@@ -95,6 +96,11 @@ class Story:
             self.dispatcher.now_s = self.world.now_s
             self.dispatcher.arrived += self.dispatcher.rate_rps // 10
             self.controller.step(self.world.now_s, self.world.now_s)
+
+    def shows_that_it_announces(self) -> bool:
+        """Return whether the metric says that capacity is announced."""
+        samples = (sample for metric in self.registry.collect() for sample in metric.samples)
+        return any(sample.value for sample in samples if sample.name == "autoscaler_announcing")
 
     def pods(self, count: int) -> None:
         """Set the number of ready pods."""
@@ -184,12 +190,15 @@ def test_a_controller_that_restarts_before_any_request_costs_no_pod() -> None:
 def test_an_api_server_that_is_away_for_two_minutes_is_survived() -> None:
     it = story()
     it.run(5)
+    assert it.shows_that_it_announces()
     it.world.api.away = True
     it.run(120)
     assert not it.dispatcher.holds
+    assert not it.shows_that_it_announces()
     it.world.api.away = False
     it.run(30)
     assert it.dispatcher.holds
+    assert it.shows_that_it_announces()
     assert it.world.api.annotations(FIRST) | LED == it.world.api.annotations(FIRST)
     it.target.close()
     assert it.world.api.annotations(FIRST) == OWN
