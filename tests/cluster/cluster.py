@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -116,6 +117,35 @@ class Cluster:
         label = f"{SERVICE_LABEL}={service}"
         names = self.run("kubectl", "get", "revisions", "-n", NAMESPACE, "-l", label, "-o", "name")
         return [name.partition("/")[2] for name in names.split()]
+
+    @contextmanager
+    def api_server_away(self) -> Iterator[None]:
+        """Kill the API server, and start it again afterwards, with the same arguments."""
+        pid_file, log = STATE / "run/kube-apiserver.pid", STATE / "log/kube-apiserver.log"
+        process = Path("/proc", pid_file.read_text().strip())
+        argv = [os.fsdecode(word) for word in (process / "cmdline").read_bytes().split(b"\0")[:-1]]
+        os.kill(int(process.name), signal.SIGKILL)
+        try:
+            yield
+        finally:
+            wait_until(lambda: not (process / "cmdline").exists(), "the killed API server is gone")
+            with log.open("ab") as output:
+                started = subprocess.Popen(
+                    ["nsenter", f"--net=/run/netns/{NAME}", *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            pid_file.write_text(f"{started.pid}\n")  # with which the cluster's script stops it
+
+    def api_server_is_ready(self) -> bool:
+        """Return whether the API server answers."""
+        try:
+            self.run("kubectl", "get", "--raw", "/readyz")
+        except AssertionError:
+            return False
+        return True
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout_s: float = 120, every_s: float = 0.25) -> float:

@@ -5,14 +5,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.cluster import cluster as clusters
 from tests.cluster import oci
 from tests.cluster.cluster import Cluster
+from tests.cluster.ledger import Ledger
 from tests.paths import ROOT
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +40,10 @@ def deployed_service(cluster: Cluster) -> str:
     return argv[3]
 
 
-Start = Callable[..., subprocess.Popen[bytes]]
+class Start(Protocol):
+    """Starts a module of ours outside the cluster; its messages go into the log file, if one is named."""
+
+    def __call__(self, *argv: str, log: Path | None = None) -> subprocess.Popen[bytes]: ...
 
 
 @pytest.fixture
@@ -44,8 +51,10 @@ def start(cluster: Cluster) -> Iterator[Start]:
     """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(*argv: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", *argv], cwd=ROOT, env=cluster.env)
+    def run(*argv: str, log: Path | None = None) -> subprocess.Popen[bytes]:
+        with log.open("wb") if log else nullcontext() as output:
+            command = [sys.executable, "-m", *argv]
+            process = subprocess.Popen(command, cwd=ROOT, env=cluster.env, stdout=output, stderr=output)
         started.append(process)
         return process
 
@@ -54,6 +63,36 @@ def start(cluster: Cluster) -> Iterator[Start]:
         process.terminate()
     for process in started:
         process.wait(90)
+
+
+class StartLoad(Protocol):
+    """Starts a steady load on a URL, with the route's host name if that is a gateway; call it for the ledger."""
+
+    def __call__(self, url: str, rate_rps: int, seconds: int, host: str | None = None) -> Callable[[], Ledger]: ...
+
+
+@pytest.fixture
+def start_load(start: Start, tmp_path: Path) -> StartLoad:
+    """Return a function that starts a load in the background and returns what waits for its ledger."""
+
+    def run(url: str, rate_rps: int, seconds: int, host: str | None = None) -> Callable[[], Ledger]:
+        out = tmp_path / f"load-{free_port()}.json"
+        workload = f"step:seconds={seconds},low={rate_rps},high={rate_rps},noise=none"
+        process = start(
+            *("loadgen", f"{url}/predict", "--workload", workload, "--images", str(ROOT / "samples/cat.jpg")),
+            *("--protocol", "raw", "--timeout-s", "60", "--max-lag-ms", "5000", "--quiet", "--json", str(out)),
+            *(("--host", host) if host else ()),
+            log=out.with_suffix(".log"),
+        )
+
+        def ledger() -> Ledger:
+            process.wait(seconds + 120)
+            assert out.exists(), out.with_suffix(".log").read_text()
+            return Ledger.read(out)
+
+        return ledger
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ def test_bounds_on_the_live_revision_scale_it_without_creating_a_new_one(
     revision = client.live_revision(deployed_service)
     wanted = len(client.pods(revision.name)) + 1
     client.annotate(revision.name, {"min-scale": str(wanted), "max-scale": str(wanted)})
+    assert client.revision(revision.name).min_pods == wanted
     took_s = wait_until(lambda: has_pods(cluster, revision.name, wanted), f"{wanted} ready pods", timeout_s=60)
     assert cluster.revisions(deployed_service) == [revision.name]
     print(f"{wanted} pods after {took_s:.1f} s")
