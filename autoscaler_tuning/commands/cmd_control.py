@@ -11,14 +11,15 @@ from autoscaler_tuning.commands.flags import (
     PROGRAM,
     Flags,
     add_local,
+    dispatcher_urls,
     list_policies,
     number,
     output_file,
     positive_integer,
     target_among,
     url,
-    urls,
 )
+from autoscaler_tuning.live.dispatcher_names import PREFIX
 from autoscaler_tuning.live.recording import RecordError
 from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, serve
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec, policy_named
@@ -37,9 +38,10 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
     flags.add(
         "--dispatcher",
-        urls,
+        dispatcher_urls,
         "http://127.0.0.1:8011",
-        "addresses of the control ports of a single Service's dispatchers, separated by commas",
+        "addresses of the control ports of a single Service's dispatchers, separated by commas; dns+http://NAME:PORT"
+        " is one at each address of the name",
     )
     flags.add("--dispatcher-key-file", Path, None, "file with the key of --control-key-file of the dispatchers")
     flags.add("--host", str, "0.0.0.0", "address on which to serve metrics")
@@ -79,11 +81,11 @@ def services(text: str) -> tuple[ServedService, ...]:
     found: dict[str, list[str]] = {}
     for part in (part.strip() for part in text.split(",")):
         name, is_address, address = part.partition("=")
-        if part.startswith(("http://", "https://")) and found:
+        if part.removeprefix(PREFIX).startswith(("http://", "https://")) and found:
             name, is_address, address = [*found][-1], "=", part
         elif not name or "/" in name or name in found:
             raise argparse.ArgumentTypeError(f"must be NAME or NAME=URL,NAME=URL with different names, got {text!r}")
-        found.setdefault(name, []).extend(urls(address) if is_address else ())
+        found.setdefault(name, []).extend(dispatcher_urls(address) if is_address else ())
     if len(found) > 1 and not all(found.values()):
         raise argparse.ArgumentTypeError(
             f"must name the dispatchers of each Service, as NAME=URL,NAME=URL, got {text!r}"

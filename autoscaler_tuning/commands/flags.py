@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoscaler_tuning.live.dispatcher_names import PREFIX
 from autoscaler_tuning.policies.registry import ALIASES, POLICIES, UnknownPolicyError, policy_named, split_names
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ def urls(text: str) -> tuple[str, ...]:
     if not found or not all(url.startswith(("http://", "https://")) for url in found):
         raise argparse.ArgumentTypeError(f"must be http:// or https:// addresses separated by commas, got {text!r}")
     return found
+
+
+def dispatcher_urls(text: str) -> tuple[str, ...]:
+    """Parse addresses of dispatchers, which may have the prefix dns+."""
+    urls(",".join(url.strip().removeprefix(PREFIX) for url in text.split(",")))
+    return tuple(url.strip() for url in text.split(",") if url.strip())
 
 
 def url(text: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from autoscaler_tuning.live.dispatcher_names import DispatcherNames, addresses_of
 from autoscaler_tuning.live.signals import ScrapeError, Signals, parse_signals
 from autoscaler_tuning.live.traffic_history import TrafficHistory, merged
 
@@ -34,14 +35,30 @@ class Dispatchers:
     """
 
     def __init__(
-        self, urls: Sequence[str], clock: Callable[[], float], key: str | None = None, timeout_s: float = 2.0
+        self,
+        urls: Sequence[str],
+        clock: Callable[[], float],
+        key: str | None = None,
+        timeout_s: float = 2.0,
+        resolve: Callable[[str], list[str]] = addresses_of,
     ) -> None:
-        """clock: monotonic seconds. key: of the dispatchers' --control-key-file."""
+        """urls: dns+ names among them are resolved. clock: monotonic seconds. key: of --control-key-file."""
         # urllib3 alone, at half the CPU time of requests; like direct_session() it uses no proxy of the environment
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        settings = {"timeout": timeout_s, "retries": False, "headers": headers}
-        self._dispatchers = [_Dispatcher(url.rstrip("/"), urllib3.connection_from_url(url, **settings)) for url in urls]
+        self._settings = {"timeout": timeout_s, "retries": False, "headers": headers}
         self._clock = clock
+        self._known: dict[str, _Dispatcher] = {}
+        self._names = DispatcherNames(urls, resolve)
+        self._names.keep_fresh()
+
+    @property
+    def _dispatchers(self) -> list[_Dispatcher]:
+        """Return those that the names stand for now. The others stay known: what they had counted is still counted."""
+        urls = self._names.current()
+        for url in urls:
+            if url not in self._known:
+                self._known[url] = _Dispatcher(url, urllib3.connection_from_url(url, **self._settings))
+        return [self._known[url] for url in urls]
 
     def signals(self) -> Signals:
         """Return the merged signals of the dispatchers that answer.
@@ -49,11 +66,13 @@ class Dispatchers:
         A single one is read on its own clock, so that a restart can be seen; several on the controller's, which goes on
         whichever of them dies. Raises ScrapeError if none answers.
         """
-        answered, failed = self._each([one for one in self._dispatchers if self._is_due(one)], self._read)
+        current = self._dispatchers
+        due = [one for one in current if len(current) == 1 or self._is_due(one)]
+        answered, failed = self._each(due, self._read)
         if not answered:
             raise ScrapeError(f"cannot read signals: {'; '.join(failed) or 'no dispatcher answers'}")
-        histories = [one.history for one in self._dispatchers]
-        if len(histories) == 1 and histories[0].signals:
+        histories = [one.history for one in self._known.values()]
+        if len(histories) == 1 and histories[0].signals and not self._names.can_change:
             return histories[0].signals
         return merged(histories, [one.history for one in answered], self._clock())
 
@@ -70,7 +89,8 @@ class Dispatchers:
         While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
         Raises ScrapeError if any announcement fails, after all have been tried.
         """
-        due = [one for one in self._dispatchers if len(self._dispatchers) == 1 or one.silent_until_s is None]
+        current = self._dispatchers
+        due = [one for one in current if len(current) == 1 or one.silent_until_s is None]
         if not due:
             raise ScrapeError("cannot announce capacity: no dispatcher answers")
         least = min(1, ready_pods)
@@ -122,8 +142,8 @@ class Dispatchers:
         return answered, failed
 
     def _is_due(self, one: _Dispatcher) -> bool:
-        """Return whether a dispatcher is asked for its signals now; the only one is always asked."""
-        return len(self._dispatchers) == 1 or one.silent_until_s is None or self._clock() >= one.silent_until_s
+        """Return whether a dispatcher of several is asked for its signals now; the only one is always asked."""
+        return one.silent_until_s is None or self._clock() >= one.silent_until_s
 
     def _fails(self, one: _Dispatcher, error: Exception) -> None:
         if one.silent_until_s is None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,11 +22,11 @@ class FakeDispatcher(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self.told: list[dict[str, Any]] = []
         self.credentials: list[str | None] = []
-        super().__init__(("127.0.0.1", port), _Control)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__((host, port), _Control)
+        self.url = f"http://{host}:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -114,3 +115,29 @@ def test_without_any_dispatcher_that_answers_signals_and_announcements_fail() ->
 def test_the_key_goes_with_each_request(pair: tuple[FakeDispatcher, FakeDispatcher]) -> None:
     Dispatchers([pair[0].url], Clock(), key="secret").signals()
     assert pair[0].credentials == ["Bearer secret"]
+
+
+def test_the_dispatchers_behind_a_name_are_followed_and_their_arrivals_stay_counted() -> None:
+    first = FakeDispatcher()
+    second = FakeDispatcher(first.server_port, "127.0.0.2")
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    dispatchers = Dispatchers([f"dns+http://control:{first.server_port}"], Clock(), resolve=lambda host: list(hosts))
+    arrived = BODY["arrivals"]["count"]
+    assert dispatchers.signals().arrived == 2 * arrived
+    dispatchers.announce(3, 1, 5, None)
+    assert [told["ready_pods"] for one in (first, second) for told in one.told] == [2, 1]
+    hosts.remove("127.0.0.1")
+    wait_for_share(dispatchers, second, 3)
+    assert dispatchers.signals().arrived == 2 * arrived
+    first.stop()
+    second.stop()
+
+
+def wait_for_share(dispatchers: Dispatchers, dispatcher: FakeDispatcher, ready_pods: int) -> None:
+    """Read and announce until the dispatcher gets all of the capacity; names are resolved every two seconds."""
+    until_s = time.monotonic() + 30
+    while dispatcher.told[-1]["ready_pods"] != ready_pods:
+        assert time.monotonic() < until_s, dispatcher.told
+        time.sleep(0.1)
+        dispatchers.signals()
+        dispatchers.announce(ready_pods, 1, 5, None)
