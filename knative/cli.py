@@ -1,14 +1,25 @@
-"""The command line: render, deploy and inspect the classifier's Knative Service."""
+"""The command line: render, deploy, inspect and delete the classifier with what belongs to it."""
 
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from knative.client import KnativeClient
-from knative.errors import ClusterError, ManifestError, NoTrafficError
-from knative.rendering import as_yaml, check_name, inference_service_manifest, service_manifest
+from knative import installation
+from knative.errors import ClusterError, ManifestError
+from knative.installation import Say
+from knative.kubectl import Cluster, Kubectl
+from knative.layouts import OVERLAYS, PARTS, SERVICE, Layout
+from knative.rendering import as_yaml, check_name, inference_service_manifest
 
-Connect = Callable[[str], KnativeClient]
+Connect = Callable[[str], Cluster]
+
+# Flags of the images, with the names that the manifests have
+IMAGES = {"--image": "resnet18", "--dispatcher-image": "dispatcher", "--controller-image": "controller"}
+OVERLAY_HELP = (
+    f"what to deploy: {SERVICE} (the Knative Service alone), or with the dispatcher: kpa, hpa, tuned (with the"
+    " controller), private (tuned, on a private route), existing (dispatcher and controller for a Service that exists)"
+    " or kubernetes (without Knative)"
+)
 
 
 def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -16,12 +27,16 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     _add(common, env, "--namespace", "default", "namespace of the Service")
     _add(common, env, "--name", "resnet18", "name of the Service")
-    image = argparse.ArgumentParser(add_help=False)
-    _add(image, env, "--image", "dev.local/resnet18", "container image of the pods")
+    layout = argparse.ArgumentParser(add_help=False)
+    layout.add_argument("overlay", nargs="?", default=SERVICE, choices=(SERVICE, *OVERLAYS), help=OVERLAY_HELP)
+    _add(layout, env, "--with", "", f"optional parts, separated by commas: {', '.join(PARTS)}", dest="parts")
+    for flag, name in IMAGES.items():
+        _add(layout, env, flag, f"dev.local/{name}", f"container image of {name}")
     parser = argparse.ArgumentParser(prog="knative", description="Deploy the classifier as a Knative Service.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for run, parents in ((render, [common, image]), (deploy, [common, image]), (status, [common])):
+    for run in (render, deploy, status, delete):
         about = run.__doc__ or ""
+        parents = [common, layout] if run in (render, deploy) else [common]
         sentence = f"{about[:1].upper()}{about[1:]}."
         command = commands.add_parser(run.__name__, parents=parents, help=about, description=sentence)
         command.set_defaults(run=run)
@@ -30,63 +45,77 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     kserve.add_argument(
         "--storage-uri", metavar="URI", help="model for KServe to mount (default: the model in the image)"
     )
+    _add(
+        commands.choices["deploy"], env, "--timeout-s", "300", "longest wait until all is ready, in seconds", kind=float
+    )
+    commands.choices["delete"].add_argument(
+        "--volumes", action="store_true", help="delete the volume of Redis too, with the work that it holds"
+    )
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, env: Mapping[str, str], flag: str, default: str, about: str) -> None:
-    variable = flag.removeprefix("--").upper()
-    shown = f"{about} (environment: {variable}, default: {default})"
-    parser.add_argument(flag, default=env.get(variable, default), help=shown)
+def _add(
+    parser: argparse.ArgumentParser, env: Mapping[str, str], flag: str, default: str, about: str, **more: object
+) -> None:
+    variable = flag.removeprefix("--").replace("-", "_").upper()
+    shown = f"{about} (environment: {variable}, default: {default or 'none'})"
+    kind = more.pop("kind", str)
+    parser.add_argument(flag, default=env.get(variable, default), help=shown, type=kind, **more)  # type: ignore[arg-type]  # of one type for each name
 
 
-def main(argv: Sequence[str], env: Mapping[str, str], connect: Connect = KnativeClient) -> int:
-    """Run a command and return the exit status: 2 for invalid input, 1 if the cluster fails or refuses."""
+def main(argv: Sequence[str], env: Mapping[str, str], connect: Connect | None = None) -> int:
+    """Run a command and return the exit status: 2 for invalid input, 1 if the cluster refuses or is unhealthy."""
     args = build_parser(env).parse_args(argv)
     try:
-        print(args.run(args, connect))
+        check_name("namespace", args.namespace)
+        check_name("name", args.name)
+        cluster = (connect or (lambda namespace: Kubectl(namespace, env)))(args.namespace)
+        return int(args.run(args, cluster, _say))
     except (ManifestError, ClusterError) as error:
         print(f"knative: {error}", file=sys.stderr)
         return 2 if isinstance(error, ManifestError) else 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _layout(args: argparse.Namespace) -> Layout:
+    images = {
+        f"dev.local/{name}": getattr(args, flag.removeprefix("--").replace("-", "_")) for flag, name in IMAGES.items()
+    }
+    parts = tuple(part.strip() for part in args.parts.split(",") if part.strip())
+    return Layout(args.overlay, parts, args.namespace, args.name, images)
+
+
+def render(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+    """print the YAML of a layout"""
+    if args.kserve:
+        say(as_yaml(inference_service_manifest(args.namespace, args.name, args.image, args.storage_uri)).rstrip())
+        return 0
+    if args.storage_uri is not None:
+        raise ManifestError("--storage-uri needs --kserve; without KServe, build an image that contains the model")
+    say("---\n".join(as_yaml(thing) for thing in installation.rendered(_layout(args), cluster)).rstrip())
     return 0
 
 
-def render(args: argparse.Namespace, _connect: Connect) -> str:
-    """print the Service's YAML"""
-    if args.kserve:
-        return as_yaml(inference_service_manifest(args.namespace, args.name, args.image, args.storage_uri)).rstrip()
-    if args.storage_uri is not None:
-        raise ManifestError("--storage-uri needs --kserve; without KServe, build an image that contains the model")
-    return as_yaml(service_manifest(args.namespace, args.name, args.image)).rstrip()
+def deploy(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+    """create or update a layout in the cluster, and wait until it is ready"""
+    if not 0 <= args.timeout_s < float("inf"):
+        raise ManifestError(f"--timeout-s must be finite and at least 0, got {args.timeout_s:g}")
+    if installation.deploy(_layout(args), cluster, args.timeout_s, say):
+        return 0
+    raise ClusterError(f"not ready after {args.timeout_s:g} s; `status` shows what is missing")
 
 
-def deploy(args: argparse.Namespace, connect: Connect) -> str:
-    """create or update the Service in the cluster"""
-    manifest = service_manifest(args.namespace, args.name, args.image)
-    connect(args.namespace).deploy(manifest)
-    return f"{args.namespace}/{args.name} deployed with image {args.image}; `status` shows when it is ready"
+def status(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+    """print what is deployed, its bounds and pods, who leads, and whether all is healthy"""
+    found = installation.look(args.name, cluster)
+    say("\n".join(found.lines()))
+    return 1 if found.problems else 0
 
 
-def status(args: argparse.Namespace, connect: Connect) -> str:
-    """print the Service's URL and its live Revision with bounds and pods"""
-    check_name("namespace", args.namespace)
-    check_name("name", args.name)
-    client = connect(args.namespace)
-    service = client.service(args.name)
-    lines = [
-        f"service   {service.name}, {'ready' if service.ready else 'not ready'}",
-        f"url       {service.url or '-'}",
-    ]
-    try:
-        revision = client.revision(service.live_revision())
-    except NoTrafficError:
-        return "\n".join([*lines, "revision  none receives traffic yet"])
-    pods = client.pod_counts(revision.name)
-    most = "no limit" if revision.max_pods is None else f"{revision.max_pods}"
-    return "\n".join(
-        [
-            *lines,
-            f"revision  {revision.name}, {'ready' if revision.ready else 'not ready'}",
-            f"bounds    min-scale {revision.min_pods}, max-scale {most}",
-            f"pods      {pods.ready_pods} ready, {pods.starting_pods} starting, {pods.terminating_pods} terminating",
-        ]
-    )
+def delete(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+    """delete what `deploy` has made, and nothing else"""
+    installation.delete(args.name, cluster, args.volumes, say)
+    return 0

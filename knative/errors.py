@@ -26,7 +26,7 @@ class ConflictError(ClusterError):
 
 
 class ForbiddenError(ClusterError):
-    """403: the account lacks a permission; manifests/base/rbac.yaml grants those that are needed."""
+    """403: the account lacks a permission; manifests/controller/rbac.yaml grants those that are needed."""
 
 
 class UnauthorizedError(ForbiddenError):

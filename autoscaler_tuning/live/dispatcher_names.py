@@ -31,7 +31,9 @@ class DispatcherNames:
 
     def __init__(self, urls: Sequence[str], resolve: Callable[[str], list[str]] = addresses_of) -> None:
         self._urls, self._resolve = tuple(url.rstrip("/") for url in urls), resolve
-        self._found = {url: (() if url.startswith(PREFIX) else (url,)) for url in self._urls}
+        self._found: dict[str, tuple[str, ...]] = {
+            url: (() if url.startswith(PREFIX) else (url,)) for url in self._urls
+        }
 
     @property
     def can_change(self) -> bool:

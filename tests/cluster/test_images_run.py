@@ -120,12 +120,13 @@ def test_the_dispatchers_image_forwards_to_the_functions(
     mapped.run(
         "kubectl", "create", "secret", "generic", "dispatcher-control", "-n", NAMESPACE, "--from-literal=key=k3y"
     )
-    for document in yaml.safe_load_all((ROOT / "knative/manifests/base/dispatcher.yaml").read_text()):
+    for document in yaml.safe_load_all((ROOT / "knative/manifests/dispatcher/dispatcher.yaml").read_text()):
         if document["kind"] == "Deployment":
             (container,) = document["spec"]["template"]["spec"]["containers"]
             assert container["image"] == DISPATCHER
-            (url,) = (variable for variable in container["env"] if variable["name"] == "ML_SERVICE_URL")
-            url["value"] = url["value"].replace("resnet18", built_service)
+            (service,) = (variable for variable in container["env"] if variable["name"] == "SERVICE")
+            service["value"] = built_service
+            document["spec"]["replicas"] = 1  # the same one answers all requests below
         mapped.apply(document)
     address = mapped.address("service/dispatcher-service", "{.spec.clusterIP}")
     wait_for(f"http://{address}:8001", timeout_s=120)
@@ -134,9 +135,9 @@ def test_the_dispatchers_image_forwards_to_the_functions(
     assert answer.status_code == 200, answer.text
     assert answer.json()["label"]
     assert answer.headers["X-Pod"].startswith(built_service)
-    control = f"http://{mapped.address('service/dispatcher-control', '{.spec.clusterIP}')}:8011"
+    control = f"http://{mapped.address('endpoints/dispatcher-control', '{.subsets[0].addresses[0].ip}')}:8011"
     assert requests.get(f"{control}/signals", timeout=60).status_code == 401
     signals = requests.get(f"{control}/signals", headers={"Authorization": "Bearer k3y"}, timeout=60)
     assert signals.json()["arrivals"]["count"] == 1
-    mapped.run("kubectl", "delete", "-n", NAMESPACE, "-f", "knative/manifests/base/dispatcher.yaml")
+    mapped.run("kubectl", "delete", "-n", NAMESPACE, "-f", "knative/manifests/dispatcher/dispatcher.yaml")
     mapped.run("kubectl", "delete", "secret", "dispatcher-control", "-n", NAMESPACE)

@@ -77,7 +77,7 @@ def test_redeploying_our_manifest_creates_a_revision_only_if_it_changed(cluster:
 def test_the_controllers_account_can_scale_but_not_deploy(
     cluster: Cluster, deployed_service: str, tmp_path: Path
 ) -> None:
-    cluster.run("kubectl", "apply", "-n", NAMESPACE, "-f", "knative/manifests/base/rbac.yaml")
+    cluster.run("kubectl", "apply", "-n", NAMESPACE, "-f", "knative/manifests/controller/rbac.yaml")
     token = cluster.run("kubectl", "create", "token", "elastic-controller", "-n", NAMESPACE).strip()
     config = json.loads(cluster.kubeconfig.read_text())
     config["clusters"][0]["cluster"]["certificate-authority"] = str(cluster.kubeconfig.parent / "pki/ca.crt")
@@ -93,10 +93,3 @@ def test_the_controllers_account_can_scale_but_not_deploy(
     cluster.run("kubectl", "delete", "lease", lease.name, "-n", NAMESPACE)
     with pytest.raises(ForbiddenError, match="elastic-controller"):
         controller.deploy(service_manifest(NAMESPACE, deployed_service, IMAGE))
-
-
-def test_the_overlays_pass_knatives_validation(cluster: Cluster) -> None:
-    folder = "knative/manifests/overlays"
-    for overlay in ("kpa", "hpa", "tuned"):
-        cluster.run("kubectl", "apply", "--dry-run=server", "-n", NAMESPACE, "-k", f"{folder}/{overlay}")
-    cluster.run("kubectl", "apply", "--dry-run=server", "-n", NAMESPACE, "-k", "knative/manifests/kubernetes")
