@@ -221,9 +221,8 @@ class KubernetesApi:
     def pods(self, label_selector: str) -> list[Json]:
         """List the pods that match the label selector."""
         what = f"list pods with {label_selector}"
-        # parsing the response into the client's models would take longer than the call itself
-        arguments = {"namespace": self._namespace, "label_selector": label_selector, "_preload_content": False}
-        response = self._call(what, lambda: self._core.list_namespaced_pod, arguments)
+        arguments = {"path": f"/api/v1/namespaces/{self._namespace}/pods", "query": [("labelSelector", label_selector)]}
+        response = self._call(what, lambda: self._read, arguments)
         try:
             items: list[Json] = json.loads(response.data)["items"]
         except (ValueError, KeyError, TypeError) as error:
@@ -233,9 +232,19 @@ class KubernetesApi:
     def _connect(self) -> None:
         from kubernetes import client  # noqa: PLC0415
 
-        connection = self._make_client()
-        self._objects = client.CustomObjectsApi(connection)
-        self._core = client.CoreV1Api(connection)
+        self._connection = self._make_client()
+        self._objects = client.CustomObjectsApi(self._connection)
+
+    def _read(self, path: str, query: list[tuple[str, str]], _request_timeout: tuple[float, float]) -> Any:
+        """Read a path as CoreV1Api does, without its models, which take 20 MB and would parse the response slowly."""
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+
+        request = self._connection.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])
+        response = self._connection.call_api(*request, _request_timeout=_request_timeout)
+        response.read()
+        if response.status != 200:
+            raise ApiException.from_response(http_resp=response, body=None, data=None)
+        return response
 
     def _object(self, what: str, method: str, plural: str, **arguments: Any) -> Json:
         found = self._call(what, lambda: getattr(self._objects, method), {**self._where(plural), **arguments})

@@ -26,7 +26,8 @@ class ControllerConfig:
     """Settings of the control loop.
 
     concurrency: requests that a pod serves at once, if the target does not know it.
-    signals_every_s: time between two reads of the dispatcher's signals, independent of the policy's interval.
+    signals_every_s: time between two reads of the dispatcher's signals while no pod is wanted: a request may wake one.
+    busy_signals_every_s: the longest such time while pods are wanted; they are also read for each decision.
     stale_after_s: age at which the policy's observations are marked as not fresh.
     release_after_s: age of the signals at which the pods are left to another autoscaler; also the time after which a
         dispatcher that has seen no request counts as idle.
@@ -37,6 +38,7 @@ class ControllerConfig:
 
     concurrency: int = 1
     signals_every_s: float = 0.1
+    busy_signals_every_s: float = 0.5
     stale_after_s: float = 5.0
     release_after_s: float = 30.0
     capacity_valid_s: float = 5.0
@@ -129,13 +131,19 @@ class Controller:
         self._usage.account(now_s, state)
         self._notice_problem(now_s, state)
         self._announce_capacity(now_s, state)
-        if now_s - self._signals_tried_s >= self._config.signals_every_s:
+        if now_s - self._signals_tried_s >= self._signals_due_s():
             self._read_signals(now_s)
         if self._signals and (now_s - self._decided_s >= self._policy.interval_s or self._must_wake(state)):
             self._decide(now_s, state, self._signals)
             self._record(now_s, unix_s, state)
         elif now_s - self._recorded_s >= 1:
             self._record(now_s, unix_s, state)
+
+    def _signals_due_s(self) -> float:
+        """Return the time between two reads of the signals."""
+        if self._signals is None or self._decision.pods == 0:
+            return self._config.signals_every_s
+        return min(self._policy.interval_s, self._config.busy_signals_every_s)
 
     def _notice_problem(self, now_s: float, state: TargetState) -> None:
         """Log that pods cannot start, and why, once; and once when they can again."""

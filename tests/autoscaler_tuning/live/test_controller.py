@@ -239,8 +239,8 @@ def test_nothing_is_announced_with_stale_signals() -> None:
     world = World(Scripted(lambda obs: 3))
     world.run(0.0, 0.1)
     world.source.now = None
-    world.run(5.05, 8.0, 12.0)
-    assert len(world.source.announced) == 2  # the renewal at 5.05 s was still on time
+    world.run(4.95, 8.0, 12.0)
+    assert len(world.source.announced) == 2  # the renewal at 4.95 s was still on time
 
 
 def test_requests_that_wait_in_vain_for_a_first_pod_are_not_held_back() -> None:
@@ -341,3 +341,62 @@ def test_the_record_integrates_pod_seconds(tmp_path: Path) -> None:
     last = json.loads((tmp_path / "record.jsonl").read_text().splitlines()[-1])
     assert last["pod_seconds"] == pytest.approx(2 * 2 + 2)
     assert (last["ready"], last["wanted_pods"], last["unix_s"]) == (2, 2, 1003.0)
+
+
+def test_signals_are_read_for_each_decision_and_ten_times_a_second_only_while_no_pod_is_wanted() -> None:
+    reads: list[float] = []
+
+    class Counted(Source):
+        def signals(self) -> Signals:
+            reads.append(super().signals().now_s - 100.0)
+            return super().signals()
+
+    world = World(Scripted(lambda obs: 0 if obs.arrived < 5 else 3, interval_s=0.5), source=Counted())
+    world.run(*(0.05 * n for n in range(40)))
+    while_none_is_wanted = len(reads)
+    assert 16 <= while_none_is_wanted <= 20
+    world.source.now = replace(QUIET, arrived=5)
+    world.run(2.0, *(2.05 + 0.05 * n for n in range(60)))
+    assert len(reads) <= while_none_is_wanted + 8
+    assert [obs.now_s - 100.0 for obs in world.policy.seen][-1] == pytest.approx(reads[-1])
+
+
+def test_a_pod_that_cannot_start_is_not_waited_for_nor_are_more_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World(Scripted(lambda obs: 2 + len(world.policy.seen)))
+
+    def poll() -> TargetState:
+        ready = PodSample("a", PodPhase.READY, 1.0, 2.0)
+        waiting = PodSample("b", PodPhase.STARTING, 1.0, stuck=world.pods.problem is not None)
+        return TargetState((ready, waiting), None, 2, problem=world.pods.problem)
+
+    world.pods.poll = poll  # type: ignore[method-assign]
+    world.run(*(2.0 * n for n in range(3)))
+    assert world.policy.seen[-1].starting_pods == 1
+    world.pods.problem = "Unschedulable: 0/1 nodes are available"
+    world.run(*(6.0 + 2.0 * n for n in range(30)))
+    assert (world.policy.seen[-1].ready_pods, world.policy.seen[-1].starting_pods) == (1, 0)
+    assert set(world.pods.wanted[3:]) == {world.pods.wanted[2]}
+    world.pods.problem = None
+    world.run(*(66.0 + 2.0 * n for n in range(20)))
+    assert world.pods.wanted[-1] > world.pods.wanted[2]
+    about_it = [record.message for record in caplog.records if record.message.startswith("pods cannot start")]
+    assert about_it[0] == "pods cannot start: Unschedulable: 0/1 nodes are available"
+    assert len(about_it) == 2
+    assert "works again" in about_it[1]
+
+
+def test_with_a_known_reason_why_no_pod_starts_the_dispatchers_go_on_holding_to_tell_it() -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.running, world.pods.has_route, world.pods.problem = 0, True, "FailedCreate: exceeded quota"
+    world.source.now = replace(QUIET, waiting=1)
+    world.run(*(0.1 * n for n in range(200)))
+    assert len(world.source.announced) >= 15
+    assert world.source.problem == "FailedCreate: exceeded quota"
+
+
+def test_a_policy_knows_how_many_requests_a_pod_serves_at_once() -> None:
+    world = World(Scripted(lambda obs: 1))
+    world.pods.concurrency = 10
+    world.run(0.0)
+    assert world.policy.seen[-1].concurrency == 10

@@ -8,7 +8,7 @@ import pytest
 from autoscaler_tuning.live.knative_target import KnativeTarget
 from knative.errors import NoTrafficError
 from knative.leases import LEASES
-from knative.objects import REVISIONS, SERVICES
+from knative.objects import REVISIONS, SERVICES, Json
 from tests.autoscaler_tuning.live.knative_world import (
     FIRST,
     IDLE,
@@ -420,3 +420,36 @@ def test_the_api_server_is_asked_at_most_four_times_a_second() -> None:
     assert polled(target) == ("a",)
     world.now_s += 0.05
     assert polled(target) == ("a", "b")
+
+
+def test_pods_that_cannot_start_are_marked_and_ready_ones_have_the_address_of_their_queue_proxy() -> None:
+    world = KnativeWorld()
+    refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    world.api.pod_list = [
+        pod_json("a", FIRST, {**ready(), "podIP": "10.0.0.7"}),
+        pod_json("b", FIRST, {"conditions": [refused], "podIP": "10.0.0.8"}),
+        pod_json("c", FIRST, {}),
+    ]
+    target = world.controller("me")
+    state = target.poll()
+    assert {pod.name: pod.stuck for pod in state.pods} == {"a": False, "b": True, "c": False}
+    assert state.problem == "Unschedulable"
+    assert target.queue_proxies() == ("http://10.0.0.7:9090",)
+
+
+def test_pods_are_read_each_second_once_they_are_as_wanted_and_four_times_a_second_before() -> None:
+    world = KnativeWorld()
+    reads: list[str] = []
+    read = world.api.pods
+
+    def pods(label_selector: str) -> list[Json]:
+        reads.append(label_selector)
+        return read(label_selector)
+
+    world.api.pods = pods  # type: ignore[method-assign]
+    target = world.controller("me")
+    world.run(target, 10.0, 1)
+    assert 10 <= len(reads) <= 15
+    reads.clear()
+    world.run(target, 10.0, 3)
+    assert len(reads) >= 38

@@ -13,8 +13,10 @@ import requests
 
 from autoscaler_tuning.live.local_stack import environment
 from knative.leases import LEASES
+from knative.objects import REVISIONS, SERVICES
 from tests.autoscaler_tuning.live.knative_world import FIRST, cluster, refuse_revisions, route
-from tests.knative.fake_api import FakeApi
+from tests.autoscaler_tuning.live.test_dispatchers import FakeDispatcher
+from tests.knative.fake_api import revision_json, service_json
 from tests.knative.fake_server import FakeServer, write_kubeconfig
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
@@ -65,11 +67,11 @@ def route_url() -> Iterator[str]:
     server.server_close()
 
 
-def wait_for_lease(api: FakeApi) -> None:
-    """Wait until the controller leads."""
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
     deadline_s = time.monotonic() + 60
-    while not api.objects[LEASES]:
-        assert time.monotonic() < deadline_s, "the controller took no Lease"
+    while not holds():
+        assert time.monotonic() < deadline_s, "it did not come to hold within 60 s"
         time.sleep(0.05)
 
 
@@ -89,7 +91,41 @@ def test_a_request_is_answered_although_every_patch_is_refused(tmp_path: Path, s
             KUBECONFIG=str(write_kubeconfig(tmp_path, server.url)),
         )
         wait_for(f"{controller_url}/livez")
-        wait_for_lease(api)
+        wait_until(lambda: bool(api.objects[LEASES]))
         assert requests.post(f"{url}/predict", data=b"image", timeout=60).status_code == 200
         assert requests.get(f"{controller_url}/readyz", timeout=10).status_code == 503
         assert api.annotations(FIRST) == {"max-scale": "20"}
+
+
+def test_one_controller_scales_several_services_and_one_that_is_missing_stops_no_other(
+    tmp_path: Path, start: Start
+) -> None:
+    api = cluster(max_scale="20")
+    api.objects[SERVICES]["dogs"] = service_json("dogs", {"revisionName": "dogs-00001", "percent": 100})
+    api.objects[REVISIONS]["dogs-00001"] = revision_json("dogs-00001", max_scale="5")
+    port = free_port()
+    cats, dogs = FakeDispatcher(), FakeDispatcher()
+    named = f"missing={cats.url},resnet18={cats.url},dogs={dogs.url}"
+    with FakeServer(api).running() as server:
+        controller = start(
+            *("autoscaler_tuning", "control", "--target", "knative", "--policy", "peak", "--service", named),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            KUBECONFIG=str(write_kubeconfig(tmp_path, server.url)),
+        )
+        wait_until(
+            lambda: api.annotations(FIRST).get("min-scale") == api.annotations("dogs-00001").get("min-scale") == "1"
+        )
+        wait_until(lambda: bool(cats.told and dogs.told))
+        services = {"missing": "starting", "resnet18": "ready", "dogs": "ready"}
+        assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json()["services"] == services
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        for service in ("resnet18", "dogs"):
+            assert f'autoscaler_wanted_pods{{policy="peak",service="{service}"}} 1.0' in metrics
+        assert 'autoscaler_failed_ticks_total{service="missing",step="step"}' in metrics
+        assert sorted(api.objects[LEASES]) == ["elastic-dogs", "elastic-missing", "elastic-resnet18"]
+        controller.terminate()
+        assert controller.wait(60) == 0
+    assert (api.annotations(FIRST), api.annotations("dogs-00001")) == ({"max-scale": "20"}, {"max-scale": "5"})
+    assert {lease["spec"].get("holderIdentity") for lease in api.objects[LEASES].values()} == {None}
+    cats.stop()
+    dogs.stop()
