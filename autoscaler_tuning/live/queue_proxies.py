@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import urllib3
+from prometheus_client import CollectorRegistry, Gauge
 
 from autoscaler_tuning.live.route_traffic import PodTraffic, RouteTraffic, parse_stat
 from autoscaler_tuning.live.signals import Signals
@@ -73,9 +74,11 @@ class QueueProxies:
 class WithRouteTraffic:
     """A source whose signals contain what reached the pods without a dispatcher."""
 
-    def __init__(self, inner: SignalSource, proxies: QueueProxies) -> None:
+    def __init__(self, inner: SignalSource, proxies: QueueProxies, registry: CollectorRegistry) -> None:
         self._inner, self._proxies = inner, proxies
         self._traffic = RouteTraffic()
+        about = "Requests a second that reach the pods without a dispatcher, an estimate"
+        self._rate_rps = Gauge("autoscaler_route_requests_per_second", about, registry=registry)
 
     def signals(self) -> Signals:
         """Return the source's signals and the other traffic. Raises ScrapeError."""
@@ -83,6 +86,7 @@ class WithRouteTraffic:
         if (reading := self._proxies.take()) is not None:
             before_rps = self._traffic.rate_rps
             self._traffic.observe(signals, reading)
+            self._rate_rps.set(self._traffic.rate_rps)
             if bool(before_rps) != bool(self._traffic.rate_rps):
                 log.info("%.1f requests/s reach the pods without a dispatcher", self._traffic.rate_rps)
         return self._traffic.added_to(signals)

@@ -140,17 +140,18 @@ def serve(config: ServeConfig) -> None:
 def service_loop(config: ServeConfig, service: ServedService, key: str | None, metrics: ServiceMetrics) -> ServiceLoop:
     """Return the loop of one Service. Raises RecordError, ClusterError."""
     target = make_target(config, service.name)
+    registry = metrics.of("" if config.target == "local" else service.name)
     source: SignalSource = Dispatchers(service.dispatchers, time.monotonic, key)
     if isinstance(target, KnativeTarget):
         proxies = QueueProxies(target.queue_proxies)
         proxies.start()
-        source = WithRouteTraffic(source, proxies)
+        source = WithRouteTraffic(source, proxies, registry)
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: live_policy(config)),
         ReadOnlySource(source) if config.observes else source,
         ReadOnlyTarget(target) if config.observes else target,
         ControllerConfig(),
-        ControllerMetrics(metrics.of("" if config.target == "local" else service.name)),
+        ControllerMetrics(registry),
         Recorder(config.record),
     )
     verb = "observes" if config.observes else "scales"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
 from autoscaler_tuning.live.route_traffic import PodTraffic, RouteTraffic, parse_stat
@@ -157,4 +158,27 @@ def test_pods_that_cannot_be_reached_are_said_once_and_change_nothing(caplog: py
         def announce(self, *args: object, **known: object) -> None:
             raise AssertionError("nothing is announced here")
 
-    assert WithRouteTraffic(Source(), proxies).signals() == signals(5.0, 7)
+    assert WithRouteTraffic(Source(), proxies, CollectorRegistry()).signals() == signals(5.0, 7)
+
+
+def test_the_estimate_is_exported_and_reaches_the_signals_of_the_controller() -> None:
+    class Proxies(QueueProxies):
+        def take(self) -> PodTraffic:
+            return PodTraffic(4.0, 40.0)
+
+    class Source:
+        now_s = 0
+
+        def signals(self) -> Signals:
+            self.now_s += 1
+            return signals(self.now_s, 20 * self.now_s, rate=20)
+
+        def announce(self, *args: object, **known: object) -> None:
+            """Announce nothing."""
+
+    registry = CollectorRegistry()
+    source = WithRouteTraffic(Source(), Proxies(list), registry)
+    for _ in range(30):
+        found = source.signals()
+    assert registry.get_sample_value("autoscaler_route_requests_per_second") == pytest.approx(20.0, abs=2)
+    assert found.seconds[-2].arrivals == pytest.approx(40, abs=2)
