@@ -106,6 +106,8 @@ class KnativeTarget:
 
     def close(self) -> None:
         """Give back what was found on the Revisions, and let another controller take the Lease."""
+        if self._term and not self._lease.leads:
+            self._elect(self._clock())  # it could not renew the Lease in time, and may hold it still
         if not self._lease.leads:
             return
         if not self._keeper.close(self._clock()):

@@ -346,6 +346,23 @@ def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_one_begi
     assert world.bounds() == ("6", "20")
 
 
+def test_a_leader_stopped_right_after_an_outage_gives_everything_back() -> None:
+    world = KnativeWorld()
+    before = world.api.annotations(FIRST)
+    leader = world.controller("first")
+    world.run(leader, 1.0, 6)
+    world.api.away = True
+    for _ in range(60):
+        world.now_s += 0.25
+        with pytest.raises(Exception, match="cannot reach the API server"):
+            leader.poll()
+    assert not leader.leads
+    world.api.away = False
+    world.now_s += 2
+    leader.close()
+    assert world.api.annotations(FIRST) == before
+
+
 def test_a_controller_whose_lease_another_one_took_writes_no_more() -> None:
     world = KnativeWorld()
     first = world.controller("first")
