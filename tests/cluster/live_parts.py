@@ -4,6 +4,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def start_dispatcher(start: Start, cluster: Cluster, service: str, *flags: str) 
         *("--ml-service-url", f"http://{cluster.gateway}", "--ml-service-host", cluster.host(service), *flags),
     )
     dispatcher = Dispatcher(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{control_port}")
-    wait_for(f"{dispatcher.url}/readyz")
+    wait_for(f"{dispatcher.url}/readyz", timeout_s=120)
     return dispatcher
 
 
@@ -102,9 +103,7 @@ class Controller:
         self.process.wait(60)
 
 
-def start_controller(
-    start: Start, folder: Path, service: str, control_urls: Sequence[str], waits: bool = True
-) -> Controller:
+def start_controller(start: Start, folder: Path, service: str, control_urls: Sequence[str]) -> Controller:
     """Start a controller of the Service; wait until it has carried out a decision, or another one leads."""
     port = free_port()
     log = folder / f"controller-{service}-{port}.log"
@@ -115,8 +114,21 @@ def start_controller(
         log=log,
     )
     controller = Controller(process, f"http://127.0.0.1:{port}", log)
-    wait_for(f"{controller.url}/" if waits else f"{controller.url}/livez")
+    wait_for(f"{controller.url}/", timeout_s=120)
     return controller
+
+
+def start_pairs(
+    start: Start, cluster: Cluster, folder: Path, services: Sequence[str]
+) -> list[tuple[Dispatcher, Controller]]:
+    """Start a dispatcher and a controller for each Service, all at the same time."""
+
+    def pair(service: str) -> tuple[Dispatcher, Controller]:
+        dispatcher = start_dispatcher(start, cluster, service)
+        return dispatcher, start_controller(start, folder, service, [dispatcher.control_url])
+
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(pair, services))
 
 
 @dataclass(frozen=True, slots=True)

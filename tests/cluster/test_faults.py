@@ -19,6 +19,7 @@ from tests.cluster.live_parts import (
     Watch,
     start_controller,
     start_dispatcher,
+    start_pairs,
     stub_services,
     wait_for_no_pods,
 )
@@ -101,10 +102,11 @@ def test_a_standby_takes_over_from_a_killed_leader_without_a_storm(
     assert requests_ledger.lost == 0
     # the knobs come back at once, then the standby leads by its own decisions
     assert {row.annotations[revision]["window"] for row in taken_over} <= {LED_WINDOW, own["window"]}
-    assert max(row.pods for row in taken_over) <= max(row.pods for row in steady) + 2
+    most = max(row.min_scale(revision) for row in steady) + 2
+    assert all(row.min_scale(revision) <= most for row in taken_over)
+    assert watch.most_pods <= MAX_PODS
     standby.stop()
     assert client.annotations(revision) == own
-    assert cluster.revisions("led") == [revision]
 
 
 def test_a_standby_without_signals_gives_back_what_a_killed_leader_found(
@@ -166,9 +168,7 @@ def test_a_controller_killed_idle_or_in_a_burst_costs_no_more_than_stock_kpa(
     names = ("direct", "idle", "burst")
     revisions = {name: client.live_revision(name).name for name in names}
     wait_for_no_pods(cluster, *names)
-    idle, burst = (start_dispatcher(start, cluster, name) for name in names[1:])
-    killed_idle = start_controller(start, tmp_path, "idle", [idle.control_url])
-    killed_in_burst = start_controller(start, tmp_path, "burst", [burst.control_url])
+    (idle, killed_idle), (burst, killed_in_burst) = start_pairs(start, cluster, tmp_path, names[1:])
     wait_until(lambda: client.annotations(revisions["idle"]).get("min-scale") == "0", "min-scale 0 is written")
     killed_idle.process.kill()
     print(f"left behind by the kill in idle time: {client.annotations(revisions['idle'])}")
@@ -193,7 +193,7 @@ def test_a_controller_killed_idle_or_in_a_burst_costs_no_more_than_stock_kpa(
         assert ledger.lost == 0
         # two bursts under stock KPA alone differ by more than this
         assert ledger.late_ratio() <= stock.late_ratio() + 0.15
-        assert ledger.late_ratio(from_s=BURST_S / 2) <= stock.late_ratio(from_s=BURST_S / 2) + 0.05
+        assert ledger.late_ratio(from_s=BURST_S / 2) <= stock.late_ratio(from_s=BURST_S / 2) + 0.1
         assert cluster.revisions(name) == [revisions[name]]
 
 
