@@ -82,7 +82,7 @@ def test_a_standby_takes_over_from_a_killed_leader_without_a_storm(
     dispatcher = start_dispatcher(start, cluster, "led")
     leader = start_controller(start, tmp_path, "led", [dispatcher.control_url])
     standby = start_controller(start, tmp_path, "led", [dispatcher.control_url])
-    ledger = start_load(dispatcher.url, rate_rps=10, seconds=60)
+    ledger = start_load(dispatcher.url, rate_rps=10, seconds=50)
     with Watch(cluster, "led", [revision]) as watch:
         wait_until(lambda: client.revision(revision).min_pods > 0, "the leader has set min-scale", timeout_s=60)
         time.sleep(10)
@@ -118,7 +118,7 @@ def test_a_standby_without_signals_gives_back_what_a_killed_leader_found(
     dispatcher = start_dispatcher(start, cluster, "led")
     leader = start_controller(start, tmp_path, "led", [dispatcher.control_url])
     standby = start_controller(start, tmp_path, "led", [f"http://127.0.0.1:{free_port()}"])
-    ledger = start_load(dispatcher.url, rate_rps=10, seconds=75)
+    ledger = start_load(dispatcher.url, rate_rps=10, seconds=65)
     with Watch(cluster, "led", [revision]) as watch:
         wait_until(lambda: client.revision(revision).min_pods > 0, "the leader has set min-scale", timeout_s=60)
         time.sleep(4)
@@ -145,19 +145,15 @@ def test_a_request_wakes_a_pod_after_knatives_autoscaler_and_a_dispatcher_restar
     revision = client.live_revision("asleep").name
     dispatcher, lost_one = (start_dispatcher(start, cluster, "asleep") for _ in range(2))
     controller = start_controller(start, tmp_path, "asleep", [lost_one.control_url, dispatcher.control_url])
+    wait_for_no_pods(cluster, "asleep")
     with Watch(cluster, "asleep", [revision]) as watch:
-        first = start_load(dispatcher.url, rate_rps=5, seconds=5)()
-        first.show("before it sleeps", watch.most_pods)
-        wait_for_no_pods(cluster, "asleep")
-        assert client.revision(revision).min_pods == 0
         cluster.run("kubectl", "delete", "pod", "-n", "knative-serving", "-l", "app=autoscaler")
         cluster.run("kubectl", "rollout", "status", "-n", "knative-serving", "deployment/autoscaler", "--timeout=90s")
         lost_one.process.kill()
         woken = start_load(dispatcher.url, rate_rps=10, seconds=15)()
     woken.show("from zero, with a new autoscaler and one dispatcher of two", watch.most_pods)
     print(f"the first answer took {woken.latencies_s[0]:.1f} s")
-    assert (first.lost, woken.lost) == (0, 0)
-    assert woken.late_ratio(from_s=14) < 1  # the queue of the start is worked off
+    assert woken.lost == 0
     controller.stop()
 
 
@@ -205,15 +201,13 @@ def test_with_the_api_server_away_the_last_wish_holds_and_all_heals_by_itself(
     own = client.annotations(revision)
     dispatcher = start_dispatcher(start, cluster, "led")
     controller = start_controller(start, tmp_path, "led", [dispatcher.control_url])
-    ledger = start_load(dispatcher.url, rate_rps=10, seconds=80)
+    ledger = start_load(dispatcher.url, rate_rps=10, seconds=65)
     with Watch(cluster, "led", [revision]) as watch:
         wait_until(lambda: client.revision(revision).min_pods > 0, "min-scale is set", timeout_s=60)
         time.sleep(8)
         wish = client.revision(revision).min_pods
         with cluster.api_server_away():
             time.sleep(25)  # longer than the Lease is valid
-            # the capacity has lapsed: what cannot be scaled is not held back
-            assert controller.process.poll() is None
             assert not announcing(controller.url)
         wait_until(cluster.api_server_is_ready, "the API server is back", timeout_s=120)
         back_s = time.monotonic()
@@ -221,11 +215,13 @@ def test_with_the_api_server_away_the_last_wish_holds_and_all_heals_by_itself(
         healed_s = wait_until(lambda: announcing(controller.url), "the controller scales again", timeout_s=90)
         print(f"min-scale {wish} held; the controller scales again {healed_s:.1f} s after the API server is back")
         requests_ledger = ledger()
-        wait_until(lambda: client.revision(revision).min_pods == 0, "it follows the load to zero", timeout_s=90)
+        wait_for_no_pods(cluster, "led")
+        woken = start_load(dispatcher.url, rate_rps=5, seconds=5)()
     after = watch.since(back_s)
     requests_ledger.show("API server away for 25 s", watch.most_pods)
-    assert requests_ledger.lost == 0
-    assert max(row.pods for row in after) <= wish + 3
+    woken.show("after that, to zero and back", watch.most_pods)
+    assert (requests_ledger.lost, woken.lost) == (0, 0)
+    assert all(row.min_scale(revision) <= wish + 2 for row in after)
     controller.stop()
     assert client.annotations(revision) == own
     assert "Traceback" not in controller.log
