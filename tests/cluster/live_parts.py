@@ -1,5 +1,6 @@
 """What tests of faults and roll-outs share: Services of the stub, our own processes, and a load with its ledger."""
 
+import re
 import subprocess
 import threading
 import time
@@ -8,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import requests
 
 from knative.errors import ClusterError
 from knative.objects import AUTOSCALING_GROUP, SERVICE_LABEL, Json, living_pods
@@ -96,6 +99,11 @@ class Controller:
     def led(self) -> bool:
         """Return whether it leads or has led."""
         return "this controller leads" in self.log
+
+    def announces(self) -> bool:
+        """Return whether it announces capacity to the dispatchers."""
+        metrics = requests.get(f"{self.url}/metrics", timeout=30).text
+        return re.search(r"^autoscaler_announcing(?:\{.*\})? 1", metrics, re.MULTILINE) is not None
 
     def stop(self) -> None:
         """Stop it with SIGTERM, upon which it gives back what it found."""

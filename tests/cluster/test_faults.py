@@ -1,13 +1,11 @@
 """Faults on a real Knative: whatever is killed, every request is answered and the Revision gets its own bounds back."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import requests
 
 from knative.client import KnativeClient
 from tests.cluster.cluster import Cluster, wait_until
@@ -28,8 +26,7 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 # Stock KPA and the Services whose controller is killed have the same template: Knative's defaults.
-# Few pods, because those of all three bursts start on one machine.
-STOCK = {"max-scale": "4"}
+STOCK = {"max-scale": str(MAX_PODS)}
 # A window that differs from the controller's shows who has written last.
 OWN = {"max-scale": str(MAX_PODS), "window": "10s"}
 LED_WINDOW = "6s"
@@ -67,12 +64,6 @@ def changes(rows: list[Seen], revision: str) -> list[tuple[int, str | None]]:
     return [value for n, value in enumerate(values) if n == 0 or value != values[n - 1]]
 
 
-def announcing(url: str) -> bool:
-    """Return whether a controller announces capacity to the dispatchers."""
-    metrics = requests.get(f"{url}/metrics", timeout=10).text
-    return re.search(r"^autoscaler_announcing(?:\{.*\})? 1", metrics, re.MULTILINE) is not None
-
-
 def test_a_standby_takes_over_from_a_killed_leader_without_a_storm(
     cluster: Cluster, start: Start, start_load: StartLoad, tmp_path: Path
 ) -> None:
@@ -94,7 +85,7 @@ def test_a_standby_takes_over_from_a_killed_leader_without_a_storm(
         killed_s = time.monotonic()
         took_s = wait_for_next_leader(client, "led", leader)
         assert took_s > LEASE_S - 6  # it renewed its Lease at most 5 s before
-        wait_until(lambda: announcing(standby.url), "the standby announces capacity", timeout_s=30)
+        wait_until(standby.announces, "the standby announces capacity", timeout_s=30)
         requests_ledger = ledger()
     taken_over = watch.since(killed_s)
     requests_ledger.show("leader killed, standby takes over", watch.most_pods)
@@ -132,7 +123,7 @@ def test_a_standby_without_signals_gives_back_what_a_killed_leader_found(
         requests_ledger = ledger()
     requests_ledger.show("leader killed, standby without signals", watch.most_pods)
     assert requests_ledger.lost == 0
-    assert not announcing(standby.url)
+    assert not standby.announces()
     standby.stop()
     assert holder(client, "led") == ""
 
@@ -208,11 +199,11 @@ def test_with_the_api_server_away_the_last_wish_holds_and_all_heals_by_itself(
         wish = client.revision(revision).min_pods
         with cluster.api_server_away():
             time.sleep(25)  # longer than the Lease is valid
-            assert not announcing(controller.url)
+            assert not controller.announces()
         wait_until(cluster.api_server_is_ready, "the API server is back", timeout_s=120)
         back_s = time.monotonic()
         assert client.revision(revision).min_pods == wish
-        healed_s = wait_until(lambda: announcing(controller.url), "the controller scales again", timeout_s=90)
+        healed_s = wait_until(controller.announces, "the controller scales again", timeout_s=90)
         print(f"min-scale {wish} held; the controller scales again {healed_s:.1f} s after the API server is back")
         requests_ledger = ledger()
         wait_for_no_pods(cluster, "led")
