@@ -12,6 +12,7 @@ from autoscaler_tuning.commands.flags import PROGRAM
 COMMANDS = (
     ("conformance", "check the KPA and HPA implementations against test vectors", "cmd_conformance", "add"),
     ("compare", "compare policies on one workload, simulated or live", "cmd_compare", "add"),
+    ("advise", "show what other settings would have cost on a Service's own traffic", "cmd_advise", "add"),
     ("tune", "find the knobs of KPA for a trace and a price of late requests", "cmd_tune", "add"),
     ("goals", "check the goals of elastic on a trace; exits 1 if a required goal is missed", "cmd_goals", "add"),
     ("validate", "compare a recorded run with its simulation; exits 1 outside the tolerance", "cmd_validate", "add"),
@@ -70,6 +71,8 @@ def status_of(error: Exception) -> int | None:
     # imported when they are needed, for the reason in build_parser()
     from autoscaler_tuning.experiments.tune import TuneError  # noqa: PLC0415
     from autoscaler_tuning.live.local_stack import StackError  # noqa: PLC0415
+    from autoscaler_tuning.live.serve import KeyFileError  # noqa: PLC0415
+    from autoscaler_tuning.live.service_traffic import TrafficError  # noqa: PLC0415
     from autoscaler_tuning.policies.registry import UnknownPolicyError  # noqa: PLC0415
     from autoscaler_tuning.simulator.world import SimulationError  # noqa: PLC0415
     from autoscaler_tuning.validation.conformance import VectorsError  # noqa: PLC0415
@@ -78,7 +81,7 @@ def status_of(error: Exception) -> int | None:
     from loadgen.workload.workload import WorkloadError  # noqa: PLC0415
 
     bad_input = (WorkloadError, UnknownPolicyError, SimulationError, VectorsError, TuneError, RecordedError)
-    if isinstance(error, (*bad_input, FileNotFoundError)):
+    if isinstance(error, (*bad_input, KeyFileError, TrafficError, FileNotFoundError)):
         return 2
     if isinstance(error, StackError):
         return error.status

@@ -56,6 +56,8 @@ class Api(Protocol):
 
     def delete(self, plural: str, name: str) -> None: ...
 
+    def pod_get(self, pod: str, port: int, path: str) -> bytes: ...
+
     def pods(self, label_selector: str) -> list[Json]: ...
 
 
@@ -116,6 +118,10 @@ class KnativeClient:
     def pod_counts(self, revision: str) -> PodCounts:
         """Return how many pods of a Revision are ready, starting and terminating."""
         return PodCounts.of(self.pods(revision))
+
+    def pod_get(self, pod: str, port: int, path: str) -> bytes:
+        """Return the body of a GET request to a pod, which the API server passes on."""
+        return self.api.pod_get(pod, port, path)
 
     def deploy(self, service: Json) -> Service:
         """Create the Service, or update the fields that this manifest contains.
@@ -217,6 +223,13 @@ class KubernetesApi:
         what = f"delete {plural}/{name}"
         where = {**self._where(plural), "name": name}
         self._call(what, lambda: self._objects.delete_namespaced_custom_object, where)
+
+    def pod_get(self, pod: str, port: int, path: str) -> bytes:
+        """Send a GET request to a port of a pod through the API server, and return the body."""
+        arguments = {"name": f"{pod}:{port}", "namespace": self._namespace, "path": path, "_preload_content": False}
+        what = f"get {path} of pod {pod}"
+        response = self._call(what, lambda: self._core.connect_get_namespaced_pod_proxy_with_path, arguments)
+        return bytes(response.data)
 
     def pods(self, label_selector: str) -> list[Json]:
         """List the pods that match the label selector."""

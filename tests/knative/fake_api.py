@@ -66,6 +66,10 @@ class FakeApi:
         self.calls.append(("delete", plural, name, {}))
         del self.objects[plural][name]
 
+    def pod_get(self, pod: str, port: int, path: str) -> bytes:
+        self._answer()
+        raise NotFoundError(f"cannot get {path} of pod {pod}: not found (HTTP 404)")
+
     def pods(self, label_selector: str) -> list[Json]:
         self._answer()
         label, _, value = label_selector.partition("=")

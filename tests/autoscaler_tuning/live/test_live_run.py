@@ -43,6 +43,9 @@ class FakeApi:
         self.patches.append(patch["metadata"]["annotations"])
         return {"metadata": {"name": name}}
 
+    def pod_get(self, pod: str, port: int, path: str) -> bytes:
+        raise AssertionError("a comparison sends nothing to a pod itself")
+
     def pods(self, label_selector: str) -> list[Json]:
         times = {"creationTimestamp": "2026-08-21T10:00:00Z"}
         return [{"metadata": {"name": "pod", **times}}] * self.pods_left
