@@ -94,7 +94,7 @@ def deploy(layout: Layout, cluster: Cluster, timeout_s: float, say: Say) -> bool
 
 def _healthy_in_time(name: str, cluster: Cluster, timeout_s: float, say: Say) -> bool:
     until_s = time.monotonic() + timeout_s
-    said = ""
+    said: str | None = None
     while True:
         status = look(name, cluster)
         missing = "; ".join(status.problems)
@@ -149,7 +149,7 @@ def _refuse_other_name(name: str, cluster: Cluster) -> None:
         other = name if found is None else variable(found, "SERVICE") or name
         if other != name:
             raise ManifestError(
-                f"--name must be the Service of {deployment} in this namespace, {other!r}, got {name!r}"
+                f"--name must be {other!r}, which {deployment} in this namespace is for, got {name!r}"
             )
 
 

@@ -108,7 +108,7 @@ def _bounds(annotations: Mapping[str, str]) -> str:
 
 def _found_bounds(lease: Json | None, uid: str) -> Mapping[str, str] | None:
     """Return the annotations that the controller found on the Revision; None if it has written nothing."""
-    with suppress(ValueError, TypeError, KeyError):
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
         stored = ((lease or {})["metadata"].get("annotations") or {})[FOUND + uid]
         found: Any = json.loads(stored)["annotations"]
         return {str(key): str(value) for key, value in found.items()}
@@ -148,9 +148,10 @@ def _numbers(workload: Json) -> tuple[int, int, int]:
 def _workload_problems(workload: Json) -> list[str]:
     ready, updated, wanted = _numbers(workload)
     name = workload["metadata"]["name"]
-    unseen = (workload.get("status") or {}).get("observedGeneration", 0) < workload["metadata"].get("generation", 0)
-    if ready < wanted or updated < wanted or unseen:
+    if ready < wanted or updated < wanted:
         return [f"{name} has {min(ready, updated)} of {wanted} pods ready{_why(workload, 'ReplicaFailure')}"]
+    if (workload.get("status") or {}).get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return [f"{name} has {ready} of {wanted} pods ready, of an older version"]
     return []
 
 

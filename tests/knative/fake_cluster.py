@@ -12,24 +12,33 @@ from tests.knative.fake_api import service_json
 
 Json = dict[str, Any]
 
-
-def key(kind: str, group: str = "") -> str:
-    """Return the name of a kind, such as deployments.apps, for any of its spellings."""
-    kind = {"secret": "secrets", "deployment": "deployments", "lease": "leases"}.get(kind, kind)
-    for known in (*KINDS, "leases.coordination.k8s.io", "revisions.serving.knative.dev", "pods"):
-        singular = known.partition(".")[0].removesuffix("s")
-        full = known.partition(".")[2]
-        if kind == known or (not group and kind == known.partition(".")[0] and full != "serving.knative.dev"):
-            return known
-        if kind.lower() in (singular, singular.removesuffix("ie") + "y") and group == full:
-            return known
-    raise AssertionError(f"no such kind: {kind} of {group!r}")
+LEASES = "leases.coordination.k8s.io"
+REVISIONS = "revisions.serving.knative.dev"
+# Other words for a kind that kubectl accepts
+ALIASES = {
+    "deployment": "deployments.apps",
+    "deployments": "deployments.apps",
+    "statefulsets": "statefulsets.apps",
+    "secret": "secrets",
+    "lease": LEASES,
+}
+NAMES = {
+    "Deployment": "deployments.apps",
+    "StatefulSet": "statefulsets.apps",
+    "Secret": "secrets",
+    "Role": "roles.rbac.authorization.k8s.io",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
+    "Lease": LEASES,
+    "Revision": REVISIONS,
+    "Pod": "pods",
+}
 
 
 class FakeCluster:
-    """Implements knative.kubectl.Cluster. slow_looks: how often Deployments are seen without ready pods.
+    """Implements knative.kubectl.Cluster.
 
-    done: the changes in their order. built: what kustomize makes.
+    things: by kind and name. done: the changes in their order. built: what kustomize makes.
+    slow_looks: how often Deployments are seen without ready pods.
     """
 
     def __init__(self, things: Sequence[Json] = (), slow_looks: int = 0) -> None:
@@ -43,25 +52,26 @@ class FakeCluster:
 
     def kustomize(self, folder: Path) -> list[Json]:
         self.kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        (overlay,) = (folder / resource for resource in self.kustomization["resources"])
-        assert (overlay / "kustomization.yaml").exists()
+        for name in (*self.kustomization["resources"], *self.kustomization["components"]):
+            assert (folder / name / "kustomization.yaml").exists()
         return self.built
 
     def get(self, kind: str, name: str) -> Json | None:
-        return self.things.get((key(kind), name))
+        return self.things.get((ALIASES.get(kind, kind), name))
 
     def select(self, kinds: str, selector: str) -> list[Json]:
         label, _, value = selector.partition("=")
-        wanted = {key(kind) for kind in kinds.split(",")}
+        wanted = {ALIASES.get(kind, kind) for kind in kinds.split(",")}
         found = [
             thing
             for (kind, _), thing in self.things.items()
             if kind in wanted and (thing["metadata"].get("labels") or {}).get(label) == value
         ]
-        if "deployments.apps" in wanted and len(wanted) > 1:
+        if kinds == "deployments,statefulsets":
             self.slow_looks -= 1
             for thing in found:
-                thing["status"] = workload_status(thing) if self.slow_looks < 0 else {}
+                replicas = thing["spec"]["replicas"] if self.slow_looks < 0 else 0
+                thing["status"] = {"readyReplicas": replicas, "updatedReplicas": replicas}
         return found
 
     def kinds(self) -> frozenset[str]:
@@ -76,23 +86,19 @@ class FakeCluster:
         return [f"{name} serverside-applied" for name in names]
 
     def delete(self, kind: str, name: str) -> None:
-        del self.things[key(kind), name]
+        del self.things[kind, name]
         self.done.append(f"delete {kind}/{name}")
 
     def _keep(self, thing: Json) -> str:
-        group = thing["apiVersion"].rpartition("/")[0]
-        kind, name = key(thing["kind"], group), thing["metadata"]["name"]
-        if kind == SERVICE_KIND:
-            ready = service_json(name, {"revisionName": f"{name}-00001", "percent": 100})
-            thing = {**thing, "status": {**ready["status"], "observedGeneration": 1}}
-            thing["metadata"] = {**thing["metadata"], "generation": 1}
+        name = thing["metadata"]["name"]
+        is_knative = thing["apiVersion"] == "serving.knative.dev/v1" and thing["kind"] == "Service"
+        kind = SERVICE_KIND if is_knative else NAMES[thing["kind"]]
+        if is_knative and "status" not in thing:
+            status = service_json(name, {"revisionName": f"{name}-00001", "percent": 100})["status"]
+            metadata = {**thing["metadata"], "generation": 1}
+            thing = {**thing, "metadata": metadata, "status": {**status, "observedGeneration": 1}}
         self.things[kind, name] = thing
         return f"{kind}/{name}"
-
-
-def workload_status(thing: Json) -> Json:
-    wanted = thing["spec"].get("replicas", 1)
-    return {"readyReplicas": wanted, "updatedReplicas": wanted}
 
 
 def ours(kind: str, name: str, api_version: str = "v1", **more: Any) -> Json:
@@ -100,7 +106,20 @@ def ours(kind: str, name: str, api_version: str = "v1", **more: Any) -> Json:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "labels": {PART_OF: OURS}}, **more}
 
 
+def knative_service(name: str) -> Json:
+    return ours("Service", name, "serving.knative.dev/v1", spec={})
+
+
 def deployment(name: str, service: str = "resnet18", replicas: int = 2) -> Json:
+    """Return one of our Deployments, which reads the key of the control port."""
     container = {"name": name, "env": [{"name": "SERVICE", "value": service}]}
-    spec = {"replicas": replicas, "template": {"spec": {"containers": [container]}}}
+    volume = {"name": "key", "secret": {"secretName": "dispatcher-control"}}
+    spec = {"replicas": replicas, "template": {"spec": {"containers": [container], "volumes": [volume]}}}
     return ours("Deployment", name, "apps/v1", spec=spec)
+
+
+def lease(name: str, renewed: str, **annotations: str) -> Json:
+    """Return a Lease that is valid for 15 s after renewed."""
+    spec = {"holderIdentity": "elastic-controller-a", "renewTime": renewed, "leaseDurationSeconds": 15}
+    metadata = {"name": name, "annotations": annotations}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler_tuning.cli import build_parser
+from dispatcher.config import FLAGS, parse_config
 from knative.errors import ManifestError
-from knative.objects import AUTOSCALING_GROUP, CLASS, MAX_SCALE, METRIC, MIN_SCALE, TARGET
+from knative.objects import AUTOSCALING_GROUP, CLASS, MAX_SCALE, METRIC, MIN_SCALE, TARGET, WINDOW
 from knative.rendering import SERVICE_FILE, as_yaml, service_manifest
 
 MANIFESTS = SERVICE_FILE.parent.parent
@@ -58,6 +60,7 @@ def test_the_service_scales_from_zero_on_concurrency_with_one_request_per_pod() 
         TARGET: "1",
         MIN_SCALE: "0",
         MAX_SCALE: "8",
+        WINDOW: "30s",
     }
     (container,) = template["spec"]["containers"]
     assert container["ports"] == [{"containerPort": 8000}]
@@ -73,6 +76,8 @@ def containers() -> list[Any]:
         for document in documents(file):
             spec = document.get("spec", {}).get("template", {}).get("spec", {})
             for container in spec.get("containers", []):
+                if "image" not in container:  # a patch
+                    continue
                 where = f"{file.relative_to(MANIFESTS)} {document['metadata']['name']}"
                 found.append(pytest.param(spec, container, id=where))
     return found
@@ -81,6 +86,8 @@ def containers() -> list[Any]:
 @pytest.mark.parametrize(("pod", "container"), containers())
 def test_every_container_is_restricted(pod: dict[str, Any], container: dict[str, Any]) -> None:
     context = {**pod.get("securityContext", {}), **container["securityContext"]}
+    ids = {key: context.pop(key) for key in ("runAsUser", "runAsGroup", "fsGroup") if key in context}
+    assert 0 not in ids.values()
     assert context == {
         "runAsNonRoot": True,
         "allowPrivilegeEscalation": False,
@@ -89,15 +96,17 @@ def test_every_container_is_restricted(pod: dict[str, Any], container: dict[str,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert {"requests", "limits"} <= container["resources"].keys()
-    assert "httpGet" in container["readinessProbe"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(MANIFESTS)))
-def test_every_file_that_a_kustomization_names_exists(file: Path) -> None:
+def test_every_file_that_a_kustomization_names_exists_and_no_other(file: Path) -> None:
     for document in documents(file):
-        if document.get("kind") == "Kustomization":
-            named = [*document["resources"], *(patch["path"] for patch in document.get("patches", []))]
+        if document.get("kind") in ("Kustomization", "Component"):
+            named = [*document.get("resources", ()), *document.get("components", ())]
+            named += [patch["path"] for patch in document.get("patches", [])]
             assert all((file.parent / name).exists() for name in named)
+            files = {other.name for other in file.parent.glob("*.yaml")} - {"kustomization.yaml"}
+            assert files == {name for name in named if name.endswith(".yaml")}
 
 
 def test_overlays_set_class_and_metric() -> None:
@@ -108,3 +117,52 @@ def test_overlays_set_class_and_metric() -> None:
         classes[file.parent.name] = annotations[CLASS].partition(".")[0]
         assert METRIC in annotations
     assert classes == {"kpa": "kpa", "hpa": "hpa", "tuned": "kpa"}
+
+
+def shipped(file: str, kind: str) -> dict[str, Any]:
+    (found,) = (document for document in documents(MANIFESTS / file) if document["kind"] == kind)
+    return found
+
+
+def environment(file: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the container of a file's Deployment and its variables."""
+    (container,) = shipped(file, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return container, {one["name"]: one.get("value", "") for one in container["env"]}
+
+
+def test_the_dispatchers_memory_fits_twice_the_bodies_that_it_may_hold() -> None:
+    container, env = environment("dispatcher/dispatcher.yaml")
+    assert container["resources"]["limits"]["memory"] == "512Mi"
+    assert int(env["QUEUE_BYTES"]) * 2 <= 512 * 2**20
+
+
+def test_redis_keeps_all_that_the_journal_may_hold_and_evicts_nothing() -> None:
+    (container,) = shipped("components/redis/redis.yaml", "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    (patch,) = documents(MANIFESTS / "components/redis/dispatcher.yaml")
+    env = {one["name"]: one.get("value") for one in patch["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert {"--maxmemory 768mb", "--maxmemory-policy noeviction", "--appendonly yes"} <= set(container["args"])
+    assert int(env["JOURNAL_BYTES"]) < 768 * 2**20
+    assert container["resources"]["limits"]["memory"] == "1280Mi"
+
+
+def test_the_settings_in_the_manifests_are_settings_of_the_programs() -> None:
+    """A misspelt variable would be ignored in silence."""
+    _, dispatcher = environment("dispatcher/dispatcher.yaml")
+    _, controller = environment("controller/controller.yaml")
+    known = parse_config([], {name: text for name, text in dispatcher.items() if name not in ("ML_SERVICE_URL",)})
+    assert (known.queue_bytes, known.control_host, known.drain_timeout_s) == (2**28, "0.0.0.0", 60)
+    args = build_parser(controller).parse_args(["control"])
+    assert (args.target, args.policy, args.max_pods, args.service) == ("knative", "elastic", 8, "resnet18")
+    assert args.dispatcher == ("dns+http://dispatcher-control.$(NAMESPACE).svc.cluster.local:8011",)
+    variables = {f.lstrip("-").replace("-", "_").upper() for f, *_ in FLAGS} | {"NAMESPACE", "SERVICE"}
+    assert dispatcher.keys() <= variables
+    assert controller.keys() <= {"NAMESPACE", *(name.upper() for name in vars(args))}
+
+
+def test_the_controller_may_do_no_more_than_read_patch_revisions_and_hold_leases() -> None:
+    rules = shipped("controller/rbac.yaml", "Role")["rules"]
+    verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+    assert verbs["leases"] == {"get", "create", "patch"}
+    assert verbs["revisions"] == {"get", "list", "watch", "patch"}
+    assert all(verbs[name] == {"get", "list", "watch"} for name in ("services", "pods"))
+    assert not [document for file in FILES for document in documents(file) if "Cluster" in document.get("kind", "")]

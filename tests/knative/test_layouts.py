@@ -1,0 +1,114 @@
+"""Layouts: what kustomize is told, and what is refused before a cluster sees it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knative.errors import ManifestError
+from knative.installation import rendered
+from knative.kubectl import Kubectl
+from knative.layouts import MANIFESTS, OVERLAYS, PARTS, Layout, secrets_of, variable
+from tests.knative.fake_cluster import deployment
+
+IMAGES = {
+    "dev.local/resnet18": "reg.example:5000/resnet18",
+    "dev.local/dispatcher": "reg.example/dispatcher:2",
+    "dev.local/controller": "reg.example/controller:2@sha256:" + "a" * 64,
+}
+
+
+def layout(overlay: str = "tuned", *parts: str, name: str = "resnet18") -> Layout:
+    return Layout(overlay, parts, "team-a", name, IMAGES)
+
+
+def folders(kind: str) -> list[str]:
+    return sorted(folder.name for folder in (MANIFESTS / kind).iterdir())
+
+
+def test_each_overlay_and_each_part_is_a_folder() -> None:
+    assert sorted(OVERLAYS) == folders("overlays")
+    assert sorted(PARTS) == folders("components")
+
+
+def test_images_are_replaced_with_tag_and_digest() -> None:
+    assert layout().kustomization("m")["images"] == [
+        {"name": "dev.local/resnet18", "newName": "reg.example:5000/resnet18"},
+        {"name": "dev.local/dispatcher", "newName": "reg.example/dispatcher", "newTag": "2"},
+        {"name": "dev.local/controller", "newName": "reg.example/controller", "digest": "sha256:" + "a" * 64},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "parts", "name", "rule"),
+    [
+        ("nope", (), "resnet18", "overlay must be one of service, kpa, .* got 'nope'"),
+        ("tuned", ("nope",), "resnet18", "part must be one of private, redis, .* got 'nope'"),
+        ("service", ("redis",), "resnet18", "--with needs an overlay"),
+        ("existing", ("private",), "resnet18", "needs an overlay with the Knative Service, got 'existing'"),
+        ("kubernetes", (), "cats", "--name must be that of a Knative Service, .* got 'cats'"),
+        ("tuned", (), "Cats", "name must be"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(overlay: str, parts: tuple[str, ...], name: str, rule: str) -> None:
+    with pytest.raises(ManifestError, match=rule):
+        layout(overlay, *parts, name=name)
+
+
+def test_the_secrets_that_pods_read_are_found_in_volumes_and_variables() -> None:
+    redis = {"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}]}
+    foreign = {"volumes": [{"secret": {"secretName": "somebody-elses"}}]}
+    assert secrets_of([deployment("dispatcher"), redis, foreign]) == ["dispatcher-control", "redis"]
+    assert secrets_of([foreign]) == []
+
+
+def built(what: Layout) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what kustomize makes of a layout, by kind and name."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl, which contains kustomize; tests/cluster has one")
+    things = rendered(what, Kubectl("team-a", {"PATH": str(Path(kubectl).parent)}))
+    return {(thing["kind"], thing["metadata"]["name"]): thing for thing in things}
+
+
+@pytest.mark.integration
+def test_another_name_reaches_the_service_its_labels_and_every_program() -> None:
+    things = built(layout("private", *PARTS, name="cats"))
+    service = things["Service", "cats"]
+    assert service["metadata"]["labels"]["app.kubernetes.io/name"] == "cats"
+    assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    assert service["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "cats"
+    for name in ("dispatcher", "elastic-controller"):
+        assert variable(things["Deployment", name], "SERVICE") == "cats"
+    assert not [name for _, name in things if name == "resnet18"]
+    assert {thing["metadata"]["namespace"] for thing in things.values()} == {"team-a"}
+
+
+@pytest.mark.integration
+def test_variables_are_defined_before_those_that_contain_them() -> None:
+    """Kubernetes leaves $(NAME) as it is if NAME comes later."""
+    for overlay in OVERLAYS:
+        name = "resnet18" if overlay == "kubernetes" else "cats"
+        for thing in built(layout(overlay, "redis", name=name)).values():
+            if thing["kind"] in ("Deployment", "StatefulSet"):
+                (container,) = thing["spec"]["template"]["spec"]["containers"]
+                known: list[str] = []
+                for one in container.get("env", ()):
+                    words = [word.partition(")")[0] for word in str(one.get("value", "")).split("$(")[1:]]
+                    assert set(words) <= set(known), (overlay, one)
+                    known.append(one["name"])
+
+
+@pytest.mark.integration
+def test_without_knative_the_dispatcher_needs_no_key() -> None:
+    things = built(layout("kubernetes"))
+    assert secrets_of(list(things.values())) == []
+    dispatcher = things["Deployment", "dispatcher"]
+    assert variable(dispatcher, "CONTROL_HOST") == "127.0.0.1"
+    assert variable(dispatcher, "ML_SERVICE_URL") == "http://ml-app:8000"
+    assert ("Service", "dispatcher-control") not in things
+    replicas = things["HorizontalPodAutoscaler", "ml-app"]["spec"]
+    assert (replicas["minReplicas"], replicas["maxReplicas"]) == (3, 8)
+    # the dispatchers together keep the largest number of replicas busy, one request each
+    assert int(variable(dispatcher, "BACKEND_CONCURRENCY") or 0) * dispatcher["spec"]["replicas"] == 8
