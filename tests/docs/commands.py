@@ -191,7 +191,7 @@ def _is_route(path: str) -> bool:
 
 
 def _missing(names: Sequence[str]) -> list[str]:
-    return [f"no such file {name}" for name in names if not (ROOT / name).exists()]
+    return [f"no such file {name}" for name in names if not name.startswith("https://") and not (ROOT / name).exists()]
 
 
 def _unknown_variables(variables: Sequence[str], known: set[str]) -> list[str]:
