@@ -97,7 +97,7 @@ def start_load(start: Start, tmp_path: Path) -> StartLoad:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
-    """Build both images; the function's model has random weights, which need no network."""
+    """Build all images; the function's model has random weights, which need no network."""
     if reason := oci.why_not():
         pytest.skip(reason)
     began_s = time.monotonic()
@@ -106,7 +106,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.I
     builder.make_base()
     print(f"base image: {time.monotonic() - began_s:.0f} s")
     built = {}
-    for component, arguments in {"function": ("--build-arg", "WEIGHTS=random"), "dispatcher": ()}.items():
+    weights = ("--build-arg", "WEIGHTS=random")
+    for component, arguments in {"function": weights, "dispatcher": (), "autoscaler_tuning": ()}.items():
         began_s = time.monotonic()
         built[component] = builder.build(component, *arguments)
         print(f"image of {component}: {time.monotonic() - began_s:.0f} s, {built[component].size_bytes / 1e6:.0f} MB")
