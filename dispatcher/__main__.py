@@ -1,6 +1,7 @@
 """`python -m dispatcher`: configure the dispatcher from flags and environment, run it, drain it."""
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -55,6 +56,7 @@ async def run(config: Config) -> int:
         sites = await _listen(runner, config.hosts(), config.port)
         backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
         log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
+        _calm_collector()
         await _wait_for_signal()
         server.draining = control.draining = True
         stopping = asyncio.ensure_future(kept.stop_running())
@@ -175,6 +177,16 @@ async def _drain(busy: Callable[[], bool], relay: Relay, sites: Sequence[web.TCP
         log.error("stopped before all requests were finished, unfinished: %d", relay.unfinished)
         return 1
     return 0
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector run rarely, and pass over what lives as long as the process.
+
+    Requests are freed without it. By default it looks at every waiting request again and again, which delays the rest.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _raise_file_limit() -> None:

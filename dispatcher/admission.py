@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from dispatcher.actions import BufferConfig, Reason
 from dispatcher.promises import UNKNOWN_RATE_RPS, UNKNOWN_START_S, DrainRate, Promises, StartTime
@@ -14,8 +15,7 @@ MOST_DISPLACED = 16
 PACE = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
+class Supply(NamedTuple):
     """What serves the queue now.
 
     slots: requests that are served at once; infinite if nothing bounds them. service_s: mean, None while unknown.
@@ -45,6 +45,9 @@ class Ruling:
     reason: Reason | None = None
     promises: bool = True
     displaced: tuple[int, ...] = ()
+
+
+ACCEPTED = Ruling()
 
 
 class Admission:
@@ -91,7 +94,7 @@ class Admission:
         full = must_wait and len(self._line) + 1 + reserved > self._config.queue_limit
         excess_bytes = self.held_bytes() + request.terms.size_bytes - self._config.queue_bytes
         if not full and excess_bytes <= 0:
-            return Ruling()
+            return ACCEPTED
         if not self._in_time(request, now_s, supply):
             return Ruling(Reason.FULL)
         return self._displacing(request, int(full), excess_bytes)

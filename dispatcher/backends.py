@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from dispatcher.actions import Outcome
@@ -150,7 +151,8 @@ class Backends:
         able = [backend for backend in self._backends.values() if backend.able(now_s)]
         if not able and eager:
             able = [backend for backend in self._backends.values() if backend.in_flight < backend.concurrency]
-        return min(able, key=lambda backend: (backend.url == avoid, *_load(backend)), default=None)
+        others = [backend for backend in able if backend.url != avoid] if avoid else able
+        return min(others or able, key=_load, default=None)
 
     def _answered(self, backend: _Backend, now_s: float, probe: bool) -> None:
         self.answered_s = backend.answered_s = now_s
@@ -159,8 +161,7 @@ class Backends:
             backend.ejections = 0
 
 
-def _load(backend: _Backend) -> tuple[int, int]:
-    return backend.in_flight, backend.taken
+_load = attrgetter("in_flight", "taken")
 
 
 class RetryBudget:

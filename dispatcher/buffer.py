@@ -251,8 +251,7 @@ class BurstBuffer:
 
     def _drop_overdue(self, now_s: float) -> list[Action]:
         actions: list[Action] = []
-        least_s = self.service_times.least_s()
-        while (earliest := self._line.next_deadline()) is not None and now_s >= earliest[0] - least_s:
+        while (earliest := self._line.next_deadline()) and now_s >= earliest[0] - self.service_times.least_s():
             actions.append(self._reject(earliest[1], Reason.DEADLINE, now_s, promises=False))
         while (oldest := self._line.oldest_synchronous()) and now_s >= oldest[0] + self._config.timeout_s:
             seen_s = max(self._pod_seen_s, self._backends.answered_s)

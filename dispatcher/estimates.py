@@ -23,8 +23,7 @@ class ServiceTimes:
         self._ranked: list[float] = []
         self._sum_s = 0.0
         self._squares = 0.0
-        self._mean_s: float | None = None
-        self._spread_s: float | None = None
+        self._summary: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -40,19 +39,22 @@ class ServiceTimes:
         insort(self._ranked, service_time_s)
         self._sum_s += service_time_s
         self._squares += service_time_s**2
-        self._summarise()
+        self._summary = None
 
     def mean_s(self) -> float | None:
         """Return the mean; None before the first measurement."""
-        return self._mean_s
+        return self._summarised()[0] if self._ranked else None
 
     def spread_s(self) -> float | None:
         """Return the standard deviation; None before the first measurement."""
-        return self._spread_s
+        return self._summarised()[1] if self._ranked else None
 
     def least_s(self) -> float:
         """Return a service time that is rarely undercut: mean less spread, 0 if nothing is known."""
-        return max(0.0, (self._mean_s or 0.0) - (self._spread_s or 0.0))
+        if not self._ranked:
+            return 0.0
+        mean_s, spread_s = self._summarised()
+        return max(0.0, mean_s - spread_s)
 
     def p95_s(self) -> float | None:
         """Return the 95th percentile by nearest rank; None before the first measurement."""
@@ -60,14 +62,17 @@ class ServiceTimes:
             return None
         return self._ranked[max(0, -(-95 * len(self._ranked) // 100) - 1)]
 
-    def _summarise(self) -> None:
-        """Compute mean and spread with the largest samples cut to the next smaller one."""
+    def _summarised(self) -> tuple[float, float]:
+        """Return mean and spread with the largest samples cut to the next smaller one."""
+        if self._summary is not None:
+            return self._summary
         count, ranked = len(self._ranked), self._ranked
         cut = 0 if count < 3 else 1 + count // 128
         bound_s, over = ranked[-1 - cut], ranked[count - cut :]
         mean_s = (self._sum_s - sum(over) + cut * bound_s) / count
         square = (self._squares - sum(value**2 for value in over) + cut * bound_s**2) / count
-        self._mean_s, self._spread_s = mean_s, sqrt(max(0.0, square - mean_s**2))
+        self._summary = mean_s, sqrt(max(0.0, square - mean_s**2))
+        return self._summary
 
 
 class AnswerTimes:
@@ -79,12 +84,14 @@ class AnswerTimes:
 
     def __init__(self) -> None:
         self._responses, self._hops = ServiceTimes(), ServiceTimes()
+        self._tail_s = 0.0
 
     def add(self, response_s: float, pod_s: float | None) -> None:
         """Add a response that waited for no pod. pod_s: the time in the pod as the pod reports it."""
         self._responses.add(response_s)
         if pod_s is not None:
             self._hops.add(max(0.0, response_s - pod_s))
+        self._tail_s = (self._responses.p95_s() or 0.0) + 2 * (self._hops.p95_s() or 0.0)
 
     def expected_s(self, service_s: float, slo_s: float) -> float:
         """Return the 95th percentile of the responses, with the hops counted twice more for the client's two ways.
@@ -92,8 +99,7 @@ class AnswerTimes:
         It is at least the mean service time, and a longer tail than half of the SLO does not count: no request would
         be feasible.
         """
-        tail_s = (self._responses.p95_s() or 0.0) + 2 * (self._hops.p95_s() or 0.0)
-        return max(service_s, min(tail_s, slo_s / 2))
+        return max(service_s, min(self._tail_s, slo_s / 2))
 
 
 class CapacityRises:

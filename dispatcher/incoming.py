@@ -99,7 +99,8 @@ class _BodyReader:
 
     async def read(self) -> bytes:
         chunks: list[bytes] = []
-        while chunk := await self._next():
+        # without the first half, each piece would cost a timer, also one that has come already
+        while chunk := self._content.read_nowait() or await self._next():
             chunks.append(chunk)
             self.size_bytes += len(chunk)
             if not self._count(len(chunk)):
