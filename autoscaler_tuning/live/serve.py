@@ -18,13 +18,13 @@ from autoscaler_tuning.live.leader import LeaderLease, NoLease
 from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
-from autoscaler_tuning.live.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.live.slots import Slots
 from autoscaler_tuning.live.sources import ReadOnlySource, SignalSource
 from autoscaler_tuning.live.status_server import StatusServer
 from autoscaler_tuning.live.targets import ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
+from autoscaler_tuning.policies.shadow import Shadow, ShadowConfig
 from knative.client import KnativeClient
 
 POLL_EVERY_S = 0.05

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from autoscaler_tuning.policies.base import Policy, RevisionSettings
+from autoscaler_tuning.policies.base import Bounded, Policy, RevisionSettings
 from autoscaler_tuning.policies.elastic.elastic import ABLATIONS, Elastic, ElasticConfig
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
 from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs, apply_annotations
 from autoscaler_tuning.policies.kpa.kpa import Kpa
+from autoscaler_tuning.policies.never_worse import NeverWorse
 from autoscaler_tuning.policies.peak import Peak, PeakConfig
 from autoscaler_tuning.policies.scale_to_zero import knative_decides, scales_the_deployment, writes_bounds
 from autoscaler_tuning.policies.settings import SettingError, apply_settings
+from autoscaler_tuning.policies.shadow import Shadow, ShadowConfig
 from autoscaler_tuning.types import Order
 
 ORDERS: dict[str, Order] = {"fifo": "fifo", "deadline": "deadline"}
@@ -78,6 +80,16 @@ class PolicyEntry(Generic[Config, Made]):
     number: str | None = None
 
 
+def _elastic(config: ElasticConfig) -> Policy:
+    """Return `elastic` with stock KPA as the choice that it must not be worse than."""
+    inner = Elastic(config)
+    if not config.compares_with_stock:
+        return inner
+    stock = Bounded(knative_decides(Kpa(), RevisionSettings()), 0, config.most_pods)
+    shadow = ShadowConfig(config.slo_s, "fifo", "deadline", config.late_price, config.first_service_time_s)
+    return NeverWorse(inner, Shadow(stock, shadow))
+
+
 KPA = PolicyEntry(
     name="kpa",
     about="Knative's autoscaler with its defaults",
@@ -120,7 +132,7 @@ POLICIES: tuple[PolicyEntry[Any, Any], ...] = (
         name="elastic",
         about="our policy: the number of pods that minimises the cost of pods plus late responses",
         config=lambda slo_s: ElasticConfig(slo_s=slo_s),
-        make=Elastic,
+        make=_elastic,
         order="deadline",
         main_knob=MainKnob("late_price", (4, 10, 25, 60, 120, 250, 600)),
     ),

@@ -48,7 +48,7 @@ PLANTED = [
         "autoscaler_tuning: layers",
     ),
     ("autoscaler_tuning/experiments/goals.py", "import autoscaler_tuning.validation.fit", "autoscaler_tuning: layers"),
-    ("autoscaler_tuning/report/tables.py", "import autoscaler_tuning.live.shadow", "autoscaler_tuning: layers"),
+    ("autoscaler_tuning/report/tables.py", "import autoscaler_tuning.live.serve", "autoscaler_tuning: layers"),
     ("autoscaler_tuning/policies/peak.py", "import autoscaler_tuning.policies.registry", "no policy knows another"),
     ("autoscaler_tuning/policies/hpa/rules.py", "import autoscaler_tuning.policies.kpa.kpa", "no policy knows another"),
     ("loadgen/analysis/summary.py", "import loadgen.sending.sender", "loadgen: layers"),

@@ -25,7 +25,8 @@ class ErrorPathConfig:
     likeness: a past path has the weight exp(-likeness x |log ratio of its level to the present one|); with 0 all paths
         have the same weight.
     prior: weight of the prior scenarios, in ticks of experience: Poisson noise, and in addition a share `surprise` of
-        this weight for a burst that keeps surprise_pods pods busy. That share falls to 1/e after surprise_s of traffic.
+        this weight for a burst that keeps surprise_pods pods busy, at most surprise_factor times as many as the present
+        rate does once a minute of it has been seen. That share falls to 1/e after surprise_s of traffic.
     """
 
     steps: int = 12
@@ -36,13 +37,16 @@ class ErrorPathConfig:
     likeness: float = 5.0
     prior: float = 100.0
     surprise: float = 0.1
-    surprise_pods: float = 2.5
+    surprise_pods: float = 2.0
+    surprise_factor: float = 5.0
     surprise_s: float = 80.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "memory_s", "long_memory_s", "often", "burst", "prior", "surprise_s"):
             if not 0 < getattr(self, name) < inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        if not 0 <= self.surprise_factor < inf:
+            raise ValueError(f"surprise_factor must be finite and at least 0, got {self.surprise_factor}")
         if not (0 <= self.likeness < inf and 0 <= self.surprise <= 1 and 0 <= self.surprise_pods < inf):
             raise ValueError(
                 "likeness and surprise_pods must be finite and at least 0, surprise from 0 to 1, "
@@ -60,6 +64,7 @@ class ErrorPaths:
 
     def __init__(self, config: ErrorPathConfig, interval_s: float) -> None:
         self._config = config
+        self._interval_s = interval_s
         self._times_s = interval_s * np.arange(1, config.steps + 1)
         self._short_rows = max(1, round(config.memory_s / interval_s))
         rows = max(self._short_rows, round(config.long_memory_s / interval_s))
@@ -73,21 +78,30 @@ class ErrorPaths:
         self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
         self._surprise = config.surprise * config.prior
 
-    def update(self, arrived: int, level_rps: float) -> None:
-        """Add one tick: the number of arrivals so far and the level that the forecast had then."""
+    def update(self, arrived: int, level_rps: float) -> bool:
+        """Add one tick, the arrivals so far and the level of the forecast then; return whether a burst begins."""
         self._pending.append((arrived, level_rps))
+        first, level = self._pending[0]
+        ahead = arrived - first - level * self._interval_s * (len(self._pending) - 1)
+        # in a shorter time the level may still be settling, unless hardly anything had arrived before
+        known = first < self._config.burst or len(self._pending) > self._config.steps
+        begins = self._count_burst(known and ahead > self._config.burst * max(1.0, level) ** 0.5)
         if len(self._pending) > self._config.steps:
-            first, level = self._pending[0]
             row = self._kept % len(self._levels)
             came = np.array([count for count, _ in self._pending][1:]) - first
             self._paths[:, row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
             self._levels[row] = log(level + 1)
             self._surprise *= self._fading
-            self._count_burst(bool(self._paths[-1, row] > self._config.burst))
             self._kept += 1
+        return begins
 
     def interrupt(self) -> None:
         """Drop the incomplete paths, because ticks were missed and no path may span the gap."""
+        self._pending.clear()
+
+    def explain(self) -> None:
+        """Forget the burst that begins, because it was expected: it is neither an error nor a sign of others."""
+        self._bursts.pop()
         self._pending.clear()
 
     @property
@@ -97,15 +111,14 @@ class ErrorPaths:
             self._bursts.popleft()
         return len(self._bursts) >= self._config.often
 
-    def _count_burst(self, bursting: bool) -> None:
-        """Count a burst once, although several overlapping paths contain it."""
-        if (
-            bursting
-            and not self._bursting
-            and not (self._bursts and self._kept - self._bursts[-1] <= self._config.steps)
-        ):
+    def _count_burst(self, bursting: bool) -> bool:
+        """Count a burst once, although several overlapping paths contain it; return whether it begins."""
+        near = self._bursts and self._kept - self._bursts[-1] <= self._config.steps
+        begins = bursting and not self._bursting and not near
+        if begins:
             self._bursts.append(self._kept)
         self._bursting = bursting
+        return begins
 
     def draw(self, expected: FloatArray, level_rps: float, surprise_rps: float) -> tuple[FloatArray, FloatArray]:
         """Return scenarios of the cumulative arrivals, shape (ticks, scenarios), and their weights, which sum to 1.

@@ -17,17 +17,23 @@ class Scenarios:
     weights: shape (scenarios,), sum 1.
     served: cumulative responses of one pod that can be on time at each tick, shape (ticks,).
     late_price: price of one late response, in pods.
+    steady: what a steady stream costs with so many pods besides, because requests come in clusters, in pods.
     """
 
     paths: FloatArray
     weights: FloatArray
     served: FloatArray
     late_price: float
+    steady: Callable[[int], float] = lambda _: 0.0
     _evaluated: dict[int, FloatArray] = field(default_factory=dict, init=False)
 
     def least_cost_pods(self, first: int, most: int) -> int:
         """Return the integer from 0 to most with the least cost, searched downhill from first: the cost is convex."""
-        return _minimum(lambda pods: pods + self.late_price * float(self._late(pods) @ self.weights), first, most)
+
+        def cost(pods: int) -> float:
+            return pods + self.late_price * float(self._late(pods) @ self.weights) + self.steady(pods)
+
+        return _minimum(cost, first, most)
 
     def cause(self, pods: int) -> str:
         """Return what the last of these pods is for: the scenarios that cost most with one pod less."""
@@ -35,6 +41,7 @@ class Scenarios:
             return ""
         costs = self._late(pods - 1) * self.weights
         past, noise = float(costs[: -len(PRIOR) - 1].sum()), float(costs[-len(PRIOR) - 1 : -1].sum())
+        noise += self.steady(pods - 1) / self.late_price
         by_cause = {"for bursts like past ones": past, "for noise": noise, "for a first burst": float(costs[-1])}
         return max(by_cause, key=by_cause.__getitem__)
 

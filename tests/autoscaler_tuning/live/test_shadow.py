@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
-from autoscaler_tuning.live.shadow import STEP_S, FluidQueue, Shadow, ShadowConfig, ShadowPods
 from autoscaler_tuning.live.signals import Signals
 from autoscaler_tuning.live.sources import ReadOnlySource
 from autoscaler_tuning.live.targets import ReadOnlyTarget, TargetState
 from autoscaler_tuning.live.watch import pods_of
 from autoscaler_tuning.policies.kpa.kpa import Kpa
 from autoscaler_tuning.policies.peak import Peak
+from autoscaler_tuning.policies.shadow import STEP_S, FluidQueue, Shadow, ShadowConfig, ShadowPods
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample, Second
 
 SERVICE_S = 0.1

@@ -98,7 +98,7 @@ def test_no_path_spans_missed_ticks() -> None:
     [
         ({"steps": 0}, "steps must be above 0 and finite, got 0"),
         ({"memory_s": float("nan")}, "memory_s must be above 0 and finite, got nan"),
-        ({"surprise": 1.5}, "surprise from 0 to 1, got 5.0, 2.5, 1.5"),
+        ({"surprise": 1.5}, "surprise from 0 to 1, got 5.0, 2.0, 1.5"),
         ({"surprise_pods": -1.0}, "surprise_pods must be finite and at least 0"),
     ],
 )

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from math import floor, inf
 
 from autoscaler_tuning.policies.base import Policy
-from autoscaler_tuning.policies.elastic.elastic import ElasticConfig
 from autoscaler_tuning.policies.observations import Observations
 from autoscaler_tuning.policies.start_times import StartTimes
 from autoscaler_tuning.types import Decision, Observation, Order, PodPhase, PodSample, Second
 
 STEP_S = 0.1
 FIRST_COLD_START_S = 3.0
+# Price of one late request, in pod-seconds.
+LATE_PRICE = 250.0
 SECONDS_KEPT = 120
 # After a longer time without a decision, or a jump of the clock, what happened in between counts for neither service.
 LONGEST_GAP_S = 60.0
@@ -27,13 +28,15 @@ class ShadowConfig:
     """Settings of a shadow.
 
     order: order of the shadow queue.
+    live_order: order of the live queue; None means the same.
     late_price: price of one late request, in pod-seconds.
     first_service_time_s: service time until one has been measured.
     """
 
     slo_s: float = 0.5
     order: Order = "fifo"
-    late_price: float = ElasticConfig().late_price
+    live_order: Order | None = None
+    late_price: float = LATE_PRICE
     first_service_time_s: float = 0.1
 
     def __post_init__(self) -> None:
@@ -150,7 +153,8 @@ class Shadow:
 
     def __init__(self, inner: Policy, config: ShadowConfig) -> None:
         self._inner, self._config = inner, config
-        self._live, self._shadow = FluidQueue(config.slo_s, config.order), FluidQueue(config.slo_s, config.order)
+        self._live = FluidQueue(config.slo_s, config.live_order or config.order)
+        self._shadow = FluidQueue(config.slo_s, config.order)
         self._pods = ShadowPods()
         self._observations = Observations()
         self._starts = StartTimes(FIRST_COLD_START_S)
@@ -169,8 +173,17 @@ class Shadow:
     @property
     def regret_pod_seconds(self) -> float:
         """Return the estimated regret so far; the docstring of the class defines it."""
-        price = self._config.late_price
-        return self._live_pod_seconds - self._pod_seconds + price * (self._live.late - self._shadow.late)
+        return self.live_cost - self.cost
+
+    @property
+    def live_cost(self) -> float:
+        """Return the cost of the live service so far, in pod-seconds."""
+        return self._live_pod_seconds + self._config.late_price * self._live.late
+
+    @property
+    def cost(self) -> float:
+        """Return the cost of the inner policy in the shadow service so far, in pod-seconds."""
+        return self._pod_seconds + self._config.late_price * self._shadow.late
 
     def decide(self, obs: Observation) -> Decision:
         """Return the inner policy's decision; its record also has the figures of both services."""

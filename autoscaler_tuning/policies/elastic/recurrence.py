@@ -1,0 +1,112 @@
+"""Bursts that come back: the times at which the next one is expected, from the intervals between past ones."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autoscaler_tuning.results import FloatArray
+
+# Intervals at which schedulers usually repeat a job, from a minute to a day; each is tried once after the first burst.
+SCHEDULED_S = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 86_400.0)
+# A burst counts as expected if it comes within this share of the interval, but at least and at most so many seconds.
+TOLERANCE_RATIO, LEAST_TOLERANCE_S, MOST_TOLERANCE_S = 0.015, 1.0, 5.0
+# Bursts that an interval is measured to and counted from, intervals that are remembered beside the scheduled ones, and
+# misses that one hit makes up for.
+KEPT_BURSTS, KEPT_INTERVALS, MISSES_A_HIT = 4, 8, 2
+
+
+@dataclass(slots=True)
+class Interval:
+    """An interval between bursts, and how often a burst came after it or did not."""
+
+    seconds: float
+    hits: int = 0
+    misses: int = 0
+
+    @property
+    def tolerance_s(self) -> float:
+        return min(MOST_TOLERANCE_S, max(LEAST_TOLERANCE_S, TOLERANCE_RATIO * self.seconds))
+
+    @property
+    def is_worth_trying(self) -> bool:
+        """Whether pods may be started for it: once without any hit, and at most MISSES_A_HIT times for each hit."""
+        return self.misses <= MISSES_A_HIT * self.hits
+
+    @property
+    def chance(self) -> float:
+        """Return the share of hits. Source: Laplace's rule of succession."""
+        return (self.hits + 1) / (self.hits + self.misses + 2)
+
+
+@dataclass(slots=True)
+class Recurrence:
+    """The intervals after which bursts come back, and what came in the newest burst.
+
+    A burst is expected one interval after each of the newest bursts. The intervals are the usual ones of schedulers and
+    those that were seen between bursts; one that does not prove true is given up, so that a burst that never comes
+    again is prepared for at most once an interval.
+    steps, interval_s: length of a burst's profile in ticks, and of a tick.
+    """
+
+    steps: int
+    interval_s: float
+    _intervals: list[Interval] = field(default_factory=lambda: [Interval(seconds) for seconds in SCHEDULED_S])
+    _bursts: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_BURSTS))
+    _expected: list[tuple[float, Interval]] = field(default_factory=list)
+    _profile: FloatArray | None = None
+    _growing: list[tuple[float, int]] = field(default_factory=list)
+
+    def update(self, now_s: float, arrived: int) -> None:
+        """Add one tick: continue the profile of a burst, and count the expected bursts that did not come."""
+        if self._growing:
+            self._growing.append((now_s, arrived))
+            times_s, counts = np.array(self._growing).T
+            wanted_s = times_s[0] + self.interval_s * np.arange(1, self.steps + 1)
+            if now_s >= wanted_s[-1]:
+                self._profile, self._growing = np.interp(wanted_s, times_s, counts) - counts[0], []
+        for expected in [one for one in self._expected if one[0] + one[1].tolerance_s < now_s]:
+            expected[1].misses += 1
+            self._expected.remove(expected)
+
+    def burst(self, now_s: float, arrived: int) -> bool:
+        """Add a burst that began in the last tick; return whether it was expected.
+
+        arrived: requests that had arrived before it.
+        """
+        hits = [one for one in self._expected if abs(one[0] - now_s) <= one[1].tolerance_s]
+        for expected in hits:
+            expected[1].hits += 1
+            self._expected.remove(expected)
+        for before_s in self._bursts:
+            self._add_interval(now_s - before_s)
+        self._bursts.append(now_s)
+        self._growing = [(now_s - self.interval_s, arrived)]
+        self._expected += [(now_s + one.seconds, one) for one in self._intervals if one.is_worth_trying]
+        return bool(hits)
+
+    def scenarios(self, now_s: float, expected: FloatArray) -> Iterator[tuple[FloatArray, float]]:
+        """Yield the cumulative arrivals with each burst that may begin within the ticks of `expected`, and its chance.
+
+        expected: cumulative arrivals without it, shape (ticks,).
+        """
+        if self._profile is None:
+            return
+        ticks = len(expected)
+        for time_s, interval in self._expected:
+            ahead = max(0, int((time_s - interval.tolerance_s - now_s) / self.interval_s))
+            if ahead < ticks and interval.is_worth_trying:
+                before = expected[ahead - 1] if ahead else 0.0
+                path = expected.copy()
+                path[ahead:] = np.maximum(path[ahead:], before + self._profile[: ticks - ahead])
+                yield path, interval.chance
+
+    def _add_interval(self, seconds: float) -> None:
+        """Remember an interval between two bursts, instead of the one that proved true least often."""
+        if any(abs(one.seconds - seconds) <= one.tolerance_s for one in self._intervals):
+            return
+        seen = self._intervals[len(SCHEDULED_S) :]
+        if len(seen) >= KEPT_INTERVALS:
+            self._intervals.remove(min(seen, key=lambda one: one.chance))
+        self._intervals.append(Interval(seconds))
