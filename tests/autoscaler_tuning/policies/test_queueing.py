@@ -1,5 +1,7 @@
 """The share of late responses of a steady stream, against a simulation and the limits of the formula."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -28,10 +30,8 @@ def test_it_agrees_with_a_simulation_within_a_factor_of_two(pods: int, load: flo
 
 def test_more_pods_and_less_load_make_fewer_responses_late() -> None:
     shares = [[late_share(pods, load, 4.0) for pods in range(9)] for load in (0.01, 0.5, 1.0, 2.0, 5.0, 7.5)]
-    assert all(more >= fewer for row in shares for more, fewer in zip(row[:-1], row[1:], strict=True))
-    assert all(
-        a <= b for low, high in zip(shares[:-1], shares[1:], strict=True) for a, b in zip(low, high, strict=True)
-    )
+    assert all(more >= fewer for row in shares for more, fewer in pairwise(row))
+    assert all(a <= b for low, high in pairwise(shares) for a, b in zip(low, high, strict=True))
 
 
 @pytest.mark.parametrize(("pods", "load", "share"), [(0, 1.0, 1.0), (3, 0.0, 0.0), (0, 0.0, 0.0), (2, 8.0, 0.75)])
