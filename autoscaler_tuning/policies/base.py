@@ -1,7 +1,7 @@
 """The interface of every policy, and the wrappers that work with any of them."""
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from autoscaler_tuning.types import Decision, Observation
 
@@ -19,6 +19,29 @@ class Policy(Protocol):
 
     def decide(self, obs: Observation) -> Decision:
         """Return the decision of one tick."""
+
+
+class StateError(ValueError):
+    """A saved state is of another version or malformed; the message states the rule and the value."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A policy whose knowledge can be saved, and given to a fresh one after a restart."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what it has learned, as values for JSON."""
+
+    def restore(self, state: object, age_s: float) -> None:
+        """Take the knowledge that `state` returned age_s ago; raise StateError if it is of another kind."""
+
+
+def remembering(policy: Policy) -> Remembers | None:
+    """Return the policy inside its wrappers that remembers; None if none does."""
+    inner: object = policy
+    while inner is not None and not isinstance(inner, Remembers):
+        inner = getattr(inner, "inner", None)
+    return inner
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,16 @@ class BelievedServiceTime:
         self._seen: tuple[float, int] | None = None
 
     @property
+    def believed_s(self) -> float | None:
+        """The last measured time that was believed; None if none was."""
+        return self._believed_s if self._has_measured else None
+
+    def restore(self, believed_s: float) -> None:
+        """Take a time that was believed before."""
+        self.used_s = self._believed_s = believed_s
+        self._has_measured = True
+
+    @property
     def doubted_s(self) -> float | None:
         """The measured time if it is doubted, else None."""
         return self.measured_s if self._doubted else None

@@ -32,6 +32,15 @@ class StartTimes:
         self._known &= names
 
     @property
+    def times_s(self) -> tuple[float, ...]:
+        """The start times, oldest first."""
+        return tuple(self._times_s)
+
+    def restore(self, times_s: Iterable[float]) -> None:
+        """Take start times that were learned before; those beyond the longest believable start are left out."""
+        self._times_s.extend(time_s for time_s in times_s if 0 < time_s <= LONGEST_START_S)
+
+    @property
     def mean_s(self) -> float:
         """Mean start time; first_s until a pod has started."""
         return sum(self._times_s) / len(self._times_s) if self._times_s else self._first_s

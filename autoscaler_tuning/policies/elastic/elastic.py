@@ -3,11 +3,13 @@
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil, inf
+from typing import Any
 
 import numpy as np
 
 from autoscaler_tuning.policies.elastic.error_paths import ErrorPathConfig, ErrorPaths
 from autoscaler_tuning.policies.elastic.forecast import ForecastConfig, RateForecast
+from autoscaler_tuning.policies.elastic.memory import MOST_AGE_S, Memory, parse_memory
 from autoscaler_tuning.policies.elastic.newsvendor import Scenarios
 from autoscaler_tuning.policies.elastic.queueing import late_share
 from autoscaler_tuning.policies.elastic.recurrence import Recurrence
@@ -29,6 +31,8 @@ ABLATIONS = {
     "elastic-nolikeness": "elastic[scenarios.likeness=0]",
     "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
 }
+# Added to counts that are replayed, because a dispatcher may have restarted and count from 0 again.
+MANY = 10**9
 # After so much traffic a first burst is expected to be at most surprise_factor times the rate.
 CALM_AFTER_S = 60.0
 ABOVE_0 = ("slo_s", "interval_s", "late_price", "drain_s", "first_service_time_s", "first_cold_start_s")
@@ -102,6 +106,8 @@ class Elastic:
         self._pods = 1
         self._woke_s = -inf
         self._expects_burst = False
+        self._ticks: deque[int] = deque(maxlen=round(self.config.scenarios.long_memory_s / self.config.interval_s) or 1)
+        self._restored: tuple[Memory, float] | None = None
 
     @property
     def interval_s(self) -> float:
@@ -115,6 +121,8 @@ class Elastic:
             self._error_paths.interrupt()
             return Decision(current, f"no data: keep {current} pods")
         if self._updated_s == -inf:  # pods that already run count as wanted just now
+            self._before = obs.arrived
+            self._remember(obs)
             self._held.append((obs.now_s, min(current, self.config.most_pods)))
         self._learn(obs)
         if self._busy_s is None:
@@ -131,6 +139,43 @@ class Elastic:
         held = self._hold(obs.now_s, self._pods)
         pods = max(held, min(most, self._hedged(obs, held, service_time_s)))
         return Decision(pods, self._reason(obs, pods, held, cause), self._record(obs, service_time_s, held))
+
+    def state(self) -> dict[str, Any]:
+        """Return what it has learned so far, as values for JSON."""
+        return Memory(
+            tick_s=self.config.interval_s,
+            arrivals=tuple(self._ticks),
+            service_time_s=self._services.believed_s,
+            start_times_s=self._starts.times_s,
+            bursts=self._recurrence.bursts_before(self._updated_s),
+            profile=self._recurrence.profile,
+            intervals=self._recurrence.intervals,
+        ).as_json()
+
+    def restore(self, state: object, age_s: float) -> None:
+        """Take what `state` returned age_s ago, before the first decision. Raises StateError."""
+        memory = parse_memory(state)
+        self._starts.restore(memory.start_times_s)
+        if memory.service_time_s:
+            self._services.restore(memory.service_time_s)
+        self._restored = memory, max(0.0, age_s)
+
+    def _remember(self, obs: Observation) -> None:
+        """Replay the restored arrivals as if they had come just before now; their rate is still the best guess."""
+        if self._restored is None:
+            return
+        (memory, age_s), self._restored = self._restored, None
+        self._recurrence.restore(memory, obs.now_s - age_s, obs.now_s)
+        if age_s > MOST_AGE_S or memory.tick_s != self.config.interval_s or not any(memory.arrivals):
+            return
+        arrived = obs.arrived - sum(memory.arrivals)
+        for back, more in zip(range(len(memory.arrivals) - 1, -1, -1), memory.arrivals, strict=True):
+            arrived += more
+            self._forecast.update(obs.now_s - back * memory.tick_s, arrived)
+            self._error_paths.update(MANY + arrived, self._forecast.level_rps)
+        self._error_paths.interrupt()
+        self._ticks.extend(memory.arrivals)
+        self._busy_s = self._updated_s = obs.now_s
 
     def _learn(self, obs: Observation) -> None:
         self._starts.update(obs.pods)
@@ -149,6 +194,7 @@ class Elastic:
         begins = self._error_paths.update(obs.arrived, self._forecast.level_rps)
         if begins and self.config.expects_recurrence and self._recurrence.burst(obs.now_s, self._before):
             self._error_paths.explain()
+        self._ticks.append(obs.arrived - self._before)
         self._before = obs.arrived
 
     def _scenarios(self, obs: Observation, service_time_s: float) -> Scenarios:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from autoscaler_tuning.policies.elastic.memory import Memory
 from autoscaler_tuning.results import FloatArray
 
 # Intervals at which schedulers usually repeat a job, from a minute to a day; each is tried once after the first burst.
@@ -101,6 +102,32 @@ class Recurrence:
                 path = expected.copy()
                 path[ahead:] = np.maximum(path[ahead:], before + self._profile[: ticks - ahead])
                 yield path, interval.chance
+
+    def bursts_before(self, now_s: float) -> tuple[float, ...]:
+        """Return the times of the newest bursts, relative to now."""
+        return tuple(time_s - now_s for time_s in self._bursts)
+
+    @property
+    def intervals(self) -> tuple[tuple[float, int, int], ...]:
+        """The seconds, hits and misses of each interval."""
+        return tuple((one.seconds, one.hits, one.misses) for one in self._intervals)
+
+    @property
+    def profile(self) -> tuple[float, ...]:
+        """The cumulative arrivals of the newest burst in each tick; empty if there was none."""
+        return () if self._profile is None else tuple(self._profile.tolist())
+
+    def restore(self, memory: Memory, taken_s: float, now_s: float) -> None:
+        """Take what was known at taken_s; bursts expected between then and now count neither as hits nor as misses."""
+        self._intervals = [Interval(*one) for one in memory.intervals if one[0] > 0]
+        self._bursts.extend(taken_s + time_s for time_s in memory.bursts)
+        self._profile = np.array(memory.profile) if len(memory.profile) == self.steps else None
+        self._expected = [
+            (burst_s + one.seconds, one)
+            for burst_s in self._bursts
+            for one in self._intervals
+            if one.is_worth_trying and burst_s + one.seconds + one.tolerance_s >= now_s
+        ]
 
     def _add_interval(self, seconds: float) -> None:
         """Remember an interval between two bursts, instead of the one that proved true least often."""
