@@ -226,9 +226,8 @@ class KubernetesApi:
 
     def pod_get(self, pod: str, port: int, path: str) -> bytes:
         """Send a GET request to a port of a pod through the API server, and return the body."""
-        arguments = {"name": f"{pod}:{port}", "namespace": self._namespace, "path": path, "_preload_content": False}
-        what = f"get {path} of pod {pod}"
-        response = self._call(what, lambda: self._core.connect_get_namespaced_pod_proxy_with_path, arguments)
+        where = f"/api/v1/namespaces/{self._namespace}/pods/{pod}:{port}/proxy/{path}"
+        response = self._call(f"get {path} of pod {pod}", lambda: self._read, {"path": where, "query": []})
         return bytes(response.data)
 
     def pods(self, label_selector: str) -> list[Json]:

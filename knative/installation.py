@@ -148,9 +148,7 @@ def _refuse_other_name(name: str, cluster: Cluster) -> None:
         found = cluster.get("deployment", deployment)
         other = name if found is None else variable(found, "SERVICE") or name
         if other != name:
-            raise ManifestError(
-                f"--name must be {other!r}, which {deployment} in this namespace is for, got {name!r}"
-            )
+            raise ManifestError(f"--name must be {other!r}, which {deployment} in this namespace is for, got {name!r}")
 
 
 def _ours(name: str, cluster: Cluster) -> list[tuple[str, Json]]:

@@ -66,7 +66,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--arrivals", Path, None, "file of arrivals to use instead, in any format that loadgen reads")
     flags.add("--from-s", non_negative_integer, 0, "first second of --arrivals to use")
     flags.add("--seconds", positive_integer, None, "number of seconds of --arrivals to use (default: all)")
-    add_world(flags, initial_pods=0)
+    add_world(flags)
     for name, variable in (("service_time_s", "SERVICE_TIME_S"), ("cold_start_s", "COLD_START_S")):
         if variable not in env:
             parser.set_defaults(**{name: None})  # so that what was measured is used unless the flag is given

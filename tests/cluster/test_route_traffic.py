@@ -9,14 +9,12 @@ import requests
 
 from tests.cluster.cluster import Cluster, wait_until
 from tests.cluster.conftest import Start
-from tests.cluster.test_dispatcher import PYTHON, deployed_stub, start_dispatcher
-from tests.paths import ROOT
+from tests.cluster.live_parts import start_dispatcher, stub_services
 from tests.ports import free_port, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 RATE_RPS, SECONDS = 10, 45
-IMAGE = "dev.local/route-stub"
 
 
 def send(ask: Callable[[], int], statuses: list[int]) -> None:
@@ -32,10 +30,8 @@ def send(ask: Callable[[], int], statuses: list[int]) -> None:
 
 
 def test_demand_that_goes_around_the_dispatcher_is_seen_and_scaled_for(cluster: Cluster, start: Start) -> None:
-    script = ROOT / "tests/cluster/stub_service.py"
-    env = {"START_S": "1", "SERVICE_S": "0.1", "CPU_S": "0.005"}
-    cluster.add_image(IMAGE, {"argv": [PYTHON, "-I", "-S", str(script)], "env": env, "files": {str(ROOT): str(ROOT)}})
-    with deployed_stub(cluster, "both-ways", IMAGE) as service:
+    service = "both-ways"
+    with stub_services(cluster, {service: {}}):
         dispatcher = start_dispatcher(start, cluster, service)
         port = free_port()
         start(

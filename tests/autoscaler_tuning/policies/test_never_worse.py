@@ -99,12 +99,13 @@ def random_counts(rng: np.random.Generator, seconds: int) -> list[int]:
 def random_policy(rng: np.random.Generator) -> Policy:
     """Return elastic, a constant number of pods, one that changes every few seconds, or one that turns bad."""
     few, many, period_s = int(rng.integers(0, 4)), int(rng.integers(0, 12)), float(rng.choice([1, 7, 40, 200]))
-    return [
+    policies: list[Policy] = [
         Elastic(),
         Wayward(lambda _: few),
         Wayward(lambda now_s: few if now_s % (2 * period_s) < period_s else many),
         Wayward(lambda now_s: many if now_s < period_s else few),
-    ][int(rng.integers(4))]
+    ]
+    return policies[int(rng.integers(4))]
 
 
 def most_overspent(costs: list[float], stock_costs: list[float]) -> float:

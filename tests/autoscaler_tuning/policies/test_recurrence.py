@@ -48,7 +48,7 @@ def test_the_scenario_is_what_came_in_the_last_burst_from_its_earliest_time_on()
 
 
 def test_traffic_that_is_already_as_high_needs_nothing_more() -> None:
-    high = 10.0 * np.arange(1, STEPS + 1)
+    high = np.arange(1, STEPS + 1, dtype=np.float64) * 10
     ((path, _),) = after_bursts([10.0], 69.0).scenarios(69.0, high)
     assert path.tolist() == high.tolist()
 
