@@ -21,6 +21,7 @@ from dispatcher.control import ControlServer
 from dispatcher.exchange import HEADER_LIMIT_BYTES, HEADERS_LIMIT, Exchange
 from dispatcher.kept_work import KeptWork
 from dispatcher.keys import KeyFile, KeysError
+from dispatcher.memory import give_back
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.ports import BindError, bind_failure
 from dispatcher.relay import Relay
@@ -56,7 +57,7 @@ async def run(config: Config) -> int:
         sites = await _listen(runner, config.hosts(), config.port)
         backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
         log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
-        _calm_collector()
+        _giving_back = _tidy_memory(buffer)
         await _wait_for_signal()
         server.draining = control.draining = True
         stopping = asyncio.ensure_future(kept.stop_running())
@@ -179,14 +180,15 @@ async def _drain(busy: Callable[[], bool], relay: Relay, sites: Sequence[web.TCP
     return 0
 
 
-def _calm_collector() -> None:
-    """Let the garbage collector run rarely, and pass over what lives as long as the process.
+def _tidy_memory(buffer: BurstBuffer) -> asyncio.Task[None]:
+    """Let the garbage collector run rarely, and give memory back after bursts as long as the returned task is kept.
 
-    Requests are freed without it. By default it looks at every waiting request again and again, which delays the rest.
+    Requests are freed without the collector, which by default looks at every waiting one again and again.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    return asyncio.create_task(give_back(buffer.held_bytes))
 
 
 def _raise_file_limit() -> None:

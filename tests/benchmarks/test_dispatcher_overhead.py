@@ -180,6 +180,7 @@ def test_memory_of_many_waiting_requests() -> None:
             connection.close()
         while found.signals()["waiting"]:
             await asyncio.sleep(0.1)
+        await asyncio.sleep(3)
         sizes = {"empty": empty, "10,000 wait": full, "all have hung up": found.resident_bytes()}
         return {"": "dispatcher", **{f"{name}, MB": size / 1e6 for name, size in sizes.items()}, "filled in s": took_s}
 
