@@ -28,11 +28,12 @@ from tests.ports import free_port
 from tests.stubs.processes import Running, RunningDispatcher, dispatcher, stub_pods
 
 REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "150"))
-IS_LONG = REQUESTS >= 1000
-PAUSE_S, LEAST_TROUBLES = (30.0, 8) if IS_LONG else (0.2, 2)
+IS_LONG = REQUESTS >= 12_500
 # A kill makes run again what was in flight and what was about to be committed, 7 jobs on average where this was written.
-# In a long run there are few enough kills for the rule of one job in a thousand; a short one allows for them.
-AGAIN_AT_A_KILL = 0 if IS_LONG else 20
+# A long run has one trouble for so many jobs that the rule of one job in a thousand can be kept; a short one allows for it.
+JOBS_PER_TROUBLE = 12_500 if IS_LONG else 0
+LEAST_TROUBLES = REQUESTS // JOBS_PER_TROUBLE if IS_LONG else 2
+AGAIN_AT_A_KILL, PAUSE_S = 0 if IS_LONG else 20, 0.2
 PODS, SERVICE_S = 4, 0.003
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180 + REQUESTS // 10)]
@@ -74,7 +75,9 @@ class Work:
         """Send jobs until there were enough and enough troubles; each must end in exactly one state, and stay there."""
         traffic = JobsTraffic([one.running.port for one in self.dispatchers], what.replace(" ", "-"))
         await traffic.run(20, traffic.submit_and_poll)
-        async with meanwhile(trouble.once, PAUSE_S):
+        async with meanwhile(
+            trouble.once, PAUSE_S, lambda: traffic.accepted >= JOBS_PER_TROUBLE * (trouble.count + 0.5)
+        ):
             await traffic.run(REQUESTS // 2, traffic.submit_and_poll, clients=64)
             await traffic.run(REQUESTS // 2, traffic.submit_and_cancel, clients=64)
             while trouble.count < least_troubles:

@@ -12,6 +12,8 @@ from tests.chaos.ledger import End, Fate, Ledger, judge, silence
 from tests.stubs.wire import Pool, WireError, request
 
 CLIENTS = 24
+# Requests after which a line tells how far a run is.
+PROGRESS = 5000
 # A client waits longer than the dispatcher's own timeout, so no answer within it is a broken promise.
 PATIENCE_S = 60.0
 
@@ -25,6 +27,7 @@ class Traffic:
         self.ledger, self.pool = Ledger(), Pool(port)
         self.random = Random(seed)
         self._numbers, self._name = itertools.count(), name
+        self._ended, self._began_s = 0, time.monotonic()
 
     async def run_until(self, count: int, enough: Callable[[], bool]) -> None:
         """Send so many requests, and more of them until something has happened."""
@@ -48,6 +51,10 @@ class Traffic:
         body = request_id.encode() + self.random.randbytes(self.random.randrange(2000))
         self.ledger.start(request_id)
         self.ledger.end(request_id, await client(request_id, body))
+        self._ended += 1
+        if self._ended % PROGRESS == 0:
+            rate_rps = self._ended / (time.monotonic() - self._began_s)
+            print(f"\n{self._name}: {self._ended} requests have ended, {rate_rps:.0f}/s", end="", flush=True)
 
     async def ask(self, request_id: str, body: bytes) -> End:
         """Ask and wait for the answer."""
@@ -93,16 +100,19 @@ class Traffic:
 
 
 @asynccontextmanager
-async def meanwhile(trouble: Callable[[], Coroutine[Any, Any, None]], pause_s: float) -> AsyncIterator[None]:
-    """Repeat the trouble, with a pause in between, until the end of the block; a repetition is never broken off.
+async def meanwhile(
+    trouble: Callable[[], Coroutine[Any, Any, None]], pause_s: float, due: Callable[[], bool] = lambda: True
+) -> AsyncIterator[None]:
+    """Repeat the trouble when it is due, with a pause in between, until the end of the block.
 
-    A trouble that fails ends the block with its exception.
+    A repetition is never broken off. A trouble that fails ends the block with its exception.
     """
     stop = asyncio.Event()
 
     async def repeat() -> None:
         while not stop.is_set():
-            await trouble()
+            if due():
+                await trouble()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
 
