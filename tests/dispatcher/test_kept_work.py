@@ -72,6 +72,19 @@ def test_accept_poll_cancel(dispatch: Callable[..., Dispatcher], tmp_path: Path)
     assert "dispatcher_journal_bytes" in metrics
 
 
+def test_the_preference_wait_is_ignored_and_not_called_applied(
+    dispatch: Callable[..., Dispatcher], tmp_path: Path
+) -> None:
+    dispatcher = dispatch("--ml-service-url", Stub().url, "--journal", str(tmp_path / "jobs.sqlite3"))
+    for prefer in ("respond-async, wait=30", "wait=30, respond-async", "Respond-Async; x=1, wait=0"):
+        answer = dispatcher.post(headers={"Prefer": prefer})
+        assert (answer.status_code, answer.headers["Preference-Applied"]) == (202, "respond-async"), prefer
+    for prefer in ("wait=0", "respond-asynchronously, wait=5", 'x="wait"'):
+        answer = dispatcher.post(headers={"Prefer": prefer})
+        assert answer.status_code == 200, prefer
+        assert "Preference-Applied" not in answer.headers, prefer
+
+
 def test_kill_9_loses_nothing_that_was_accepted(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
     stub = Stub()
     flags = ("--ml-service-url", stub.url, "--backend-concurrency", "4", "--journal", str(tmp_path / "jobs.sqlite3"))
