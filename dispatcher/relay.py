@@ -152,11 +152,15 @@ class Relay:
         return await self._exchange.send(backend, (request.method, request.target), headers, request.body, whole_bytes)
 
     def _perform(self, actions: Sequence[Action], now_s: float) -> None:
-        """Perform what the buffer decided at now_s."""
+        """Perform what the buffer decided at now_s.
+
+        Requests go out first: a pod that has answered idles until its next request, the client only waits for a reply.
+        """
+        for action in actions:
+            if isinstance(action, Forward):
+                self._forward(action)
         for action in actions:
             match action:
-                case Forward():
-                    self._forward(action)
                 case Reject():
                     self._refuse(action)
                 case Deliver():
