@@ -4,7 +4,7 @@ Capacity is measured first, with clients straight at the pods. Then the contende
 ten times the capacity, one after the other. Goodput counts the answers of 200 within the SLO of the intended send, per
 second of the load, in shares of the capacity.
 BENCH_TWICE_S, BENCH_TENFOLD_S: seconds of load. BENCH_OTHERS_S: the most that those beside the dispatcher get, each.
-BENCH_PICTURES: folder for the figure. The full run, 600, 120 and 100 s, takes 32 minutes.
+BENCH_PICTURES: folder for the figure. The full run, 600, 120 and 100 s, takes half an hour.
 """
 
 import os
