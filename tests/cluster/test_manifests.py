@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 NAMESPACE = "restricted"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-NOBODY = "65532:65532"
 # Modules of the Go proxy that contain the definitions of Triggers and Brokers, and of ServiceMonitors and PodMonitors
 EVENTING = ("knative.dev/eventing@v0.50.0", ("config/core/resources/trigger.yaml", "config/core/resources/broker.yaml"))
 MONITORING = (
@@ -40,12 +39,12 @@ def restricted(cluster: Cluster, model_dir: Path) -> Iterator[Cluster]:
     """Return the cluster with a namespace that refuses pods which are not restricted, and images that are processes."""
     files = {str(folder): str(folder) for folder in (ROOT, (ROOT / ".venv").resolve(), model_dir)}
     python = [f"{ROOT}/.venv/bin/python", "-m"]
-    shared = {"cwd": str(ROOT), "files": files, "user": NOBODY}
+    # as root, because Python may be installed in root's folder; the images' own user is tested in test_images.py
+    shared = {"cwd": str(ROOT), "files": files}
     cluster.add_image("dev.local/dispatcher", {"argv": [*python, "dispatcher"], **shared})
     control = [*python, "autoscaler_tuning", "control", "--target", "knative"]
     cluster.add_image("dev.local/controller", {"argv": control, **shared})
-    redis = {"argv": ["redis-server"], "user": NOBODY}
-    cluster.add_image("docker.io/library/redis:7.0", redis)
+    cluster.add_image("docker.io/library/redis:7.0", {"argv": ["redis-server"]})
     cluster.run("kubectl", "create", "namespace", NAMESPACE)
     cluster.run("kubectl", "label", "namespace", NAMESPACE, RESTRICTED)
     yield cluster
