@@ -121,6 +121,7 @@ def test_one_controller_scales_several_services_and_one_that_is_missing_stops_no
         metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         for service in ("resnet18", "dogs"):
             assert f'autoscaler_wanted_pods{{policy="peak",service="{service}"}} 1.0' in metrics
+            assert f'autoscaler_route_requests_per_second{{service="{service}"}} 0.0' in metrics
         assert 'autoscaler_failed_ticks_total{service="missing",step="step"}' in metrics
         assert sorted(api.objects[LEASES]) == ["elastic-dogs", "elastic-missing", "elastic-resnet18"]
         controller.terminate()

@@ -1,7 +1,10 @@
 """containerConcurrency above 1: policies that know one request a pod are asked about slots."""
 
+from pathlib import Path
+
 import pytest
 
+from autoscaler_tuning.live.serve import ServeConfig, ServedService, live_policy
 from autoscaler_tuning.live.slots import Slots
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.types import Decision, Observation, Second
@@ -47,3 +50,15 @@ def test_steady_traffic_needs_a_fraction_of_the_pods(name: str) -> None:
             wanted[concurrency] = policy.decide(obs).pods
     assert 20 <= wanted[1] <= 40  # 200 requests of 0.1 s keep 20 busy
     assert wanted[1] / 10 <= wanted[10] <= wanted[1] / 10 + 1
+
+
+def test_the_controller_sizes_for_the_concurrency_of_the_pods_that_it_finds() -> None:
+    service = ServedService("resnet18", ("http://127.0.0.1:8011",))
+    spec = policy_named("peak[utilization=1]")
+    folder = Path()
+    config = ServeConfig("knative", spec, (service,), None, "", 8002, 50, None, None, 0.0, folder, folder, "default")
+    policy = live_policy(config)
+    seconds = tuple(Second(index, 200, 20.0) for index in range(10))
+    for concurrency, pods in ((1, 20), (10, 2), (1, 20)):
+        obs = Observation(10.0, 20, 0, seconds, 2000, 0, 20, service_time_s=0.1, concurrency=concurrency)
+        assert policy.decide(obs).pods == pods
