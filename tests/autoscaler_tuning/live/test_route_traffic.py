@@ -4,6 +4,7 @@ import math
 import random
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -57,15 +58,16 @@ def test_what_is_no_report_is_refused(data: bytes) -> None:
 def estimate(
     through_rps: Callable[[int], float], around_rps: Callable[[int], float], seconds: int, seed: int = 0
 ) -> list[float]:
-    """Return the estimates of each second; pods report a second late, and counts are random."""
+    """Return the estimates of each second; pods report a second later than requests were sent on, and counts are random."""
     chance = random.Random(seed)
-    traffic, released, reported = RouteTraffic(), 0, 0
+    traffic, released = RouteTraffic(), 0
+    reports = deque([0, 0])
     found = []
     for second in range(seconds):
-        sent = round(chance.gauss(through_rps(second), math.sqrt(through_rps(second)))) if through_rps(second) else 0
-        traffic.observe(signals(second, released), PodTraffic(reported * 0.1, reported))
-        released += max(0, sent)
-        reported = max(0, sent) + round(around_rps(second))
+        traffic.observe(signals(second, released), PodTraffic(reports[0] * 0.1, reports.popleft()))
+        sent = max(0, round(chance.gauss(through_rps(second), math.sqrt(through_rps(second)))))
+        released += sent
+        reports.append(sent + round(around_rps(second)))
         found.append(traffic.rate_rps)
     return found
 
@@ -85,6 +87,14 @@ def test_traffic_through_the_dispatcher_alone_is_not_taken_for_more_whatever_its
         return (5.0, 200.0, 0.0, 40.0, 1.0)[second // 15 % 5]
 
     assert estimate(course, lambda s: 0.0, 300, seed) == [0.0] * 300
+
+
+def test_a_burst_that_leaves_the_window_is_not_taken_for_more() -> None:
+    assert estimate(lambda s: 200.0 if s % 30 == 5 else 0.0, lambda s: 0.0, 120) == [0.0] * 120
+
+
+def test_a_tenth_around_the_dispatcher_cannot_be_told_from_chance_and_counts_as_none() -> None:
+    assert estimate(lambda s: 40.0, lambda s: 4.0, 60) == [0.0] * 60
 
 
 def test_when_it_ends_it_is_gone_after_the_window() -> None:

@@ -57,6 +57,16 @@ def run_queue(order: str, pods: list[int], rates_rps: list[int]) -> FluidQueue:
     return queue
 
 
+@pytest.mark.parametrize(("concurrency", "late"), [(1, True), (10, False)])
+def test_pods_that_serve_several_requests_at_once_serve_more_in_both_services(concurrency: int, late: bool) -> None:
+    policy = Shadow(Fixed(1), ShadowConfig())
+    for tick in range(240):
+        obs = Observation(100.0 + tick / 2, 1, 0, arrived=20 * tick, service_time_s=SERVICE_S, concurrency=concurrency)
+        policy.decide(obs)
+    figures = policy.figures()
+    assert (figures["live_late"] > 0, figures["shadow_late"] > 0) == (late, late)
+
+
 def test_a_queue_with_enough_pods_has_no_late_requests() -> None:
     queue = run_queue("fifo", [2] * 10, [20] * 10)
     assert queue.late == 0

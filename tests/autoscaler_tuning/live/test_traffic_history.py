@@ -58,6 +58,22 @@ def test_a_restart_of_one_neither_moves_the_clock_nor_lowers_the_counts() -> Non
     assert [one.arrivals for one in after.seconds] == [4, 4, 1, 1, 3, 3]
 
 
+def test_a_restart_that_is_seen_late_with_more_arrivals_than_before_is_still_a_restart() -> None:
+    one = TrafficHistory()
+    one.update(signals(500.0, 10), 100.0)
+    one.update(signals(50.0, 12), 160.0)
+    assert one.arrived == 22
+
+
+def test_a_quick_restart_does_not_change_a_second_that_was_reported() -> None:
+    one = TrafficHistory()
+    one.update(signals(500.0, 700, [3, 3]), 100.0)
+    newest = max(one.seconds)
+    one.update(signals(1.2, 9, [9]), 100.5)
+    assert one.seconds[newest].arrivals == 3
+    assert one.arrived == 709
+
+
 def test_one_that_has_just_started_does_not_shorten_the_history() -> None:
     first, second = TrafficHistory(), TrafficHistory()
     first.update(signals(60.0, 300, [5] * 60), 60.0)
