@@ -15,7 +15,7 @@ class ScrapeError(Exception):
 class Signals:
     """The response to GET /signals of the dispatcher; now_s is the dispatcher's monotonic clock.
 
-    released: requests sent on to pods so far; a repeated attempt counts again.
+    released: attempts to send a request to a pod so far, repeated ones included.
     """
 
     now_s: float
@@ -51,7 +51,7 @@ def parse_signals(body: Any) -> Signals:
             oldest_wait_s=_number("oldest_wait_s", body["oldest_wait_s"]),
             feasible_backlog_s=_number("feasible_backlog_s", body["feasible_backlog_s"]),
             service_time_s=None if mean is None else _number("service_time_s.mean", mean),
-            released=int(body["released"]),
+            released=int(body["released"]) + int(body["retried"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ScrapeError(f"malformed /signals response: {error!r}") from error

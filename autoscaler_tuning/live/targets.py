@@ -1,10 +1,12 @@
 """The targets that a controller can scale, and the processes on this machine as one of them."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autoscaler_tuning.types import PodPhase, PodSample
-from knative.local import LocalPods
+
+if TYPE_CHECKING:  # psutil, which it needs, would take 4 MB of a controller in a cluster
+    from knative.local import LocalPods
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class ReadOnlyTarget:
 class LocalTarget:
     """Pods as processes on this machine."""
 
-    def __init__(self, pods: LocalPods) -> None:
+    def __init__(self, pods: "LocalPods") -> None:
         self._pods = pods
 
     def poll(self) -> TargetState:

@@ -115,9 +115,11 @@ def test_one_controller_scales_several_services_and_one_that_is_missing_stops_no
         wait_until(
             lambda: api.annotations(FIRST).get("min-scale") == api.annotations("dogs-00001").get("min-scale") == "1"
         )
-        wait_until(lambda: bool(cats.told and dogs.told))
         services = {"missing": "starting", "resnet18": "ready", "dogs": "ready"}
-        assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json()["services"] == services
+        readiness = f"http://127.0.0.1:{port}/readyz"
+        wait_until(lambda: requests.get(readiness, timeout=10).json().get("services") == services)
+        assert cats.told
+        assert dogs.told
         metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         for service in ("resnet18", "dogs"):
             assert f'autoscaler_wanted_pods{{policy="peak",service="{service}"}} 1.0' in metrics

@@ -31,6 +31,10 @@ def test_seconds_carry_arrivals_and_concurrency() -> None:
     assert parse_signals(BODY).seconds == (Second(5, 3, 0.5), Second(6, 4, 1.5))
 
 
+def test_repeated_attempts_count_as_sent_on_because_the_pods_count_them_too() -> None:
+    assert parse_signals(changed(released=9, retried=2)).released == 11
+
+
 def test_an_unmeasured_service_time_is_none_and_not_zero() -> None:
     assert parse_signals(changed(service_time_s={"mean": None, "p95": None})).service_time_s is None
 
