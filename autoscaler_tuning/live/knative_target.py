@@ -120,8 +120,8 @@ class KnativeTarget:
     def _elect(self, now_s: float) -> None:
         led = self._lease.leads
         try:
-            self._lease.poll(now_s)
-            self._troubles.worked("leader election", now_s)
+            if self._lease.poll(now_s):
+                self._troubles.worked("leader election", now_s)
         except ClusterError as error:
             self._troubles.failed("leader election", now_s, error)
         if self._lease.leads and self._lease.term != self._term:

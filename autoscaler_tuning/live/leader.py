@@ -78,8 +78,9 @@ class NoLease:
     term = 0
     holder = ""
 
-    def poll(self, now_s: float) -> None:
-        """Do nothing."""
+    def poll(self, now_s: float) -> bool:
+        """Do nothing, and return that nothing was asked."""
+        return False
 
     def found(self) -> dict[str, FoundBounds]:
         """Return nothing."""
@@ -121,8 +122,8 @@ class LeaderLease:
         """Return the holder that was seen last; empty if there is none."""
         return self._lease.holder if self._lease else ""
 
-    def poll(self, now_s: float) -> None:
-        """Take or renew the Lease if that is due.
+    def poll(self, now_s: float) -> bool:
+        """Take or renew the Lease if that is due; return whether it was due.
 
         now_s: monotonic time. term counts how often this controller has taken the Lease.
         Raises ClusterError if the API server fails; leads stays true until give_up_s after the last renewal.
@@ -130,22 +131,23 @@ class LeaderLease:
         if self.leads and now_s - self._renewed_s >= self._times.give_up_s:
             self.leads = False
         if now_s < self._due_s:
-            return
+            return False
         self._due_s = now_s + self._times.retry_every_s
         lease = self._client.lease(self._name)
         self._seen = self._seen.update(lease, now_s)
         what = move(lease, self._seen, self._identity, now_s, self._times.duration_s)
         if what is Move.WAIT:
             self._lease, self.leads = lease, False
-            return
+            return True
         try:
             self._lease = self._written(lease, what)
         except (ConflictError, NotFoundError):
             self._due_s = now_s  # another client was faster: look again at the next poll
-            return
+            return True
         self._seen = self._seen.update(self._lease, now_s)
         self.term += not self.leads
         self.leads, self._renewed_s, self._due_s = True, now_s, now_s + self._times.renew_every_s
+        return True
 
     def found(self) -> dict[str, FoundBounds]:
         """Return the stored bounds by the UID of their Revision, without those that another program made unreadable."""

@@ -414,6 +414,26 @@ def test_a_trouble_is_one_line_at_its_beginning_and_one_at_its_end(caplog: pytes
     assert len(about_it) == 2
 
 
+def test_an_outage_of_the_api_server_is_one_line_at_its_beginning_and_one_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = KnativeWorld()
+    target = world.controller("me")
+    world.run(target, 2.0, 3)
+    world.api.away = True
+    for _ in range(60):
+        world.now_s += 1
+        with pytest.raises(Exception, match="cannot reach the API server"):
+            target.poll()
+    world.api.away = False
+    world.run(target, 5.0, 3)
+    about_it = [record.message for record in caplog.records if record.message.startswith("leader election")]
+    assert len(about_it) == 2
+    assert "cannot reach the API server" in about_it[0]
+    assert "works again after" in about_it[1]
+
+
 def test_the_state_has_the_concurrency_and_the_problem_of_the_revision() -> None:
     world = KnativeWorld()
     revision = world.api.objects[REVISIONS][FIRST]
