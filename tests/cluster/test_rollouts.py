@@ -65,7 +65,7 @@ def test_a_deploy_a_split_and_a_rollback_under_load_lose_nothing(
 
     dispatcher = start_dispatcher(start, cluster, "canary")
     controller = start_controller(start, tmp_path, "canary", [dispatcher.control_url])
-    ledger = start_load(dispatcher.url, rate_rps=12, seconds=80)
+    ledger = start_load(dispatcher.url, rate_rps=12, seconds=65)
     with Watch(cluster, "canary", [old]) as watch:
         wait_until(lambda: led(old), "the first Revision is led", timeout_s=60)
         cluster.run("kn", "service", "update", "canary", "-n", NAMESPACE, "--env", "VERSION=2")
@@ -219,7 +219,7 @@ def test_two_dispatchers_rolled_under_load_lose_nothing(
     labels = "app.kubernetes.io/name=dispatcher"
     before = {pod["metadata"]["name"] for pod in client.api.pods(labels)}
     assert len(before) == 2
-    ledger = start_load(dispatchers_address, rate_rps=10, seconds=45)
+    ledger = start_load(dispatchers_address, rate_rps=10, seconds=40)
     with Watch(cluster, "around", []) as watch:
         time.sleep(8)
         cluster.run("kubectl", "rollout", "restart", "-n", NAMESPACE, "deployment/dispatcher")
