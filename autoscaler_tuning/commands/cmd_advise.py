@@ -28,7 +28,7 @@ from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.live.serve import read_key
 from autoscaler_tuning.live.service_traffic import (
     Show,
-    Traffic,
+    SeenTraffic,
     TrafficError,
     from_dispatchers,
     from_prometheus,
@@ -41,7 +41,8 @@ from autoscaler_tuning.report.advice_table import advice_table
 from autoscaler_tuning.report.tables import plain
 from autoscaler_tuning.simulator.world import SimConfig
 from knative.client import KnativeClient
-from knative.objects import AUTOSCALING_GROUP
+from knative.errors import KnativeError
+from knative.objects import AUTOSCALING_GROUP, Revision
 from loadgen.workload.workload import read_workload
 
 # Start and service times of a Service that nobody measured: those of this project's own pods on Knative.
@@ -81,34 +82,35 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    live = args.prometheus is None and args.arrivals is None
-    with progress_line(in_files=live) as progress:
+    revision = live_revision(args)
+    with progress_line(in_files=True) as progress:
         traffic = read_traffic(args, progress)
     if not sum(traffic.counts):
         raise TrafficError(f"the traffic must have at least one request to advise on, got none in {_length(traffic)}")
+    if revision and revision.max_pods:
+        args.max_pods = min(args.max_pods, revision.max_pods)
     world = _world(args, traffic)
     comparison = Comparison(traffic.counts, world, 0, args.price_per_pod_hour, args.bounds)
     with progress_line() as progress:
         found = advise(comparison, args.seeds, args.late_price, progress)
-    present = _knobs_of_template(args) if live else ()
     print(_about(traffic, world))
     print("\n" + advice_table(found).text(terminal_width()))
     print("\n" + "\n".join(caveats(traffic, found)))
-    print("\n" + "\n".join(_choices(found, args, present)))
+    print("\n" + "\n".join(_choices(found, args, present_knobs(revision) if revision else ())))
     if args.json:
         document = {"about": _about(traffic, world), "counts": traffic.counts, "advice": [asdict(one) for one in found]}
         args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def read_traffic(args: argparse.Namespace, show: Show) -> Traffic:
+def read_traffic(args: argparse.Namespace, show: Show) -> SeenTraffic:
     """Return the traffic of the source that the flags name. Raises TrafficError, WorkloadError or KnativeError."""
     given = [flag for flag in ("arrivals", "prometheus", "dispatcher") if getattr(args, flag)]
     if len(given) > 1:
         raise TrafficError(f"one source of traffic must be given, got --{' and --'.join(given)}")
     if args.arrivals:
         workload = read_workload(args.arrivals).part(args.from_s, args.seconds)
-        return Traffic(workload.counts, args.arrivals.name)
+        return SeenTraffic(workload.counts, args.arrivals.name)
     if args.prometheus:
         return from_prometheus(args.prometheus, args.query, args.minutes, args.step_s, time.time())
     if args.dispatcher:
@@ -116,7 +118,7 @@ def read_traffic(args: argparse.Namespace, show: Show) -> Traffic:
     return from_queue_proxies(KnativeClient(args.namespace), args.service, args.minutes, show)
 
 
-def _world(args: argparse.Namespace, traffic: Traffic) -> SimConfig:
+def _world(args: argparse.Namespace, traffic: SeenTraffic) -> SimConfig:
     """Return the simulator's settings: of a flag, else of a fitted run, else as measured, else the default."""
     start_s, service_s = args.cold_start_s, args.service_time_s
     measured_s = None if traffic.service_time_s is None else (traffic.service_time_s, traffic.service_time_s)
@@ -134,11 +136,25 @@ def _world(args: argparse.Namespace, traffic: Traffic) -> SimConfig:
     return world
 
 
-def _knobs_of_template(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the names of the knobs that the live Revision has; a kn line removes those that it does not set."""
-    client = KnativeClient(args.namespace)
-    present = client.annotations(client.live_revision(args.service).name)
-    return tuple(name for name in KpaKnobs.names() if name in present and name != "max-scale")
+def live_revision(args: argparse.Namespace) -> Revision | None:
+    """Return the live Revision of the Service; None for traffic that needs no cluster, if none answers.
+
+    Raises KnativeError if the traffic is to be read from the cluster.
+    """
+    if args.prometheus or args.arrivals:
+        return None
+    try:
+        return KnativeClient(args.namespace).live_revision(args.service)
+    except KnativeError:
+        if args.dispatcher:
+            return None
+        raise
+
+
+def present_knobs(revision: Revision) -> tuple[str, ...]:
+    """Return the names of the knobs that a Revision has, which a kn line removes if it does not set them."""
+    keys = {name: f"{AUTOSCALING_GROUP}/{name}" for name in KpaKnobs.names() if name != "max-scale"}
+    return tuple(name for name, key in keys.items() if key in revision.annotations)
 
 
 def kn_line(policy: str, service: str, present: Sequence[str]) -> str:
@@ -165,7 +181,7 @@ def _choices(found: Sequence[Advice], args: argparse.Namespace, present: Sequenc
     return lines
 
 
-def caveats(traffic: Traffic, found: Sequence[Advice]) -> list[str]:
+def caveats(traffic: SeenTraffic, found: Sequence[Advice]) -> list[str]:
     """Return what the record cannot tell, as sentences."""
     lines = [
         f"The record covers {_length(traffic)}. The figures are what these settings would have done with exactly this "
@@ -190,7 +206,7 @@ def caveats(traffic: Traffic, found: Sequence[Advice]) -> list[str]:
     return lines
 
 
-def _about(traffic: Traffic, world: SimConfig) -> str:
+def _about(traffic: SeenTraffic, world: SimConfig) -> str:
     measured = "measured" if traffic.service_time_s is not None else "not measured"
     return (
         f"{traffic.source}: {_length(traffic)}, {sum(traffic.counts)} requests, at most {max(traffic.counts)} in one "
@@ -199,7 +215,7 @@ def _about(traffic: Traffic, world: SimConfig) -> str:
     )
 
 
-def _length(traffic: Traffic) -> str:
+def _length(traffic: SeenTraffic) -> str:
     seconds = len(traffic.counts)
     return (
         f"{seconds} s"

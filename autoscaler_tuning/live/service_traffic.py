@@ -33,7 +33,7 @@ class TrafficError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class SeenTraffic:
     """What was seen of a Service's traffic.
 
     counts: requests in each second.
@@ -50,7 +50,7 @@ class Traffic:
 
 def from_dispatchers(
     urls: Sequence[str], key: str | None, minutes: float, show: Show, clock: Callable[[], float] = time.monotonic
-) -> Traffic:
+) -> SeenTraffic:
     """Return the arrivals at the dispatchers over some minutes, of which the past two are there at once.
 
     Raises TrafficError.
@@ -75,7 +75,7 @@ def from_dispatchers(
         time.sleep(min(DISPATCHER_EVERY_S, left_s))
     counts = _summed(seen)
     mean_s = float(np.median(service_s)) if service_s else None
-    return Traffic(counts, f"{len(urls)} dispatcher(s)", service_time_s=mean_s)
+    return SeenTraffic(counts, f"{len(urls)} dispatcher(s)", service_time_s=mean_s)
 
 
 def _signals(session: requests.Session, url: str) -> Any:
@@ -147,7 +147,7 @@ def stat_fields(stat: bytes) -> tuple[float, float, float]:
     return found[CONCURRENCY], found[REQUEST_COUNT], found[PROCESS_UPTIME]
 
 
-def from_queue_proxies(client: KnativeClient, service: str, minutes: float, show: Show) -> Traffic:
+def from_queue_proxies(client: KnativeClient, service: str, minutes: float, show: Show) -> SeenTraffic:
     """Return the requests that reach the Service's pods from now on, read through the API server.
 
     Raises TrafficError if no request was seen, ClusterError if the pods cannot be listed.
@@ -168,7 +168,7 @@ def from_queue_proxies(client: KnativeClient, service: str, minutes: float, show
             log.add(pod.name, int(elapsed_s), stat)
         time.sleep(PROXY_EVERY_S)
     start_s = (min(starts_s.values()), max(starts_s.values())) if starts_s else None
-    return Traffic(
+    return SeenTraffic(
         log.counts(seconds), f"the queue-proxies of {service}", service_time_s=log.service_time_s, start_s=start_s
     )
 
@@ -179,7 +179,7 @@ def _pods(client: KnativeClient, service: str, starts_s: dict[str, float]) -> li
     return [pod for pod in pods if pod.phase == "ready"]
 
 
-def from_prometheus(url: str, query: str, minutes: float, step_s: float, now_unix_s: float) -> Traffic:
+def from_prometheus(url: str, query: str, minutes: float, step_s: float, now_unix_s: float) -> SeenTraffic:
     """Return the increase of counters over the past minutes, from a Prometheus server. Raises TrafficError."""
     steps = round(60 * minutes / step_s)
     if not 1 <= steps <= MOST_SAMPLES:
@@ -197,7 +197,7 @@ def from_prometheus(url: str, query: str, minutes: float, step_s: float, now_uni
     if not series:
         raise TrafficError(f"Prometheus must have a counter of requests for the query {query!r}, got no series")
     increases = increases_of(series, start_s, steps, step_s)
-    return Traffic(spread_over_seconds(increases, step_s), f"Prometheus, {query}", step_s=step_s)
+    return SeenTraffic(spread_over_seconds(increases, step_s), f"Prometheus, {query}", step_s=step_s)
 
 
 def increases_of(
