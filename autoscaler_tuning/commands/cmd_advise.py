@@ -24,11 +24,11 @@ from autoscaler_tuning.commands.prediction import fitted_world
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, start_range, start_text, world_of
 from autoscaler_tuning.experiments.advise import HOUR_S, LEAST_BLOCK_S, LEAST_BLOCKS, Advice, advise
-from autoscaler_tuning.experiments.compare import Comparison
+from autoscaler_tuning.experiments.compare import Comparison, with_initial_pods
 from autoscaler_tuning.live.serve import read_key
 from autoscaler_tuning.live.service_traffic import (
-    Show,
     SeenTraffic,
+    Show,
     TrafficError,
     from_dispatchers,
     from_prometheus,
@@ -47,6 +47,9 @@ from loadgen.workload.workload import read_workload
 
 # Start and service times of a Service that nobody measured: those of this project's own pods on Knative.
 DEFAULT_STARTS, DEFAULT_SERVICE_TIME_S = "2-6", (0.1, 0.1)
+# A record begins in the middle of the traffic, so every setting starts with the pods for its first seconds, if these
+# have requests, unless a flag tells their number.
+WARM_S = 10
 QUERY = "dispatcher_answers_total"
 DAY_S = 24 * HOUR_S
 
@@ -67,7 +70,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--arrivals", Path, None, "file of arrivals to use instead, in any format that loadgen reads")
     flags.add("--from-s", non_negative_integer, 0, "first second of --arrivals to use")
     flags.add("--seconds", positive_integer, None, "number of seconds of --arrivals to use (default: all)")
-    add_world(flags)
+    add_world(flags, initial_pods=None)
     for name, variable in (("service_time_s", "SERVICE_TIME_S"), ("cold_start_s", "COLD_START_S")):
         if variable not in env:
             parser.set_defaults(**{name: None})  # so that what was measured is used unless the flag is given
@@ -91,6 +94,8 @@ def _run(args: argparse.Namespace) -> int:
         args.max_pods = min(args.max_pods, revision.max_pods)
     world = _world(args, traffic)
     comparison = Comparison(traffic.counts, world, 0, args.price_per_pod_hour, args.bounds)
+    if args.initial_pods is None and sum(traffic.counts[:WARM_S]):
+        comparison = with_initial_pods(comparison)
     with progress_line() as progress:
         found = advise(comparison, args.seeds, args.late_price, progress)
     print(_about(traffic, world))
@@ -123,12 +128,14 @@ def _world(args: argparse.Namespace, traffic: SeenTraffic) -> SimConfig:
     start_s, service_s = args.cold_start_s, args.service_time_s
     measured_s = None if traffic.service_time_s is None else (traffic.service_time_s, traffic.service_time_s)
     args.cold_start_s = start_s or traffic.start_s or start_range(DEFAULT_STARTS)
-    world = world_of(args, service_s or measured_s or DEFAULT_SERVICE_TIME_S)
+    world = replace(
+        world_of(args, service_s or measured_s or DEFAULT_SERVICE_TIME_S), initial_pods=args.initial_pods or 0
+    )
     if args.predict_from:
         fitted = fitted_world(args.predict_from, args.slo_s, args.max_pods).sim
         world = replace(
             fitted,
-            initial_pods=world.initial_pods,
+            initial_pods=args.initial_pods or 0,
             cold_start_s=start_s or fitted.cold_start_s,
             service_time_s=world.service_time_s if service_s else fitted.service_time_s,
             service_samples_s=world.service_samples_s if service_s else fitted.service_samples_s,

@@ -18,11 +18,13 @@ def add_world(
     flags: Flags,
     service_times: Callable[[str], object] = number_range,
     service_time_s: str = "0.1",
+    initial_pods: int | None = 0,
 ) -> None:
     """Add the flags for service and start times, SLO and pods.
 
     service_times: parser of the service time, for one number or range, or for several.
     service_time_s: default of the service time.
+    initial_pods: default of the initial pods; None means as many as stock KPA would keep.
     """
     service_about = "mean time of a request in a pod, in seconds, or a uniform range such as 0.035-0.1"
     if service_times is not number_range:
@@ -34,7 +36,10 @@ def add_world(
     flags.add("--start-serial-s", number, 0, "part of a start that a node runs for one pod at a time, in seconds")
     flags.add("--readiness-delay-s", number, 0, "time from ready until requests reach the pod, in seconds")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
-    flags.add("--initial-pods", non_negative_integer, 0, "ready pods at the start")
+    initial_about = "ready pods at the start"
+    if initial_pods is None:
+        initial_about += " (default: as many as stock KPA would keep for the first ten seconds)"
+    flags.add("--initial-pods", non_negative_integer, initial_pods, initial_about)
     flags.add("--max-pods", positive_integer, 40, "upper bound on the pods of every policy")
 
 

@@ -57,7 +57,7 @@ def test_the_pod_seconds_of_a_choice_are_as_predicted(
     traffic += ["--workload", WORKLOAD, "--images", str(samples_dir), "--max-lag-ms", "10000"]
     sender = subprocess.Popen([sys.executable, "-m", *traffic], cwd=ROOT, env=cluster.env)
     advice = tmp_path / "advice.json"
-    words = ["--service", service, "--namespace", NAMESPACE, "--minutes", str(MINUTES), "--max-pods", "12"]
+    words = ["--service", service, "--namespace", NAMESPACE, "--minutes", str(MINUTES), "--initial-pods", "0"]
     print(python(cluster, "autoscaler_tuning", "advise", *words, "--seeds", "5", "--json", str(advice)))
     assert sender.wait(300) == 0
     document = json.loads(advice.read_text())
