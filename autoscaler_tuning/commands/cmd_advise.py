@@ -23,8 +23,8 @@ from autoscaler_tuning.commands.live_comparison import recorded_runs
 from autoscaler_tuning.commands.prediction import fitted_world
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, start_range, start_text, world_of
-from autoscaler_tuning.experiments.advise import HOUR_S, LEAST_BLOCK_S, LEAST_BLOCKS, Advice, advise
-from autoscaler_tuning.experiments.compare import Comparison, with_initial_pods
+from autoscaler_tuning.experiments.advise import HOUR_S, LEAST_BLOCK_S, LEAST_BLOCKS, Advice, advise, warm
+from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.live.serve import read_key
 from autoscaler_tuning.live.service_traffic import (
     SeenTraffic,
@@ -47,9 +47,6 @@ from loadgen.workload.workload import read_workload
 
 # Start and service times of a Service that nobody measured: those of this project's own pods on Knative.
 DEFAULT_STARTS, DEFAULT_SERVICE_TIME_S = "2-6", (0.1, 0.1)
-# A record begins in the middle of the traffic, so every setting starts with the pods for its first seconds, if these
-# have requests, unless a flag tells their number.
-WARM_S = 10
 QUERY = "dispatcher_answers_total"
 DAY_S = 24 * HOUR_S
 
@@ -70,10 +67,10 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--arrivals", Path, None, "file of arrivals to use instead, in any format that loadgen reads")
     flags.add("--from-s", non_negative_integer, 0, "first second of --arrivals to use")
     flags.add("--seconds", positive_integer, None, "number of seconds of --arrivals to use (default: all)")
-    add_world(flags, initial_pods=None)
-    for name, variable in (("service_time_s", "SERVICE_TIME_S"), ("cold_start_s", "COLD_START_S")):
-        if variable not in env:
-            parser.set_defaults(**{name: None})  # so that what was measured is used unless the flag is given
+    add_world(flags)
+    for name in ("service_time_s", "cold_start_s", "initial_pods"):
+        if name.upper() not in env:
+            parser.set_defaults(**{name: None})  # so that what was seen is used unless the flag is given
     flags.add("--predict-from", recorded_runs, None, "recorded runs to fit start and service times to")
     flags.add("--seeds", positive_integer, 5, "number of simulations of each setting")
     flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
@@ -92,18 +89,20 @@ def _run(args: argparse.Namespace) -> int:
         raise TrafficError(f"the traffic must have at least one request to advise on, got none in {_length(traffic)}")
     if revision and revision.max_pods:
         args.max_pods = min(args.max_pods, revision.max_pods)
+    is_warm = args.initial_pods is None
     world = _world(args, traffic)
     comparison = Comparison(traffic.counts, world, 0, args.price_per_pod_hour, args.bounds)
-    if args.initial_pods is None and sum(traffic.counts[:WARM_S]):
-        comparison = with_initial_pods(comparison)
+    if is_warm:
+        comparison = warm(comparison)
     with progress_line() as progress:
         found = advise(comparison, args.seeds, args.late_price, progress)
-    print(_about(traffic, world))
+    about = _about(traffic, world, args.predict_from)
+    print(about)
     print("\n" + advice_table(found).text(terminal_width()))
     print("\n" + "\n".join(caveats(traffic, found)))
     print("\n" + "\n".join(_choices(found, args, present_knobs(revision) if revision else ())))
     if args.json:
-        document = {"about": _about(traffic, world), "counts": traffic.counts, "advice": [asdict(one) for one in found]}
+        document = {"about": about, "counts": traffic.counts, "advice": [asdict(one) for one in found]}
         args.json.write_text(json.dumps(plain(document), indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -128,14 +127,13 @@ def _world(args: argparse.Namespace, traffic: SeenTraffic) -> SimConfig:
     start_s, service_s = args.cold_start_s, args.service_time_s
     measured_s = None if traffic.service_time_s is None else (traffic.service_time_s, traffic.service_time_s)
     args.cold_start_s = start_s or traffic.start_s or start_range(DEFAULT_STARTS)
-    world = replace(
-        world_of(args, service_s or measured_s or DEFAULT_SERVICE_TIME_S), initial_pods=args.initial_pods or 0
-    )
+    args.initial_pods = args.initial_pods or 0
+    world = world_of(args, service_s or measured_s or DEFAULT_SERVICE_TIME_S)
     if args.predict_from:
         fitted = fitted_world(args.predict_from, args.slo_s, args.max_pods).sim
         world = replace(
             fitted,
-            initial_pods=args.initial_pods or 0,
+            initial_pods=args.initial_pods,
             cold_start_s=start_s or fitted.cold_start_s,
             service_time_s=world.service_time_s if service_s else fitted.service_time_s,
             service_samples_s=world.service_samples_s if service_s else fitted.service_samples_s,
@@ -213,11 +211,12 @@ def caveats(traffic: SeenTraffic, found: Sequence[Advice]) -> list[str]:
     return lines
 
 
-def _about(traffic: SeenTraffic, world: SimConfig) -> str:
+def _about(traffic: SeenTraffic, world: SimConfig, fitted_to: Sequence[Path] | None) -> str:
     measured = "measured" if traffic.service_time_s is not None else "not measured"
+    origin = f"fitted to {fitted_to[0].name}" if fitted_to else measured
     return (
         f"{traffic.source}: {_length(traffic)}, {sum(traffic.counts)} requests, at most {max(traffic.counts)} in one "
-        f"second; {service_time_text(world)} ({measured}), {start_text(world)}, SLO {world.slo_s:g} s, at most "
+        f"second; {service_time_text(world)} ({origin}), {start_text(world)}, SLO {world.slo_s:g} s, at most "
         f"{world.max_pods} pods."
     )
 

@@ -17,8 +17,6 @@ from autoscaler_tuning.validation.recorded_run import RecordedRun, read_recorded
 from autoscaler_tuning.validation.resimulate import UTILIZATIONS, integral, is_direct, is_hpa, setup_of_run, tick_s
 
 SEEDS = 5
-# Knative's HPA class starts with one pod, and never has none.
-HPA_PODS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def _simulated_row(case: _Case) -> PolicyRow:
 
 
 def simulated(world: FittedWorld, policy: str, arrivals_s: FloatArray, seed: int) -> PolicyRun:
-    """Simulate a policy from zero pods, or from HPA's first one; raise ValueError if its CPU use is unknown."""
+    """Simulate a policy from its min-scale, or from HPA's first pod; raise ValueError if its CPU use is unknown."""
     spec = world.spec(policy)
     if spec is None:
         raise ValueError(f"to simulate {policy}, the CPU use of a pod must be known")
@@ -129,4 +127,4 @@ def simulated(world: FittedWorld, policy: str, arrivals_s: FloatArray, seed: int
 
 
 def _sim_for(spec: PolicySpec, sim: SimConfig) -> SimConfig:
-    return replace(sim, initial_pods=HPA_PODS if spec.entry.knative_class is KnativeClass.HPA else 0)
+    return replace(sim, initial_pods=min(sim.max_pods, spec.revision.min_pods))

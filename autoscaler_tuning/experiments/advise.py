@@ -9,6 +9,7 @@ import numpy as np
 from autoscaler_tuning.experiments.compare import Bounds, Case, Comparison, bound_config, run_case
 from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.parallel import parallel_map
+from autoscaler_tuning.policies.kpa.kpa import KpaConfig
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import FloatArray, PolicyRun
 from autoscaler_tuning.simulator.world import service_times
@@ -16,6 +17,7 @@ from autoscaler_tuning.simulator.world import service_times
 # Values of min-scale to try, up to the pods that the busiest second needs.
 MIN_SCALES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 OTHERS = ("kpa-tuned", "elastic")
+WARM_S = 10
 HOUR_S = 3600.0
 HOURS_PER_MONTH = 730
 # An interval needs this many blocks of the record, each of at least LEAST_BLOCK_S; there are at most MOST_BLOCKS.
@@ -44,6 +46,18 @@ class Advice:
     money_per_month: float
     bound_per_hour: float
     cost_per_hour: float
+
+
+def warm(comparison: Comparison) -> Comparison:
+    """Return the comparison with the initial pods that stock KPA would keep for the rate of its first seconds.
+
+    A record of a running Service begins in the middle of its traffic. With no pod at the start, the same requests would
+    be late under every setting without a min-scale.
+    """
+    first, sim = comparison.counts[:WARM_S], comparison.sim
+    busy_pods = sum(first) / len(first) * sim.service_time_s / sim.concurrency
+    pods = min(sim.max_pods, ceil(busy_pods / KpaConfig().target_value))
+    return replace(comparison, sim=replace(sim, initial_pods=pods))
 
 
 def settings(comparison: Comparison) -> list[tuple[str, int | None]]:

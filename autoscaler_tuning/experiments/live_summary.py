@@ -1,4 +1,4 @@
-"""Summaries of live runs: medians over the valid runs of each policy, beside what the simulator predicts."""
+"""Summaries of live runs: medians over the runs of each policy, beside what the simulator predicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,10 @@ class LiveRow:
 
 @dataclass(frozen=True, slots=True)
 class LiveMedians:
-    """The valid runs of one policy; runs: how many there were, valid or not; lost, new_revisions: sums."""
+    """The valid runs of one policy, or all of its runs if none is valid, which valid_runs tells.
+
+    runs: how many there were, valid or not. lost, new_revisions: sums over them.
+    """
 
     policy: str
     path: tuple[str, ...]
@@ -125,9 +128,10 @@ def error_ratio(simulated: float, live: float) -> float:
 
 def _medians(rows: Sequence[LiveRow]) -> LiveMedians:
     valid = [row for row in rows if row.valid]
+    used = valid or rows
 
     def spread(name: str) -> MedianRange:
-        values = [value for row in valid if not isnan(value := float(getattr(row, name)))]
+        values = [value for row in used if not isnan(value := float(getattr(row, name)))]
         return MedianRange(float(np.median(values)), min(values), max(values)) if values else MedianRange(nan, nan, nan)
 
     return LiveMedians(

@@ -140,7 +140,8 @@ def _latest_revision(stack: StackConfig) -> str | None:
 def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int, timeout_s: float = 300.0) -> str:
     """Replace the knobs of the live Revision with those of this policy, and wait until it has no pod; return its name.
 
-    For HPA, which scales a copy, the Revision only has to have no pod. Raises StackError if pods remain.
+    With a min-scale, also wait until that many are ready: such a Revision always has them. For HPA, which scales a
+    copy, the Revision only has to have no pod. Raises StackError if that takes longer than timeout_s.
     """
     knobs = spec.knobs or KpaKnobs()
     revision = client.live_revision(service).name
@@ -149,6 +150,10 @@ def prepare(client: KnativeClient, service: str, spec: PolicySpec, max_pods: int
     client.annotate(revision, {**dict.fromkeys(KpaKnobs.names()), **knobs.annotations(), "min-scale": "0"})
     wait_until(lambda: not client.pods(revision), f"{revision} still has pods without traffic", timeout_s)
     client.annotate(revision, bounds)
+    least = int(bounds["min-scale"])
+    wait_until(
+        lambda: client.pod_counts(revision).ready_pods >= least, f"{revision} has not {least} ready pods", timeout_s
+    )
     return revision
 
 

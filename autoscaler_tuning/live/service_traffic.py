@@ -112,12 +112,17 @@ class ProxyLog:
         return self._busy_s / arrived if arrived and self._busy_s else None
 
     def add(self, pod: str, second: int, stat: bytes) -> None:
-        """Add a report that was read in this second; one that was read before has the same uptime."""
+        """Add a report that was read in this second; one that was read before has the same uptime.
+
+        Reports that were missed in between count as if they had said the same.
+        """
         concurrency, rate_rps, uptime_s = stat_fields(stat)
         before_s = self._uptime_s.get(pod, max(0.0, uptime_s - 1.0))
         self._uptime_s[pod] = uptime_s
         elapsed_s = max(0.0, uptime_s - before_s)
-        self._arrived[second] = self._arrived.get(second, 0.0) + rate_rps * elapsed_s
+        steps = max(1, round(elapsed_s))
+        for at in range(second - steps + 1, second + 1):
+            self._arrived[at] = self._arrived.get(at, 0.0) + rate_rps * elapsed_s / steps
         self._busy_s += concurrency * elapsed_s
 
     def counts(self, seconds: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from math import isnan
 from autoscaler_tuning.experiments.live_summary import LiveMedians, LiveRow, MedianRange, error_ratio
 from autoscaler_tuning.report.tables import NONE, Table, figure
 
-MEDIANS_TITLE = "Medians of the valid runs, with the least and the most"
+MEDIANS_TITLE = "Medians of the valid runs, with the least and the most (of all runs where none is valid)"
 PREDICTED_TITLE = "The simulator's prediction beside each run"
 MEDIANS_HEADINGS = (
     *("policy", "path", "runs", "late %", "from–to", "after start %", "lost", "p50 s", "p99 s", "from–to"),

@@ -10,16 +10,18 @@ from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackE
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
 from knative.objects import AUTOSCALING_GROUP, MIN_SCALE, SERVING_GROUP, Json
+from tests.knative.fake_api import pod_json, ready
 
 ROUTE = KnativeRoute("default", "resnet18", "http://10.0.0.1", "resnet18.default.example.com")
 
 
 @dataclass
 class FakeApi:
-    """A Service with one Revision and no pod, which records the patches."""
+    """A Service with one Revision, which records the patches and has as many ready pods as its min-scale."""
 
     patches: list[Json] = field(default_factory=list)
     pods_left: int = 0
+    starts_pods: bool = True
     annotations: Json = field(default_factory=dict)
 
     def get(self, plural: str, name: str) -> Json:
@@ -47,8 +49,10 @@ class FakeApi:
         raise AssertionError("a comparison sends nothing to a pod itself")
 
     def pods(self, label_selector: str) -> list[Json]:
-        times = {"creationTimestamp": "2026-08-21T10:00:00Z"}
-        return [{"metadata": {"name": "pod", **times}}] * self.pods_left
+        least = int(after(self.patches).get("min-scale", 0)) if self.starts_pods else 0
+        return [pod_json("left", "resnet18-00001", {})] * self.pods_left + [
+            pod_json("kept", "resnet18-00001", ready())
+        ] * least
 
 
 def after(patches: list[Json]) -> dict[str, str]:
@@ -74,6 +78,12 @@ def test_the_bounds_of_the_policy_are_written_once_no_pod_is_left() -> None:
     prepare(KnativeClient("default", api), "resnet18", policy_named("kpa[min-scale=2,max-scale=7]"), 40)
     assert api.patches[0][MIN_SCALE] == "0"
     assert after(api.patches) == {"min-scale": "2", "max-scale": "7"}
+
+
+def test_a_policy_with_a_min_scale_begins_with_its_pods() -> None:
+    client = KnativeClient("default", FakeApi(starts_pods=False))
+    with pytest.raises(StackError, match="resnet18-00001 has not 2 ready pods after 0 s"):
+        prepare(client, "resnet18", policy_named("kpa[min-scale=2]"), 40, timeout_s=0)
 
 
 def test_the_knobs_of_the_revision_are_restored_after_an_interrupt() -> None:
