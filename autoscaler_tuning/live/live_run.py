@@ -20,6 +20,7 @@ from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec
 from autoscaler_tuning.results import Cost, LiveFacts, PolicyRun, TimedPodCounts, summarise
 from autoscaler_tuning.validation.run_file import write_run
+from autoscaler_tuning.validation.run_setup import RecordedError
 from knative.client import KnativeClient
 from knative.objects import SERVICES
 
@@ -83,11 +84,15 @@ def live_run(spec: PolicySpec, config: LiveConfig, show: Show = silent) -> tuple
         if stack.route and _is_hpa(spec):
             notes.append(NOTE)
         made = 0 if before is None else int(_latest_revision(stack) != before)
+        starts_s: tuple[float, ...] = ()
+        try:
+            recorded = live_record(live_setup(spec, stack, config.traffic(), notes), result, record)
+            starts_s = tuple(one.ready_s - one.created_s for one in recorded.starts if one.ready_s is not None)
+            if config.record_to:
+                write_run(config.record_to / file_name(spec.name, config.run), recorded)
+        except RecordedError as error:  # such as pods that were not seen for 10 s; the other runs must not be lost
+            notes.append(f"INVALID: not recorded: {error}")
         run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
-        recorded = live_record(live_setup(spec, stack, config.traffic(), notes), result, record)
-        if config.record_to:
-            write_run(config.record_to / file_name(spec.name, config.run), recorded)
-    starts_s = tuple(one.ready_s - one.created_s for one in recorded.starts if one.ready_s is not None)
     facts = LiveFacts(path, _first_ready_s(run), starts_s, made)
     target = "knative" if stack.route else "local"
     return replace(run, row=replace(run.row, target=target, seed=config.run), live=facts), started_unix_s
@@ -102,7 +107,7 @@ def _serving(spec: PolicySpec, stack: StackConfig, with_dispatcher: bool) -> Ite
         return
     client = KnativeClient(stack.route.namespace)
     revision = prepare(client, stack.route.service, spec, stack.max_pods)
-    with _routed(client, spec, stack) as route:
+    with _routed(client, spec, stack.route, stack.max_pods) as route:
         if with_dispatcher:
             with LocalStack(replace(stack, route=route, shadow=spec.knobs is not None or _is_hpa(spec))) as running:
                 yield [f"{running.url}/predict"]
@@ -115,14 +120,13 @@ def _serving(spec: PolicySpec, stack: StackConfig, with_dispatcher: bool) -> Ite
 
 
 @contextmanager
-def _routed(client: KnativeClient, spec: PolicySpec, stack: StackConfig) -> Iterator[KnativeRoute]:
+def _routed(client: KnativeClient, spec: PolicySpec, route: KnativeRoute, max_pods: int) -> Iterator[KnativeRoute]:
     """Yield the route of the Service that the policy scales: HPA has a copy for its own class."""
-    assert stack.route is not None
     if _is_hpa(spec):
-        with hpa_copy(client, stack.route, spec, stack.max_pods) as route:
-            yield route
+        with hpa_copy(client, route, spec, max_pods) as copy:
+            yield copy
     else:
-        yield stack.route
+        yield route
 
 
 def _is_hpa(spec: PolicySpec) -> bool:
