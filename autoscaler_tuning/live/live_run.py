@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler_tuning.experiments.live_summary import INVALID
 from autoscaler_tuning.live.hpa_copy import NOTE, hpa_copy, wait_until
 from autoscaler_tuning.live.local_stack import KnativeRoute, LocalStack, StackConfig
 from autoscaler_tuning.live.pod_watch import PodWatch
@@ -78,11 +79,7 @@ def live_run(spec: PolicySpec, config: LiveConfig, show: Show = silent) -> tuple
         before = _latest_revision(stack)
         with _serving(spec, stack, "dispatcher" in path) as endpoint:
             invalid = replay([*endpoint, *config.loadgen_argv()], config.seconds, result, record, show)
-        notes = [f"INVALID: {reason}" for reason in invalid]
-        if config.seconds < spec.revision.longest_window_s:
-            notes.append(f"{config.seconds} s is shorter than the policy's {spec.revision.longest_window_s:g} s window")
-        if stack.route and _is_hpa(spec):
-            notes.append(NOTE)
+        notes = _notes(spec, config, invalid)
         made = 0 if before is None else int(_latest_revision(stack) != before)
         starts_s: tuple[float, ...] = ()
         try:
@@ -91,11 +88,21 @@ def live_run(spec: PolicySpec, config: LiveConfig, show: Show = silent) -> tuple
             if config.record_to:
                 write_run(config.record_to / file_name(spec.name, config.run), recorded)
         except RecordedError as error:  # such as pods that were not seen for 10 s; the other runs must not be lost
-            notes.append(f"INVALID: not recorded: {error}")
+            notes.append(f"{INVALID}: not recorded: {error}")
         run, started_unix_s = read_run(spec.name, result, record, stack.slo_s, notes)
     facts = LiveFacts(path, _first_ready_s(run), starts_s, made)
     target = "knative" if stack.route else "local"
     return replace(run, row=replace(run.row, target=target, seed=config.run), live=facts), started_unix_s
+
+
+def _notes(spec: PolicySpec, config: LiveConfig, invalid: Sequence[str]) -> list[str]:
+    """Return what a reader must know of a run; invalid: the load generator's reasons."""
+    notes = [f"{INVALID}: {reason}" for reason in invalid]
+    if config.seconds < spec.revision.longest_window_s:
+        notes.append(f"{config.seconds} s is shorter than the policy's {spec.revision.longest_window_s:g} s window")
+    if config.stack.route and _is_hpa(spec):
+        notes.append(NOTE)
+    return notes
 
 
 @contextmanager
@@ -209,7 +216,7 @@ def slow_starts(starts_s: Sequence[float], nominal_s: float) -> str | None:
     if not starts_s or np.median(starts_s) <= SLOW_START_RATIO * nominal_s:
         return None
     return (
-        f"INVALID: half of the {len(starts_s)} pods took {np.median(starts_s):.1f} s or more to start, over "
+        f"{INVALID}: half of the {len(starts_s)} pods took {np.median(starts_s):.1f} s or more to start, over "
         f"{SLOW_START_RATIO:g} times their nominal {nominal_s:.1f} s: the run measures the machine"
     )
 
