@@ -21,6 +21,9 @@ FORMAT, VERSION = "elastic-recorded-run", 1
 MOST_GAP_S = 10.0
 # How much earlier than planned a request may have been sent, or answered than sent: rounding and timers.
 CLOCK_ERROR_S = 0.05
+# Longest time from the plan of a request to its end, and most pods; beyond it a clock jumped or a number is damaged.
+MOST_LATENCY_S = 3600.0
+MOST_PODS = 100_000
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -191,6 +194,8 @@ def _check_value(field: str, value: object) -> None:
         raise RecordedError(f"{field} must be a finite number, got {value!r:.60}")
     if not field.endswith("_s") and not (isinstance(value, int) and value >= 0):
         raise RecordedError(f"{field} must be an integer of at least 0, got {value!r:.60}")
+    if field.endswith("pods") and value > MOST_PODS:
+        raise RecordedError(f"{field} must be at most {MOST_PODS}, got {value!r:.60}")
 
 
 def _check_end(rows: Mapping[str, list[Any]], last: Mapping[str, Any]) -> None:
@@ -216,6 +221,11 @@ def _check_requests(requests: tuple[RequestLine, ...]) -> None:
             raise RecordedError(f"sent_s must be at least intended_s, {one.intended_s:g}, got {one.sent_s:g}")
         if one.done_s is not None and (one.sent_s is None or one.done_s < one.sent_s - CLOCK_ERROR_S):
             raise RecordedError(f"done_s must be at least sent_s, {one.sent_s}, got {one.done_s:g}")
+        last_s = max(one.sent_s or 0.0, one.done_s or 0.0)
+        if last_s > one.intended_s + MOST_LATENCY_S:
+            raise RecordedError(
+                f"sent_s and done_s must be within {MOST_LATENCY_S:g} s of intended_s, {one.intended_s:g}, got {last_s:g}"
+            )
 
 
 def _check_samples(requests: tuple[RequestLine, ...], pods: tuple[PodsLine, ...]) -> None:
