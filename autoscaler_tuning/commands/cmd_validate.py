@@ -103,7 +103,10 @@ def _validate(args: argparse.Namespace) -> int:
         raise RecordedError(f"several runs need --fit-runs, the runs to fit to, got {len(args.files)} runs")
     run = read_recorded(args.files[0])
     tolerances = replace(tolerances, slo_s=args.slo_s or setup_of_run(run).slo_s)
-    found = validate(run, choices, tolerances)
+    try:
+        found = validate(run, choices, tolerances)
+    except RecordedError as error:
+        raise RecordedError(f"{args.files[0]}: {error}") from error
     for line in lines(found, tolerances):
         print(line)
     return 1 if found.misses(tolerances) else 0

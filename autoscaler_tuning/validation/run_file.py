@@ -224,7 +224,8 @@ def _check_requests(requests: tuple[RequestLine, ...]) -> None:
         last_s = max(one.sent_s or 0.0, one.done_s or 0.0)
         if last_s > one.intended_s + MOST_LATENCY_S:
             raise RecordedError(
-                f"sent_s and done_s must be within {MOST_LATENCY_S:g} s of intended_s, {one.intended_s:g}, got {last_s:g}"
+                f"sent_s and done_s must be within {MOST_LATENCY_S:g} s of intended_s, {one.intended_s:g}, "
+                f"got {last_s:g}"
             )
 
 
