@@ -20,7 +20,7 @@ from autoscaler_tuning.validation.validate import Tolerances, lines, validate
 
 FILE_ABOUT = "recorded run, .jsonl, .jsonl.gz or the old .json.gz"
 HEADINGS = (
-    *("run", "policy", "pod-s", "simulated", "error", "repeats", "p99 s", "simulated", "error", "repeats"),
+    *("run", "policy", "pod-s", "simulated", "from–to", "error", "repeats", "p99 s", "simulated", "error", "repeats"),
     *("late", "simulated", "repeats", "verdict"),
 )
 
@@ -146,6 +146,7 @@ def _cells(run: JudgedRun) -> tuple[str, ...]:
         run.name,
         run.validation.policy,
         *(f"{real.pod_seconds:.0f}", f"{simulated.pod_seconds:.0f}"),
+        f"{part.least.pod_seconds:.0f}–{part.most.pod_seconds:.0f}",
         *(f"{simulated.pod_seconds / real.pod_seconds - 1:+.1%}", pods_apart),
         *(f"{real.p99_s:.3f}", f"{simulated.p99_s:.3f}", f"{simulated.p99_s / real.p99_s - 1:+.1%}", p99_apart),
         *(str(real.late), str(simulated.late), late_apart),

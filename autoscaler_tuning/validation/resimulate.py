@@ -29,7 +29,12 @@ UTILIZATIONS = tuple(round(20 * 1.07**step) for step in range(50))
 TRIES = 2
 # Candidates for the offset between the run's clock and the whole seconds in which the autoscaler counts. Those whose
 # error is at most AS_GOOD_RATIO times the smallest are used, each with a random extra offset of up to OFFSET_BLUR_S.
+# With each, the autoscaler's clock shows the next whole second either after each tick or before it, see ClockAhead.
 OFFSETS_S = tuple(np.arange(0, 1, 0.1).tolist())
+AHEAD_S = (0.0, 0.99)
+PHASES = tuple((offset_s, ahead_s) for offset_s in OFFSETS_S for ahead_s in AHEAD_S)
+# Has no factor in common with the number of phases, so that consecutive seeds spread over them.
+PHASE_STEP = 7
 OFFSET_BLUR_S = 0.1
 AS_GOOD_RATIO = 1.3
 
@@ -87,6 +92,27 @@ class AsRecorded:
             return Decision(current, f"recorded: no decision yet, keep {current} pods", direct=self._direct)
         pods = int(self._pods[latest])
         return Decision(pods, f"recorded: {pods} pods", direct=self._direct)
+
+
+@dataclass(slots=True)
+class ClockAhead:
+    """A policy whose clock is ahead_s, below 1 s, ahead of the seconds that are reported to it.
+
+    Knative's activator reports each of its own seconds, and the autoscaler puts a report into the whole second of its
+    clock in which it comes. A tick early in such a second finds no report in it yet. A panic window of one second, as
+    with a window of 10 s, is then empty, and KPA does not panic.
+    """
+
+    inner: Policy
+    ahead_s: float
+
+    @property
+    def interval_s(self) -> float:
+        return self.inner.interval_s
+
+    def decide(self, obs: Observation) -> Decision:
+        """Decide at the time that the policy's clock shows."""
+        return self.inner.decide(replace(obs, now_s=obs.now_s + self.ahead_s))
 
 
 def setup_of_run(run: RecordedRun) -> RunSetup:
@@ -179,7 +205,7 @@ class Resimulation:
         part = (choices.from_s or 0.0, inf if choices.to_s is None else choices.to_s)
         self._interval_s = tick_s(policy) or AsRecorded.interval_s
         self._tick_s = tick_phase_s(run, self._interval_s, *part) if own_phases else None
-        self._offsets_s: tuple[float, ...] = (0.5,) if own_phases else OFFSETS_S
+        self._phases: tuple[tuple[float, float], ...] = ((0.5, 0.0),) if own_phases else PHASES
 
     def fit_utilization(self, from_s: float, to_s: float) -> str:
         """Choose the CPU use of a busy pod with which the ready pods of the fitted part agree best; describe it.
@@ -203,13 +229,13 @@ class Resimulation:
         Returns a description of the result.
         """
         errors = {}
-        for offset_s in OFFSETS_S:
-            self._offsets_s = (offset_s,)
-            errors[offset_s] = self._error(from_s, to_s)
+        for phase in PHASES:
+            self._phases = (phase,)
+            errors[phase] = self._error(from_s, to_s)
         best = min(errors.values())
-        self._offsets_s = tuple(one for one in OFFSETS_S if errors[one] <= best * AS_GOOD_RATIO)
+        self._phases = tuple(one for one in PHASES if errors[one] <= best * AS_GOOD_RATIO)
         ticks = "unknown" if self._tick_s is None else f"{self._tick_s:.2f} s"
-        begins = ", ".join(f"{(1 - one) % 1:.1f}" for one in self._offsets_s)
+        begins = ", ".join(f"{begin:.1f}" for begin in sorted({(1 - one) % 1 for one, _ in self._phases}))
         return f"fitted: phase of the autoscaler's ticks {ticks}, its counting seconds begin at one of {begins} s"
 
     def _error(self, from_s: float, to_s: float) -> float:
@@ -220,10 +246,13 @@ class Resimulation:
     def once(self, seed: int) -> Resimulated:
         """Run one simulation; seeds differ in service and start times, and slightly in the autoscaler's seconds."""
         rng = np.random.default_rng(seed)
-        offset_s = self._offsets_s[seed % len(self._offsets_s)] + rng.uniform(0, OFFSET_BLUR_S)
+        offset_s, ahead_s = self._phases[PHASE_STEP * seed % len(self._phases)]
+        offset_s += rng.uniform(0, OFFSET_BLUR_S)
         run = self._run
         tick_s = rng.uniform(0, self._interval_s) if self._tick_s is None else self._tick_s
         policy = self._policy(offset_s)
+        if is_kpa(str(self._choices.policy)):
+            policy = ClockAhead(policy, ahead_s)
         loop = ControlLoop(
             Cluster(self._config, run.sent_s + offset_s, rng),
             policy,

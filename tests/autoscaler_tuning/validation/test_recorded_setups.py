@@ -14,6 +14,7 @@ from autoscaler_tuning.simulator.simulate import ControlLoop
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.validation.fit import uncontended_s
 from autoscaler_tuning.validation.recorded_run import from_record
+from autoscaler_tuning.validation.resimulate import ClockAhead
 from autoscaler_tuning.validation.run_file import PodsLine, RequestLine, RunRecord, read_run, write_run
 from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
 from autoscaler_tuning.validation.several_runs import Spread, spread, widened
@@ -22,8 +23,8 @@ from autoscaler_tuning.validation.validate import Figures, Part, Tolerances
 RATES_RPS = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
 
 
-def recorded(policy: str) -> RunRecord:
-    """Return a simulated run from zero pods, sampled twice a second."""
+def recorded(policy: str, ahead_s: float = 0.0) -> RunRecord:
+    """Return a simulated run from zero pods, sampled twice a second; ahead_s: see ClockAhead."""
     spec = policy_named(policy)
     world = SimConfig(
         service_time_s=0.1,
@@ -36,7 +37,7 @@ def recorded(policy: str) -> RunRecord:
     )
     rng = np.random.default_rng(5)
     arrivals_s = np.sort(np.concatenate([at + rng.uniform(0, 1, rate) for at, rate in enumerate(RATES_RPS)]))
-    wanted = Recorded(Bounded(spec.on_knative(), 0, 40))
+    wanted = Recorded(ClockAhead(Bounded(spec.on_knative(), 0, 40), ahead_s))
     loop = ControlLoop(Cluster(world, arrivals_s, rng), wanted, world, 0.3)
     loop.run_until(360.0)
     times_s = np.arange(0, 359, 0.5)
@@ -76,6 +77,14 @@ def validated(folder: Path, record: RunRecord, *flags: str) -> int:
 @pytest.mark.parametrize("policy", ["kpa[window=10]", "elastic"])
 def test_a_policy_agrees_with_a_run_of_its_own_that_was_only_sampled(policy: str, tmp_path: Path) -> None:
     assert validated(tmp_path, recorded(policy)) == 0
+
+
+def test_whether_a_panic_window_of_one_second_is_ever_full_is_fitted(tmp_path: Path) -> None:
+    """The autoscaler's clock decides in which of its seconds a report comes: before a tick, or after it."""
+    full, empty = recorded("kpa[window=10]"), recorded("kpa[window=10]", ahead_s=0.99)
+    most_pods = [max(one.ready_pods + one.starting_pods for one in record.pods) for record in (full, empty)]
+    assert most_pods[1] < 0.8 * most_pods[0]
+    assert validated(tmp_path, empty) == 0
 
 
 def test_another_window_of_kpa_does_not_agree(tmp_path: Path) -> None:
