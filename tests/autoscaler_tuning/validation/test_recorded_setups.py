@@ -82,8 +82,8 @@ def test_a_policy_agrees_with_a_run_of_its_own_that_was_only_sampled(policy: str
 def test_whether_a_panic_window_of_one_second_is_ever_full_is_fitted(tmp_path: Path) -> None:
     """The autoscaler's clock decides in which of its seconds a report comes: before a tick, or after it."""
     full, empty = recorded("kpa[window=10]"), recorded("kpa[window=10]", ahead_s=0.99)
-    most_pods = [max(one.ready_pods + one.starting_pods for one in record.pods) for record in (full, empty)]
-    assert most_pods[1] < 0.8 * most_pods[0]
+    pods = [sum(one.ready_pods + one.starting_pods for one in record.pods) for record in (full, empty)]
+    assert pods[1] < 0.85 * pods[0]
     assert validated(tmp_path, empty) == 0
 
 
@@ -228,7 +228,9 @@ def test_repeated_runs_have_a_spread_and_others_have_none() -> None:
     assert spread([figures]) is None
     apart = spread([figures, other])
     assert apart is not None
-    assert [apart.pod_seconds_ratio, apart.p99_ratio, apart.late] == pytest.approx([0.03, 0.25, 4])
+    assert apart.pod_seconds_ratio == pytest.approx(0.03)
+    assert apart.p99_ratio == pytest.approx(0.25)
+    assert apart.late == 4
 
 
 @pytest.mark.parametrize(("ratio", "accepted"), [(0.01, 0.05), (0.03, 0.06), (0.2, 0.08)])
