@@ -180,7 +180,7 @@ def match_table(matches: Sequence[Match]) -> Table:
     return Table(headings, lines, text_headings=frozenset({"where", "better"}))
 
 
-def words(matches: Sequence[Match]) -> str:
+def words(matches: Sequence[Match], live: Sequence[Match]) -> str:
     """Say who wins where."""
     wins = [match for match in matches if match.verdict == f"{OURS} in both"]
     loses = [match for match in matches if match.verdict == f"{STOCK} in both"]
@@ -189,11 +189,25 @@ def words(matches: Sequence[Match]) -> str:
     ratio = np.exp(np.mean([np.log(match.ours.pod_seconds / match.stock.pod_seconds) for match in matches]))
     late = [100 * np.mean([getattr(match, who).late_ratio for match in matches]) for who in ("stock", "ours")]
     return (
-        f"Against stock KPA, `{OURS}` has fewer late requests and fewer pod-seconds in {len(wins)} of {len(matches)} "
-        f"rows, and KPA has both in {len(loses)}. On average over the rows, {late[1]:.2f} % of the requests are late "
+        f"{_live_words(live)}Simulated, against stock KPA, `{OURS}` has fewer late requests and fewer pod-seconds in "
+        f"{len(wins)} of {len(matches)} rows, and KPA has both in {len(loses)}. On average over the rows, {late[1]:.2f} % of the requests are late "
         f"under `{OURS}` and {late[0]:.2f} % under KPA, at {ratio:.2f} times KPA's pod-seconds (geometric mean).\n\n"
         f"`{OURS}` costs more than KPA in {_listed(dearer)}, and has more late requests in {_listed(later)}."
     )
+
+
+def _live_words(live: Sequence[Match]) -> str:
+    """Return a sentence for each match on a real Knative, with what the simulator says of the same arrivals."""
+    sentences = []
+    for real, model in zip(live[::2], live[1::2], strict=True):
+        late, pods = 100 * real.ours.late_ratio, real.ours.pod_seconds / real.stock.pod_seconds
+        sentences.append(
+            f"On a real Knative ({real.traffic}), `{OURS}` had {late:.2f} % late requests and stock KPA "
+            f"{100 * real.stock.late_ratio:.2f} %, at {pods:.2f} times KPA's pod-seconds; the simulator says "
+            f"{100 * model.ours.late_ratio:.2f} % and {100 * model.stock.late_ratio:.2f} % at "
+            f"{model.ours.pod_seconds / model.stock.pod_seconds:.2f}."
+        )
+    return " ".join(sentences) + "\n\n" if sentences else ""
 
 
 def _listed(matches: Sequence[Match]) -> str:
@@ -275,7 +289,7 @@ def main() -> int:
         f"of 0.5 s, means of {args.seeds} seeds; the same bytes each time. The columns are explained in "
         "[Comparing](comparing.md#how-to-read-the-tables).",
         "## Who wins where",
-        words(matches),
+        words(matches, live),
         match_table([*live, *matches]).markdown(),
         "`kpa-tuned` and `elastic` were tuned on the first two thirds of course.txt and azure_llm_code.txt and on "
         "families with other seeds than these. The traces are not shipped; `samples/traces/` has synthetic ones.",
