@@ -49,6 +49,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
     flags.add("--record", output_file, None, "file to write a JSON line to for each second and each decision")
+    flags.add("--state", output_file, None, "file that keeps what the policy has learned over restarts")
     flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
     flags.add("--namespace", str, "default", "namespace of the Knative Service")
     flags.add(
@@ -103,8 +104,8 @@ def refusal(args: argparse.Namespace, spec: PolicySpec) -> str | None:
     many = ", ".join(service.name for service in args.service) if len(args.service) > 1 else ""
     if many and args.target == "local":
         return f"--target local needs a single --service, got {many}"
-    if many and args.record:
-        return f"--record needs a single --service, got {many}"
+    if many and (args.record or args.state):
+        return f"{'--record' if args.record else '--state'} needs a single --service, got {many}"
     return None
 
 
@@ -129,6 +130,7 @@ def _run(args: argparse.Namespace) -> int:
                 port=args.port,
                 max_pods=args.max_pods,
                 record=args.record,
+                state=args.state,
                 for_s=args.for_s,
                 pad_service_s=args.pad_service_s,
                 model_dir=args.model_dir,

@@ -20,6 +20,7 @@ from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
 from autoscaler_tuning.live.slots import Slots
 from autoscaler_tuning.live.sources import ReadOnlySource, SignalSource
+from autoscaler_tuning.live.state_file import with_state_file
 from autoscaler_tuning.live.status_server import StatusServer
 from autoscaler_tuning.live.targets import ReadOnlyTarget, ScaleTarget
 from autoscaler_tuning.policies.base import Bounded, Policy
@@ -48,6 +49,7 @@ class ServeConfig:
     shadow: change nothing and only export what the policy would have done with its own pods.
     dry_run: change nothing and only log and export what the policy decides about the pods that there are.
     watch: address of the controller that scales the pods in shadow mode, if the target is local.
+    state: file with what the policy has learned, read at the start and written every ten seconds.
     """
 
     target: str
@@ -67,6 +69,7 @@ class ServeConfig:
     shadow: bool = False
     dry_run: bool = False
     watch: str = "http://127.0.0.1:8002"
+    state: Path | None = None
 
     @property
     def observes(self) -> bool:
@@ -147,7 +150,7 @@ def service_loop(config: ServeConfig, service: ServedService, key: str | None, m
         proxies.start()
         source = WithRouteTraffic(source, proxies, registry)
     controller = Controller(
-        NamedPolicy(config.policy.name, lambda: live_policy(config)),
+        NamedPolicy(config.policy.name, lambda: with_state_file(live_policy(config), config.state, time.time)),
         ReadOnlySource(source) if config.observes else source,
         ReadOnlyTarget(target) if config.observes else target,
         ControllerConfig(),
