@@ -11,7 +11,15 @@ from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.trace_parts import PartOfTrace, add_trace, part_of
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
-from autoscaler_tuning.experiments.goals import POLICIES, Goal, goals, missed_required, unavoidable_late_ratio
+from autoscaler_tuning.experiments.goals import (
+    OURS,
+    POLICIES,
+    Goal,
+    first_start,
+    goals,
+    missed_required,
+    unavoidable_late_ratio,
+)
 from autoscaler_tuning.experiments.policy_summary import summaries
 from autoscaler_tuning.experiments.reaction import jumps
 from autoscaler_tuning.report.tables import Table, figure, plain, summary_table
@@ -71,10 +79,12 @@ def _trace_until_end_of_part(path: Path, wanted: PartOfTrace) -> tuple[Workload,
 
 
 def _check(comparison: Comparison, seeds: int, progress: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
-    rows = [run.row for run in compare(comparison, POLICIES, seeds, progress)]
+    runs = compare(comparison, POLICIES, seeds, progress)
+    rows = [run.row for run in runs]
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
     has_jump = bool(jumps(comparison.counts, int(comparison.sim.judged_from_s)))
     listed = goals(by_policy, unavoidable_late_ratio(comparison), has_jump)
+    listed += first_start([run for run in runs if run.row.policy == OURS])
     return listed, [summary_table(summaries(rows)), goals_table(listed)]
 
 

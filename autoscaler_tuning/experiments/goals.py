@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, nan
 
+import numpy as np
+
 from autoscaler_tuning.bounds.linear_program import unavoidable_late
 from autoscaler_tuning.experiments.compare import Comparison, bound_config
 from autoscaler_tuning.experiments.estimates import Estimate, mean_of, paired_ratio
 from autoscaler_tuning.experiments.reaction import BEFORE_S, jumps
-from autoscaler_tuning.results import PolicyRow
+from autoscaler_tuning.policies.shadow import LATE_PRICE
+from autoscaler_tuning.results import PolicyRow, PolicyRun
 
 OURS = "elastic"
 BASELINES = ("kpa", "kpa-tuned", "kpa-tuned@deadline")
@@ -16,6 +19,8 @@ POLICIES = (*BASELINES, OURS)
 # Stretch goal for the share of late requests: on traffic without a rate jump, and with one, after which some requests
 # have to wait until pods have started.
 STRETCH_LATE_RATIO, STRETCH_LATE_RATIO_JUMP = 0.001, 0.002
+# Share of late requests that is good enough where KPA has hardly any.
+FEW_LATE_RATIO = 0.0002
 # From a rate jump until the policy sees it in the signals: half of elastic's interval and a scrape.
 DECISION_S = 0.5
 
@@ -58,8 +63,10 @@ def goals(rows: Mapping[str, Sequence[PolicyRow]], unavoidable_ratio: float, has
     bound = mean_of([row.ratio_to_bound for row in ours])
     stretch_late_ratio = max(STRETCH_LATE_RATIO_JUMP if has_jump else STRETCH_LATE_RATIO, unavoidable_ratio)
     return [
-        Goal(True, "late requests relative to stock KPA", _late(ours, kpa), 1 / 10),
-        Goal(True, "pod-seconds relative to stock KPA", _pods(ours, kpa), 0.8, _floor(ours, kpa)),
+        Goal(True, "late requests relative to stock KPA", _late_beyond(ours, kpa, FEW_LATE_RATIO), 1 / 10),
+        *_cheaper_where_kpa_is_late(ours, kpa),
+        Goal(True, "cost relative to stock KPA", _cost(ours, kpa), 1.05),
+        Goal(True, "the better of late and pod-seconds relative to stock KPA", _better(ours, kpa), 1.0),
         Goal(True, "late requests relative to kpa-tuned", _late(ours, tuned), 1 / 2),
         Goal(True, "pod-seconds relative to kpa-tuned", _pods(ours, tuned), 0.9, _floor(ours, tuned)),
         Goal(True, "late requests relative to kpa-tuned@deadline", _late(ours, ordered), 1.0),
@@ -102,6 +109,48 @@ def _late(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
     if not any(row.late for row in ours):
         return Estimate(0.0, 0.0, 0.0)
     return paired_ratio([row.late for row in ours], [row.late for row in theirs])
+
+
+def _late_beyond(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow], few_ratio: float) -> Estimate:
+    """Return the ratio of late requests; 0 if their share is at most few_ratio."""
+    if mean_of([row.late_ratio for row in ours]).value <= few_ratio:
+        return Estimate(0.0, 0.0, 0.0)
+    return _late(ours, theirs)
+
+
+def _cheaper_where_kpa_is_late(ours: Sequence[PolicyRow], kpa: Sequence[PolicyRow]) -> list[Goal]:
+    """Return the goal for the pod-seconds; none where stock KPA has no late requests, because there it has few pods."""
+    if not any(row.late for row in kpa):
+        return []
+    return [Goal(True, "pod-seconds relative to stock KPA", _pods(ours, kpa), 0.8, _floor(ours, kpa))]
+
+
+def _cost(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
+    """Return the ratio of the costs, in pod-seconds with LATE_PRICE for each late request."""
+    costs = [[row.pod_seconds + LATE_PRICE * row.late for row in rows] for rows in (ours, theirs)]
+    return paired_ratio(*costs)
+
+
+def _better(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
+    """Return the lower of the two ratios: above 1, ours is worse in both."""
+    return min(_late(ours, theirs), _pods(ours, theirs), key=lambda ratio: ratio.value)
+
+
+def first_start(runs: Sequence[PolicyRun]) -> list[Goal]:
+    """Return the goal for the first start from zero: no more pods than requests that have come when they are ready.
+
+    Runs that begin with pods have no such start and no goal.
+    """
+    ratios = [_first_start_ratio(run) for run in runs if run.pods and not run.pods[0].ready_pods]
+    if not ratios:
+        return []
+    return [Goal(True, "pods wanted in the first start relative to the requests by its end", mean_of(ratios), 1.0)]
+
+
+def _first_start_ratio(run: PolicyRun) -> float:
+    ready_s = next((one.time_s for one in run.pods if one.ready_pods), run.pods[-1].time_s)
+    most = max((pods for time_s, pods in run.wanted_pods if time_s <= ready_s), default=0)
+    return most / max(1, int(np.searchsorted(run.intended_s, ready_s, side="right")))
 
 
 def _pods(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:

@@ -14,18 +14,18 @@ class Slots:
     """
 
     def __init__(self, inner: Policy) -> None:
-        self._inner = inner
+        self.inner = inner
 
     @property
     def interval_s(self) -> float:
-        return self._inner.interval_s
+        return self.inner.interval_s
 
     def decide(self, obs: Observation) -> Decision:
         """Return the inner policy's decision in pods."""
         slots = obs.concurrency
         if slots == 1:
-            return self._inner.decide(obs)
+            return self.inner.decide(obs)
         ready_pods, starting_pods = slots * obs.ready_pods, slots * obs.starting_pods
-        decision = self._inner.decide(replace(obs, ready_pods=ready_pods, starting_pods=starting_pods))
+        decision = self.inner.decide(replace(obs, ready_pods=ready_pods, starting_pods=starting_pods))
         pods = ceil(decision.pods / slots)
         return replace(decision, pods=pods, reason=f"{pods} pods for {slots} requests each; {decision.reason}")

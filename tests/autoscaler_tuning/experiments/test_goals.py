@@ -9,8 +9,15 @@ import pytest
 from autoscaler_tuning.commands.cmd_goals import goals_table
 from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.experiments.estimates import Estimate
-from autoscaler_tuning.experiments.goals import POLICIES, Goal, goals, missed_required, unavoidable_late_ratio
-from autoscaler_tuning.results import Cost, PolicyRow, summarise
+from autoscaler_tuning.experiments.goals import (
+    POLICIES,
+    Goal,
+    first_start,
+    goals,
+    missed_required,
+    unavoidable_late_ratio,
+)
+from autoscaler_tuning.results import Cost, PolicyRow, PolicyRun, TimedPodCounts, summarise
 from autoscaler_tuning.simulator.world import SimConfig
 
 REQUESTS = 10_000
@@ -42,8 +49,8 @@ def missed(figures: Mapping[str, tuple[int, float]], **world: float) -> list[str
 def test_all_goals_are_met_if_every_figure_is_good() -> None:
     listed = goals(rows(GOOD), 0.0, has_jump=False)
     assert all(goal.met and goal.is_conclusive for goal in listed)
-    assert len(listed) == 13
-    assert sum(goal.must for goal in listed) == 8
+    assert len(listed) == 15
+    assert sum(goal.must for goal in listed) == 10
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,43 @@ def test_the_ratio_goals_are_met_if_no_policy_has_late_requests() -> None:
 
 def test_the_ratio_goal_is_missed_if_only_elastic_has_late_requests() -> None:
     assert "late requests relative to stock KPA" in missed({**GOOD, "kpa": (0, 1000.0)})
+
+
+def test_two_late_requests_in_ten_thousand_are_few_enough_and_three_are_not() -> None:
+    few = {**GOOD, "kpa": (3, 1000.0)}
+    assert "late requests relative to stock KPA" not in missed({**few, "elastic": (2, 600.0)})
+    assert "late requests relative to stock KPA" in missed({**few, "elastic": (3, 600.0)})
+
+
+def test_without_late_requests_of_kpa_its_pod_seconds_are_no_goal() -> None:
+    calm = {**GOOD, "kpa": (0, 620.0), "elastic": (0, 600.0)}
+    assert "pod-seconds relative to stock KPA" not in missed(calm)
+    assert "pod-seconds relative to stock KPA" in missed({**calm, "kpa": (1, 620.0)})
+
+
+def test_the_cost_counts_a_late_request_as_250_pod_seconds() -> None:
+    """600 + 250 x late is at most 1.05 x 1,000 up to one late request."""
+    calm = {**GOOD, "kpa": (0, 1000.0), "kpa-tuned": (9, 800.0)}
+    assert "cost relative to stock KPA" not in missed({**calm, "elastic": (1, 600.0)})
+    assert "cost relative to stock KPA" in missed({**calm, "elastic": (2, 600.0)})
+
+
+def test_being_worse_than_kpa_in_both_is_a_failure_and_in_one_is_none() -> None:
+    text = "the better of late and pod-seconds relative to stock KPA"
+    assert text in missed({**GOOD, "kpa": (9, 590.0)})
+    assert text not in missed({**GOOD, "kpa": (9, 610.0)})
+    assert text not in missed({**GOOD, "kpa": (11, 590.0)})
+
+
+@pytest.mark.parametrize(("wanted", "met"), [(3, True), (4, False)])
+def test_the_first_start_from_zero_may_want_a_pod_for_each_request_by_its_end(wanted: int, met: bool) -> None:
+    row = rows(GOOD)["elastic"][0]
+    pods = (TimedPodCounts(1.0, 0, 2, 0, 1), TimedPodCounts(4.0, 2, 0, 0, 0), TimedPodCounts(9.0, 9, 0, 0, 0))
+    arrivals_s = np.array([0.5, 1.5, 4.0, 5.0])
+    run = PolicyRun(row, arrivals_s, arrivals_s, pods, ((0.5, wanted), (5.0, 9)))
+    (goal,) = first_start([run])
+    assert goal.met == met
+    assert first_start([replace(run, pods=pods[1:])]) == []
 
 
 def test_a_missed_stretch_goal_is_no_failure() -> None:
