@@ -105,7 +105,7 @@ class Elastic:
         self._busy_s: float | None = None
         self._pods = 1
         self._woke_s = -inf
-        self._expects_burst = False
+        self._due = 0
         self._ticks: deque[int] = deque(maxlen=round(self.config.scenarios.long_memory_s / self.config.interval_s) or 1)
         self._restored: tuple[Memory, float] | None = None
 
@@ -134,7 +134,7 @@ class Elastic:
         self._pods = min(most, self._pods)
         if obs.now_s - self._busy_s < self.config.zero_after_s:
             self._pods = max(1, self._pods)
-        elif not self._error_paths.jumps_recur and not self._expects_burst:
+        elif not self._error_paths.jumps_recur and not self._due:
             self._pods = 0  # late_price alone would keep a pod for minutes after a single burst
         held = self._hold(obs.now_s, self._pods)
         pods = max(held, min(most, self._hedged(obs, held, service_time_s)))
@@ -209,11 +209,11 @@ class Elastic:
         paths, weights = self._error_paths.draw(
             expected, self._forecast.level_rps, self._surprise_rps(obs, service_time_s)
         )
-        self._expects_burst = False
+        self._due = 0
         for path, chance in self._recurrence.scenarios(obs.now_s, expected):
             paths = np.column_stack([path, paths])
             weights = np.append(chance, weights * (1 - chance))
-            self._expects_burst = True
+            self._due += 1
         # the backlog is in seconds of the measured time, even if that is doubted
         paths = paths + obs.feasible_backlog_s / (obs.service_time_s or service_time_s)
         slo_s = max(self.config.slo_s, service_time_s)
@@ -224,7 +224,7 @@ class Elastic:
         def steady(pods: int) -> float:
             return price * late_share(pods, level_rps * service_time_s, patience)
 
-        return Scenarios(paths, weights, served, self.config.late_price / float(times_s[-1]), steady)
+        return Scenarios(paths, weights, served, self.config.late_price / float(times_s[-1]), self._due, steady)
 
     def _surprise_rps(self, obs: Observation, service_time_s: float) -> float:
         """Return the extra rate of a first burst: less on calm traffic, once it has shown that it is calm."""

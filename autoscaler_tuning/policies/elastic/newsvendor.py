@@ -13,10 +13,12 @@ from autoscaler_tuning.results import FloatArray
 class Scenarios:
     """Scenarios of the arrivals until a pod started now would be ready, and what one pod serves of them in time.
 
-    paths: cumulative arrivals, shape (ticks, scenarios): past errors, then the quantiles of noise, then a first burst.
+    paths: cumulative arrivals, shape (ticks, scenarios): bursts that are due, then past errors, then the quantiles of
+        noise, then a first burst.
     weights: shape (scenarios,), sum 1.
     served: cumulative responses of one pod that can be on time at each tick, shape (ticks,).
     late_price: price of one late response, in pods.
+    due: number of bursts that are due.
     steady: what a steady stream costs with so many pods besides, because requests come in clusters, in pods.
     """
 
@@ -24,6 +26,7 @@ class Scenarios:
     weights: FloatArray
     served: FloatArray
     late_price: float
+    due: int = 0
     steady: Callable[[int], float] = lambda _: 0.0
     _evaluated: dict[int, FloatArray] = field(default_factory=dict, init=False)
 
@@ -40,9 +43,15 @@ class Scenarios:
         if pods < 1:
             return ""
         costs = self._late(pods - 1) * self.weights
+        due, costs = float(costs[: self.due].sum()), costs[self.due :]
         past, noise = float(costs[: -len(PRIOR) - 1].sum()), float(costs[-len(PRIOR) - 1 : -1].sum())
         noise += self.steady(pods - 1) / self.late_price
-        by_cause = {"for bursts like past ones": past, "for noise": noise, "for a first burst": float(costs[-1])}
+        by_cause = {
+            "for a burst that is due": due,
+            "for bursts like past ones": past,
+            "for noise": noise,
+            "for a first burst": float(costs[-1]),
+        }
         return max(by_cause, key=by_cause.__getitem__)
 
     def most_requests(self) -> float:

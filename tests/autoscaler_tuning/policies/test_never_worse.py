@@ -1,9 +1,5 @@
 """A policy that is compared with the stock autoscaler: what it may cost more, whatever it does."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import floor
-
 import numpy as np
 import pytest
 
@@ -12,71 +8,12 @@ from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.kpa.kpa import Kpa
 from autoscaler_tuning.policies.never_worse import Allowance, NeverWorse
 from autoscaler_tuning.policies.scale_to_zero import knative_decides
-from autoscaler_tuning.policies.shadow import STEP_S, FluidQueue, Shadow, ShadowConfig, ShadowPods
-from autoscaler_tuning.types import Decision, Observation, Second
+from autoscaler_tuning.policies.shadow import Shadow, ShadowConfig
+from autoscaler_tuning.types import Decision, Observation
+from tests.autoscaler_tuning.policies.fluid_world import PRICE, SERVICE_S, START_S, Wayward, World, random_counts
 from tests.effort import effort
 
-SERVICE_S, START_S, PRICE = 0.1, 3.0, 250.0
 ALLOWANCE = Allowance()
-
-
-@dataclass
-class Wayward:
-    """A policy that wants any pods: a fixed number, none, or another number every few seconds."""
-
-    wanted: Callable[[float], int]
-    interval_s: float = 0.5
-
-    def decide(self, obs: Observation) -> Decision:
-        return Decision(self.wanted(obs.now_s), "wayward")
-
-
-@dataclass
-class World:
-    """A live service of fluid requests, which runs a policy and counts its cost."""
-
-    policy: Policy
-    queue: FluidQueue = field(default_factory=lambda: FluidQueue(0.5, "deadline"))
-    pods: ShadowPods = field(default_factory=ShadowPods)
-    seconds: list[Second] = field(default_factory=list)
-    costs: list[float] = field(default_factory=lambda: [0.0])
-    pod_seconds: float = 0.0
-    decision: Decision = field(default_factory=lambda: Decision(0, ""))
-
-    def run(self, counts: list[int]) -> None:
-        """Run one second after the other; costs holds the cost at the end of each."""
-        arrived, load = 0.0, 0.0
-        for step in range(10 * len(counts)):
-            if step % 5 == 0:
-                self._tick(step * STEP_S, floor(arrived + 1e-6))
-            now_s = (step + 1) * STEP_S
-            arrived += counts[step // 10] / 10
-            self.queue.step(now_s, counts[step // 10] / 10, self.pods.ready(now_s), SERVICE_S)
-            self.pod_seconds += len(self.pods) * STEP_S
-            load += (self.queue.waiting + self.queue.busy_pods) * STEP_S
-            if step % 10 == 9:
-                self.seconds = [*self.seconds[-119:], Second(step // 10, counts[step // 10], load)]
-                self.costs.append(self.pod_seconds + PRICE * self.queue.late)
-                load = 0.0
-
-    def _tick(self, now_s: float, arrived: int) -> None:
-        ready, oldest_s = self.pods.ready(now_s), self.queue.oldest_s()
-        self.decision = self.policy.decide(
-            Observation(
-                now_s=now_s,
-                ready_pods=ready,
-                starting_pods=len(self.pods) - ready,
-                seconds=tuple(self.seconds),
-                arrived=arrived,
-                waiting=round(self.queue.waiting),
-                in_flight=round(self.queue.busy_pods),
-                oldest_wait_s=0.0 if oldest_s is None else now_s - oldest_s,
-                feasible_backlog_s=self.queue.feasible * SERVICE_S,
-                service_time_s=SERVICE_S,
-                pods=tuple(self.pods.samples(now_s)),
-            )
-        )
-        self.pods.scale_to(self.decision.pods, now_s, START_S)
 
 
 def stock() -> Shadow:
@@ -85,15 +22,6 @@ def stock() -> Shadow:
 
 def guarded(inner: Policy) -> NeverWorse:
     return NeverWorse(inner, stock())
-
-
-def random_counts(rng: np.random.Generator, seconds: int) -> list[int]:
-    """Return the requests of each second: levels that change at random times, with silences, jumps and noise."""
-    counts: list[int] = []
-    while len(counts) < seconds:
-        rate = rng.choice([0.0, rng.uniform(0, 3), rng.uniform(0, 15), rng.uniform(5, 40)])
-        counts += rng.poisson(rate, int(rng.choice([3, 10, 30, 100, 300]))).tolist()
-    return counts[:seconds]
 
 
 def random_policy(rng: np.random.Generator) -> Policy:
@@ -123,7 +51,7 @@ def jump_pod_seconds(counts: list[int]) -> float:
 @pytest.mark.parametrize("part", range(4))
 def test_no_policy_costs_more_than_stock_kpa_beyond_its_allowance(part: int) -> None:
     """The constant is the one of the docstring; the stock service of the comparison runs on its own."""
-    for seed in range(part, effort(everyday=24, ci=4000), 4):
+    for seed in range(part, effort(everyday=12, ci=4000), 4):
         rng = np.random.default_rng(seed)
         counts = random_counts(rng, int(rng.choice([120, 300, 600])))
         world, alone = World(guarded(random_policy(rng))), World(knative_decides(Kpa(), RevisionSettings()))
@@ -131,3 +59,53 @@ def test_no_policy_costs_more_than_stock_kpa_beyond_its_allowance(part: int) -> 
         alone.run(counts)
         most = 1.5 * ALLOWANCE.pod_seconds + ALLOWANCE.credit_pod_seconds + 4 * jump_pod_seconds(counts)
         assert most_overspent(world.costs, alone.costs) <= most, f"seed {seed}"
+
+
+def test_while_it_has_overspent_the_pods_of_stock_kpa_are_wanted() -> None:
+    world = World(guarded(Wayward(lambda _: 30)))
+    world.run([5] * 600)
+    assert world.decision.pods <= 3
+    assert world.decision.reason.startswith(
+        f"stock: {world.decision.pods} pods instead of 30, because its decisions have cost "
+    )
+
+
+def test_after_an_hour_without_overspending_it_gets_another_chance() -> None:
+    """30 pods for 500 s, and then about as many as stock KPA."""
+    inner = Wayward(lambda now_s: 30 if now_s < 500 else 2)
+    world = World(guarded(inner))
+    world.run([5] * 600)
+    assert world.decision.reason.startswith("stock:")
+    world = World(guarded(inner))
+    world.run([5] * 4500)
+    assert world.decision.reason == "wayward"
+
+
+def test_a_policy_that_costs_less_decides_for_itself() -> None:
+    world = World(guarded(Wayward(lambda _: 1)))
+    world.run([2] * 600)
+    assert world.decision.reason == "wayward"
+    assert world.decision.record["overspent_pod_seconds"] < 0
+
+
+@pytest.mark.parametrize("pods", [-1, 2.5, None, float("nan")])
+def test_an_invalid_decision_is_replaced_by_that_of_stock_kpa(pods: int) -> None:
+    decision = guarded(Wayward(lambda _: pods)).decide(Observation(0.0, 3, 1))
+    assert isinstance(decision.pods, int)
+    assert decision.pods >= 0
+    assert decision.reason.startswith(f"stock: {decision.pods} pods instead of {pods}, because {pods} is no number of")
+
+
+def test_if_every_decision_is_invalid_the_pods_stay() -> None:
+    class Broken(Shadow):
+        def decide(self, obs: Observation) -> Decision:
+            return Decision(-7, "broken")
+
+    policy = NeverWorse(Wayward(lambda _: -1), Broken(Kpa(), ShadowConfig()))
+    assert policy.decide(Observation(0.0, 3, 1)).pods == 4
+
+
+@pytest.mark.parametrize(("name", "value"), [("ratio", 0.9), ("pod_seconds", float("nan")), ("forgiven_s", 0.0)])
+def test_invalid_allowances_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be finite and at least .*, got {value}"):
+        Allowance(**{name: value})
