@@ -63,3 +63,22 @@ def test_the_decision_for_a_burst_that_may_come_back_says_so(interval_s: float) 
         decision = policy.decide(Observation(tick / 2, 1, 0, arrived=arrived, service_time_s=0.1))
     assert decision.pods >= 2
     assert decision.reason.endswith("for a burst that is due")
+
+
+def test_calm_traffic_gets_no_reserve_after_its_first_minute() -> None:
+    """One request a second of 0.1 s keeps a tenth of a pod busy."""
+    policy = Elastic()
+    decisions = [
+        policy.decide(Observation(tick / 2, 1, 0, arrived=tick // 2, service_time_s=0.1)) for tick in range(180)
+    ]
+    assert decisions[20].pods > 1
+    assert decisions[-1].pods == 1
+
+
+def test_between_bursts_that_are_expected_no_pod_is_kept() -> None:
+    """Bursts of 20 requests a second for 10 s, 120 s apart; 70 s after the sixth one has ended."""
+    policy, arrived = Elastic(), 0
+    for tick in range(2 * (620 + 70)):
+        arrived += 10 * (20 <= tick % 240 < 40)
+        decision = policy.decide(Observation(tick / 2, 1, 0, arrived=arrived, service_time_s=0.1))
+    assert decision.pods == 0

@@ -48,6 +48,10 @@ def test_after_a_restart_it_knows_the_rate_the_service_time_and_the_start_time()
     assert "of 0.12 s each" in decision.reason
 
 
+def test_after_a_restart_it_knows_that_there_is_traffic() -> None:
+    assert restarted().decide(Observation(600.0, 1, 0, arrived=0)).pods >= 1
+
+
 def test_a_dispatcher_that_counts_from_0_again_makes_no_burst() -> None:
     policy = restarted()
     before = saved(policy_of(policy))["bursts"]
