@@ -1,4 +1,4 @@
-"""Parsing of policy settings given as text: `hold_s=0`, `forecast.trend_gain=0.1`."""
+"""Parsing of policy settings given as text: `hold_s=0`, `forecast.level_gain=0.1`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace

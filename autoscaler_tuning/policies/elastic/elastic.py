@@ -26,7 +26,6 @@ ABLATIONS = {
     "elastic-nohold": "elastic[hold_s=0]",
     "elastic-nohedge": "elastic[hedge=1]",
     "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
-    "elastic-notrend": "elastic[forecast.trend_gain=0]",
     "elastic-nosurprise": "elastic[scenarios.surprise=0]",
     "elastic-nolikeness": "elastic[scenarios.likeness=0]",
     "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
@@ -205,7 +204,7 @@ class Elastic:
         interval_s, steps = self.config.interval_s, self.config.scenarios.steps
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
-        expected = np.array([self._forecast.expected(time_s) for time_s in times_s])
+        expected = np.asarray(self._forecast.level_rps * times_s, dtype=np.float64)
         paths, weights = self._error_paths.draw(
             expected, self._forecast.level_rps, self._surprise_rps(obs, service_time_s)
         )
@@ -306,7 +305,6 @@ class Elastic:
     def _record(self, obs: Observation, service_time_s: float, held: int) -> dict[str, float]:
         return {
             "level_rps": self._forecast.level_rps,
-            "trend_rps_per_s": self._forecast.trend_rps_per_s,
             "service_time_s": service_time_s,
             "cold_start_s": self._starts.mean_s,
             "feasible_backlog_s": obs.feasible_backlog_s,

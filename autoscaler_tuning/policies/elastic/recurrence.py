@@ -13,6 +13,8 @@ from autoscaler_tuning.results import FloatArray
 SCHEDULED_S = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 86_400.0)
 # A burst counts as expected if it comes within this share of the interval, but at least and at most so many seconds.
 TOLERANCE_RATIO, LEAST_TOLERANCE_S, MOST_TOLERANCE_S = 0.015, 1.0, 5.0
+# An interval explains its bursts after so many hits.
+PROVEN_HITS = 2
 # Bursts that an interval is measured to and counted from, intervals that are remembered beside the scheduled ones, and
 # misses that one hit makes up for.
 KEPT_BURSTS, KEPT_INTERVALS, MISSES_A_HIT = 4, 8, 2
@@ -34,6 +36,11 @@ class Interval:
     def is_worth_trying(self) -> bool:
         """Whether pods may be started for it: once without any hit, and at most MISSES_A_HIT times for each hit."""
         return self.misses <= MISSES_A_HIT * self.hits
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether bursts follow it, and not chance: among many random bursts some are an interval apart."""
+        return self.hits >= PROVEN_HITS and self.misses < self.hits
 
     @property
     def chance(self) -> float:
@@ -67,12 +74,13 @@ class Recurrence:
             wanted_s = times_s[0] + self.interval_s * np.arange(1, self.steps + 1)
             if now_s >= wanted_s[-1]:
                 self._profile, self._growing = np.interp(wanted_s, times_s, counts) - counts[0], []
-        for expected in [one for one in self._expected if one[0] + one[1].tolerance_s < now_s]:
+        past = [one for one in self._expected if one[0] < now_s]
+        for expected in [one for one in past if one[0] + one[1].tolerance_s < now_s]:
             expected[1].misses += 1
             self._expected.remove(expected)
 
     def burst(self, now_s: float, arrived: int) -> bool:
-        """Add a burst that began in the last tick; return whether it was expected.
+        """Add a burst that began in the last tick; return whether it was expected after an interval that is proven.
 
         arrived: requests that had arrived before it.
         """
@@ -85,7 +93,7 @@ class Recurrence:
         self._bursts.append(now_s)
         self._growing = [(now_s - self.interval_s, arrived)]
         self._expected += [(now_s + one.seconds, one) for one in self._intervals if one.is_worth_trying]
-        return bool(hits)
+        return any(interval.is_proven for _, interval in hits)
 
     def scenarios(self, now_s: float, expected: FloatArray) -> Iterator[tuple[FloatArray, float]]:
         """Yield the cumulative arrivals with each burst that may begin within the ticks of `expected`, and its chance.
@@ -95,7 +103,8 @@ class Recurrence:
         if self._profile is None:
             return
         ticks = len(expected)
-        for time_s, interval in self._expected:
+        latest_s = now_s + ticks * self.interval_s + MOST_TOLERANCE_S
+        for time_s, interval in [one for one in self._expected if one[0] < latest_s]:
             ahead = max(0, int((time_s - interval.tolerance_s - now_s) / self.interval_s))
             if ahead < ticks and interval.is_worth_trying:
                 before = expected[ahead - 1] if ahead else 0.0

@@ -143,9 +143,9 @@ def test_slow_pod_starts_lengthen_the_forecast_horizon() -> None:
         policy = Elastic(ElasticConfig(hold_s=1.0))
         pods = (PodSample("a", PodPhase.READY, started_s=0.0, ready_s=start_s),)
         arrived = 0
-        for second in range(20):
-            arrived += 5 * second
-            decision = policy.decide(seen(float(second), arrived, pods=pods))
+        for tick in range(80):  # 80 requests a second for 5 s of every 10 s
+            arrived += 40 * (tick % 20 >= 10)
+            decision = policy.decide(seen(tick / 2, arrived, pods=pods))
         return decision.pods
 
     assert wanted(20.0) > wanted(1.0)

@@ -67,8 +67,15 @@ def test_a_burst_that_never_comes_again_is_prepared_for_once_at_each_interval() 
 
 
 def test_a_burst_counts_as_expected_only_within_the_tolerance() -> None:
-    assert after_bursts([10.0], 69.5).burst(70.5, 0)
-    assert not after_bursts([10.0], 69.5).burst(72.0, 0)
+    for time_s, hits in ((70.5, 1), (72.0, 0)):
+        recurrence = after_bursts([10.0], 69.5)
+        recurrence.burst(time_s, 0)
+        assert recurrence.intervals[0] == (60.0, hits, 0)
+
+
+def test_bursts_are_explained_by_an_interval_that_proved_true_twice() -> None:
+    recurrence = after_bursts([10.0], 69.5)
+    assert [recurrence.burst(70.0 + 60.0 * burst, 0) for burst in range(3)] == [False, True, True]
 
 
 def test_at_most_so_many_intervals_are_remembered() -> None:
