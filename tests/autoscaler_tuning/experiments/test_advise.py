@@ -33,9 +33,15 @@ def test_more_pods_that_always_run_cost_more_and_make_fewer_requests_late() -> N
 
 
 def test_a_min_scale_above_the_first_without_late_requests_is_left_out() -> None:
-    calm = Comparison((2,) * 120, SIM, bounds=())
-    kept = [one.min_scale for one in advice(calm).values() if one.min_scale is not None]
-    assert kept == [0, 1]  # from zero pods the first start is late, with one pod nothing is
+    late = {one.min_scale: one.late_ratio.value for one in advice().values() if one.min_scale is not None}
+    assert [pods for pods, ratio in late.items() if ratio == 0] == [max(late)]
+    assert max(late) < 6  # settings() goes up to it
+
+
+def test_a_setting_with_a_min_scale_begins_with_its_pods() -> None:
+    found = advice(Comparison((2,) * 60, SIM, bounds=()))
+    assert found["kpa"].late_ratio.value > 0  # of the first start
+    assert found["kpa[min-scale=1]"].late_ratio.value == 0
 
 
 def test_tuned_knobs_and_elastic_are_beside_them_and_none_undercuts_its_bound() -> None:
