@@ -190,8 +190,9 @@ def words(matches: Sequence[Match], live: Sequence[Match]) -> str:
     late = [100 * np.mean([getattr(match, who).late_ratio for match in matches]) for who in ("stock", "ours")]
     return (
         f"{_live_words(live)}Simulated, against stock KPA, `{OURS}` has fewer late requests and fewer pod-seconds in "
-        f"{len(wins)} of {len(matches)} rows, and KPA has both in {len(loses)}. On average over the rows, {late[1]:.2f} % of the requests are late "
-        f"under `{OURS}` and {late[0]:.2f} % under KPA, at {ratio:.2f} times KPA's pod-seconds (geometric mean).\n\n"
+        f"{len(wins)} of {len(matches)} rows, and KPA has both in {len(loses)}. On average over the rows, "
+        f"{late[1]:.2f} % of the requests are late under `{OURS}` and {late[0]:.2f} % under KPA, at {ratio:.2f} times "
+        f"KPA's pod-seconds (geometric mean).\n\n"
         f"`{OURS}` costs more than KPA in {_listed(dearer)}, and has more late requests in {_listed(later)}."
     )
 
