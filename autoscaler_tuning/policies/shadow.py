@@ -111,23 +111,29 @@ class ShadowPods:
     def __init__(self) -> None:
         self._pods: list[_ShadowPod] = []
         self._started = 0
+        self._all_ready_s = 0.0
 
     def __len__(self) -> int:
         return len(self._pods)
 
     def ready(self, now_s: float) -> int:
         """Return the number of ready pods."""
+        if now_s >= self._all_ready_s:
+            return len(self._pods)
         return sum(1 for pod in self._pods if pod.ready_s <= now_s)
 
     def scale_to(self, pods: int, now_s: float, cold_start_s: float) -> None:
         """Start pods, or stop the newest ones."""
         while len(self._pods) < pods:
             self._started += 1
+            self._all_ready_s = max(self._all_ready_s, now_s + cold_start_s)
             self._pods.append(_ShadowPod(f"shadow-{self._started}", now_s, now_s + cold_start_s))
         del self._pods[max(0, pods) :]
 
     def use(self, busy_pods: float, now_s: float) -> None:
         """Add the CPU time of STEP_S, spread over the ready pods: a busy pod uses one CPU."""
+        if busy_pods <= 0:
+            return
         ready = [pod for pod in self._pods if pod.ready_s <= now_s]
         for pod in ready:
             pod.cpu_s += busy_pods / len(ready) * STEP_S
