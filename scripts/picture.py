@@ -28,7 +28,7 @@ from loadgen.workload.workload import read_workload  # noqa: E402
 
 POLICIES = ("kpa", "hpa70", "elastic")
 NAMES = {"kpa": "KPA (Knative)", "hpa70": "HPA at 70 % CPU", "elastic": "elastic (ours)"}
-WORLD = SimConfig(service_time_s=0.1, cold_start_s=(2.0, 6.0), slo_s=0.5, initial_pods=1, max_pods=40)
+WORLD = SimConfig(service_time_s=0.1, cold_start_s=(2.0, 6.0), slo_s=0.5, initial_pods=0, max_pods=40)
 PRICES = (4, 10, 25, 60, 120, 250, 600)
 TARGETS = (30, 40, 50, 60, 70, 80, 90, 100)
 # The steps of workload.txt: from 5 requests a second to 20, then to 28.

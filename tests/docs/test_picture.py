@@ -12,7 +12,7 @@ from loadgen.workload.workload import read_workload
 from tests.paths import ROOT
 
 IMAGES = ROOT / "docs/images"
-WORLD = SimConfig(service_time_s=0.1, cold_start_s=(2.0, 6.0), slo_s=0.5, initial_pods=1, max_pods=40)
+WORLD = SimConfig(service_time_s=0.1, cold_start_s=(2.0, 6.0), slo_s=0.5, initial_pods=0, max_pods=40)
 
 
 @pytest.fixture(scope="module")
