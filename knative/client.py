@@ -28,6 +28,21 @@ from knative.objects import (
     Service,
     living_pods,
 )
+from knative.workloads import (
+    APPS_GROUP,
+    APPS_VERSION,
+    DEPLOYMENTS,
+    HPA_GROUP,
+    HPA_VERSION,
+    HPAS,
+    PODAUTOSCALER_GROUP,
+    PODAUTOSCALER_VERSION,
+    PODAUTOSCALERS,
+    Deployment,
+    Scaled,
+    hpa_of,
+    settings_patch,
+)
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
@@ -36,12 +51,17 @@ FIELD_MANAGER = "elastic-ml-inference"
 CONTROLLER_MANAGER = "elastic-controller"
 ERRORS_BY_STATUS = {401: UnauthorizedError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError}
 
-GROUPS = {LEASES: (LEASE_GROUP, LEASE_VERSION)}
+GROUPS = {
+    LEASES: (LEASE_GROUP, LEASE_VERSION),
+    PODAUTOSCALERS: (PODAUTOSCALER_GROUP, PODAUTOSCALER_VERSION),
+    DEPLOYMENTS: (APPS_GROUP, APPS_VERSION),
+    HPAS: (HPA_GROUP, HPA_VERSION),
+}
 PATCH = "patch_namespaced_custom_object"
 
 
 class Api(Protocol):
-    """Objects of serving.knative.dev, Leases and pods in one namespace, as parsed JSON.
+    """Objects of the kinds in GROUPS or of serving.knative.dev, and pods, in one namespace, as parsed JSON.
 
     A failed call raises ClusterError.
     """
@@ -57,6 +77,10 @@ class Api(Protocol):
     def delete(self, plural: str, name: str) -> None: ...
 
     def pod_get(self, pod: str, port: int, path: str) -> bytes: ...
+
+    def patch_scale(self, plural: str, name: str, patch: Json) -> Json: ...
+
+    def all_of(self, plural: str) -> list[Json]: ...
 
     def pods(self, label_selector: str) -> list[Json]: ...
 
@@ -80,10 +104,25 @@ class KnativeClient:
         """Return the Revision to scale, which receives the traffic; raise NoTrafficError if none does yet."""
         return self.revision(self.service(service).live_revision())
 
-    def patch_annotations(self, revision: str, annotations: Mapping[str, str | None]) -> Revision:
-        """Write annotations by their full names in one patch, and return the patched Revision; None removes one."""
-        patch = {"metadata": {"annotations": dict(annotations)}}
-        return Revision.from_json(self.api.merge_patch(REVISIONS, revision, patch))
+    def scaled(self, plural: str, name: str) -> Scaled:
+        """Return an object with the settings that limit its pods."""
+        return Scaled.from_json(plural, self.api.get(plural, name))
+
+    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> Scaled:
+        """Write settings by their full names in one patch, and return the patched object; None removes one."""
+        return Scaled.from_json(plural, self.api.merge_patch(plural, name, settings_patch(plural, settings)))
+
+    def deployment(self, name: str) -> Deployment:
+        """Return the Deployment."""
+        return Deployment.from_json(self.api.get(DEPLOYMENTS, name))
+
+    def set_replicas(self, deployment: Deployment, replicas: int) -> None:
+        """Change the Deployment's replicas; raise ConflictError if another client wrote since it was read."""
+        self.api.patch_scale(DEPLOYMENTS, deployment.name, deployment.replicas_patch(replicas))
+
+    def hpa_of(self, deployment: str) -> str:
+        """Return the name of the HorizontalPodAutoscaler that scales the Deployment, as workloads.hpa_of."""
+        return hpa_of(deployment, self.api.all_of(HPAS))
 
     def lease(self, name: str) -> Lease | None:
         """Return the Lease; None if it does not exist."""
@@ -113,7 +152,11 @@ class KnativeClient:
 
     def pods(self, revision: str) -> tuple[Pod, ...]:
         """Return the pods of a Revision, oldest first, including terminating ones."""
-        return living_pods(self.api.pods(f"{REVISION_LABEL}={revision}"))
+        return self.pods_with(f"{REVISION_LABEL}={revision}")
+
+    def pods_with(self, label_selector: str) -> tuple[Pod, ...]:
+        """Return the pods with these labels, oldest first, including terminating ones."""
+        return living_pods(self.api.pods(label_selector))
 
     def pod_counts(self, revision: str) -> PodCounts:
         """Return how many pods of a Revision are ready, starting and terminating."""
@@ -229,6 +272,17 @@ class KubernetesApi:
         where = f"/api/v1/namespaces/{self._namespace}/pods/{pod}:{port}/proxy/{path}"
         response = self._call(f"get {path} of pod {pod}", lambda: self._read, {"path": where, "query": []})
         return bytes(response.data)
+
+    def patch_scale(self, plural: str, name: str, patch: Json) -> Json:
+        """Change the scale of an object, as merge_patch."""
+        how = {"_content_type": "application/merge-patch+json", "field_manager": CONTROLLER_MANAGER}
+        return self._object(f"patch {plural}/{name}/scale", f"{PATCH}_scale", plural, name=name, body=patch, **how)
+
+    def all_of(self, plural: str) -> list[Json]:
+        """List the objects of one kind."""
+        found = self._object(f"list {plural}", "list_namespaced_custom_object", plural)
+        items: list[Json] = found["items"]
+        return items
 
     def pods(self, label_selector: str) -> list[Json]:
         """List the pods that match the label selector."""

@@ -37,5 +37,9 @@ class NoTrafficError(ClusterError):
     """No Revision of the Service receives traffic yet."""
 
 
+class OwnedError(ClusterError):
+    """Another program keeps the object as it is, and would undo changes."""
+
+
 class UnreachableError(ClusterError):
     """The API server does not respond, or no cluster is configured."""

@@ -90,7 +90,7 @@ class Revision:
             uid=metadata.get("uid", ""),
             concurrency=int(limit) or max(1, int(target)) if limit is not None else 1,
             annotations=annotations,
-            problem=_refusal(revision, "ResourcesAvailable"),
+            problem=refusal(revision, "ResourcesAvailable"),
         )
 
 
@@ -192,8 +192,8 @@ def is_true(thing: Mapping[str, Any], condition: str) -> bool:
 
 def _pod_problem(pod: Mapping[str, Any]) -> str | None:
     """Return why a pod cannot start: no node for it, or a container whose image or command fails."""
-    if (refusal := _refusal(pod, "PodScheduled")) is not None:
-        return refusal
+    if (unscheduled := refusal(pod, "PodScheduled")) is not None:
+        return unscheduled
     status = pod.get("status") or {}
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
@@ -202,9 +202,9 @@ def _pod_problem(pod: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _refusal(thing: Mapping[str, Any], condition: str) -> str | None:
-    """Return the reason and message of a condition that is False; None otherwise."""
-    failed = (c for c in _conditions(thing) if c["type"] == condition and c["status"] == "False")
+def refusal(thing: Mapping[str, Any], condition: str, bad: str = "False") -> str | None:
+    """Return the reason and message of a condition that has the bad status; None otherwise."""
+    failed = (c for c in _conditions(thing) if c["type"] == condition and c["status"] == bad)
     return next(map(_sentence, failed), None)
 
 

@@ -19,9 +19,10 @@ from autoscaler_tuning.commands.flags import (
     target_among,
     url,
 )
+from autoscaler_tuning.live.cluster_targets import KNATIVE, KUBERNETES
 from autoscaler_tuning.live.dispatcher_names import PREFIX
 from autoscaler_tuning.live.recording import RecordError
-from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, serve
+from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, TlsConfig, serve
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec, policy_named
 
 
@@ -31,9 +32,9 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     list_policies(parser)
     flags.add(
         "--target",
-        target_among("local", "knative"),
+        target_among("local", KNATIVE, KUBERNETES),
         "local",
-        "which pods to scale: local (processes on this machine) or knative",
+        "which pods to scale: local (processes on this machine), knative, or kubernetes (a Deployment with an HPA)",
     )
     flags.add("--policy", str, "elastic", "policy, as NAME[setting=value,...]@ORDER")
     flags.add(
@@ -51,13 +52,13 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--record", output_file, None, "file to write a JSON line to for each second and each decision")
     flags.add("--state", output_file, None, "file that keeps what the policy has learned over restarts")
     flags.add("--for-s", number, None, "time after which to stop, in seconds (default: run until a signal)")
-    flags.add("--namespace", str, "default", "namespace of the Knative Service")
+    flags.add("--namespace", str, "default", "namespace of the Knative Service or the Deployment")
     flags.add(
         "--service",
         services,
         "resnet18",
-        "name of the Knative Service, or of several with the addresses of their dispatchers' control ports: "
-        "A=http://a:8011,B=http://b:8011; an address without a name is another dispatcher of the Service before it",
+        "name of the Knative Service or the Deployment, or of several with the addresses of their dispatchers' control "
+        "ports: A=http://a:8011,B=http://b:8011; an address without a name is another dispatcher of the Service before",
     )
     parser.add_argument(
         "--shadow", action="store_true", help="change nothing, and export what the policy would have done"
@@ -67,6 +68,14 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         action="store_true",
         help="change nothing, and log and export the decisions about the pods that run",
     )
+    parser.add_argument(
+        "--no-patch",
+        action="store_true",
+        help="change nothing in the cluster, where KEDA or an HPA follows the exported wish",
+    )
+    flags.add("--tls-cert-file", Path, None, "certificate with which to serve the metrics over TLS too, for an HPA")
+    flags.add("--tls-key-file", Path, None, "key of that certificate")
+    flags.add("--tls-port", positive_integer, 8443, "port for TLS")
     flags.add(
         "--watch",
         url,
@@ -96,16 +105,26 @@ def services(text: str) -> tuple[ServedService, ...]:
 
 def refusal(args: argparse.Namespace, spec: PolicySpec) -> str | None:
     """Return why these flags cannot be combined; None if they can."""
-    if args.target == "knative" and not args.shadow and spec.entry.knative_class is KnativeClass.HPA:
+    if args.target != "local" and not args.shadow and spec.entry.knative_class is KnativeClass.HPA:
+        instead = "deploy the Service with Knative's HPA class" if args.target == KNATIVE else "use an HPA on CPU"
         return (
-            f"--policy {spec.name} needs the CPU of pods, which is not measured with --target knative; "
-            "deploy the Service with Knative's HPA class instead"
+            f"--policy {spec.name} needs the CPU of pods, which is not measured with --target {args.target}; "
+            f"{instead} instead"
         )
-    many = ", ".join(service.name for service in args.service) if len(args.service) > 1 else ""
-    if many and args.target == "local":
-        return f"--target local needs a single --service, got {many}"
-    if many and (args.record or args.state):
-        return f"{'--record' if args.record else '--state'} needs a single --service, got {many}"
+    if args.no_patch and args.target == "local":
+        return "--no-patch must come with --target knative or kubernetes, got local"
+    if (args.tls_cert_file is None) != (args.tls_key_file is None):
+        return f"--tls-cert-file and --tls-key-file must come together, got {args.tls_cert_file}, {args.tls_key_file}"
+    return refusal_of_several(args) if len(args.service) > 1 else None
+
+
+def refusal_of_several(args: argparse.Namespace) -> str | None:
+    """Return why these flags cannot be combined with several Services; None if they can."""
+    names = ", ".join(service.name for service in args.service)
+    if args.target == "local":
+        return f"--target local needs a single --service, got {names}"
+    if args.record or args.state:
+        return f"{'--record' if args.record else '--state'} needs a single --service, got {names}"
     return None
 
 
@@ -139,6 +158,8 @@ def _run(args: argparse.Namespace) -> int:
                 slo_s=args.slo_s,
                 shadow=args.shadow,
                 dry_run=args.dry_run,
+                no_patch=args.no_patch,
+                tls=TlsConfig(args.tls_port, args.tls_cert_file, args.tls_key_file) if args.tls_cert_file else None,
                 watch=args.watch,
             )
         )

@@ -1,4 +1,4 @@
-"""Writes the bounds of a Service's Revisions while this controller leads, and gives back what it found."""
+"""Writes the bounds of a target's objects while this controller leads, and gives back what it found."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,11 @@ from functools import partial
 from math import ceil
 from typing import Protocol
 
-from autoscaler_tuning.live.found_bounds import Annotations, FoundBounds, has_hpa, patch_to
+from autoscaler_tuning.live.found_bounds import FoundBounds, Settings, has_hpa, least_of, patch_to
 from autoscaler_tuning.live.troubles import Troubles
 from knative.errors import ClusterError, NotFoundError
-from knative.objects import MIN_SCALE, Revision
+from knative.objects import annotation
+from knative.workloads import Scaled
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +20,16 @@ RETRY_WRITE_S = 1.0
 UNDECIDED_FOR_S = 30.0
 
 
-class RevisionClient(Protocol):
+class SettingsClient(Protocol):
     """The calls to the cluster that the keeper makes; in production, KnativeClient."""
 
-    def revision(self, name: str) -> Revision: ...
+    def scaled(self, plural: str, name: str) -> Scaled: ...
 
-    def patch_annotations(self, revision: str, annotations: Mapping[str, str | None]) -> Revision: ...
+    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> Scaled: ...
 
 
 class FoundStore(Protocol):
-    """Where found bounds are stored, outside the Revisions; in production, LeaderLease."""
+    """Where found bounds are stored, outside the objects; in production, LeaderLease."""
 
     def found(self) -> dict[str, FoundBounds]: ...
 
@@ -38,29 +39,29 @@ class FoundStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveRevision:
-    """A Revision that receives traffic, and its share of it, from 0 to 1."""
+class Live:
+    """An object that limits the pods of live traffic, and its share of the traffic, from 0 to 1."""
 
-    revision: Revision
+    scaled: Scaled
     share: float
 
 
 class BoundsKeeper:
-    """Keeps the bounds of the Revisions that receive traffic at the wish, and gives others theirs back.
+    """Keeps the bounds of the live objects at the wish, and gives others theirs back.
 
-    Before the first write to a Revision, what was found on it is stored. A controller that begins to lead gives
-    max-scale and the knobs back at once, and min-scale after UNDECIDED_FOR_S unless a decision comes first.
+    Before the first write to an object, what was found on it is stored. A controller that begins to lead gives the
+    upper bound and the knobs back at once, and the lower bound after UNDECIDED_FOR_S unless a decision comes first.
     """
 
-    def __init__(self, client: RevisionClient, store: FoundStore) -> None:
+    def __init__(self, client: SettingsClient, store: FoundStore) -> None:
         self._client, self._store = client, store
         self._troubles = Troubles()
         self._wish: int | None = None
         self._began_s = float("-inf")
         self._next_write_s = float("-inf")
-        self._live: tuple[LiveRevision, ...] = ()
+        self._live: tuple[Live, ...] = ()
         self._retry_s: dict[str, float] = {}
-        self._written: dict[str, Annotations] = {}
+        self._written: dict[str, Settings] = {}
         self.confirmed = False
 
     def begin(self, now_s: float) -> None:
@@ -71,7 +72,7 @@ class BoundsKeeper:
         self.confirmed = False
 
     def wish(self, pods: int | None, now_s: float) -> None:
-        """Set min-scale to this number of pods, within the user's bounds; None gives back what was found."""
+        """Set the lower bound to this number of pods, within the user's bounds; None gives back what was found."""
         if pods is None:
             self._began_s = float("-inf")
         if pods != self._wish:
@@ -79,12 +80,12 @@ class BoundsKeeper:
             self.confirmed = False
             self.write_due(now_s)
 
-    def reconcile(self, now_s: float, live: Sequence[LiveRevision]) -> None:
-        """Compare the Revisions, as read just now, with what they should be, and write what differs."""
+    def reconcile(self, now_s: float, live: Sequence[Live]) -> None:
+        """Compare the live objects, as read just now, with what they should be, and write what differs."""
         self._live = tuple(live)
         self._notice_edits(now_s)
         self.write_due(now_s)
-        current = {one.revision.uid for one in live}
+        current = {one.scaled.uid for one in live}
         for uid, found in self._store.found().items():
             if uid not in current:
                 self._give_back(uid, found, now_s)
@@ -97,54 +98,62 @@ class BoundsKeeper:
         return all(done)
 
     def write_due(self, now_s: float) -> None:
+        """Write what is due on the objects as they were read or written last."""
         """Write what is due on the Revisions as they were read or written last."""
         if now_s < self._next_write_s:
             return
         complete = [
-            self._attempt(f"set the bounds of {one.revision.name}", now_s, partial(self._lead, one, now_s))
+            self._attempt(
+                f"set the bounds of {one.scaled.plural}/{one.scaled.name}", now_s, partial(self._lead, one, now_s)
+            )
             for one in self._live
         ]
         self.confirmed = bool(complete) and all(complete) and self._wish is not None
 
-    def _lead(self, one: LiveRevision, now_s: float) -> None:
-        revision = one.revision
-        found = self._store.found().get(revision.uid)
+    def _lead(self, one: Live, now_s: float) -> None:
+        scaled = one.scaled
+        found = self._store.found().get(scaled.uid)
         if found is None:
             if self._wish is None:
                 return
-            found = FoundBounds.of(revision)
-            self._store.remember(revision.uid, found)
+            found = FoundBounds.of(scaled)
+            self._store.remember(scaled.uid, found)
+        elif (edited := found.with_edits(scaled)) != found:
+            found = edited
+            self._store.remember(scaled.uid, found)
         if self._wish is None and now_s - self._began_s >= UNDECIDED_FOR_S:
-            self._return(revision.uid, found)
+            self._return(scaled.uid, found)
             return
         wanted = self._wanted(one, found)
-        if patch := patch_to(wanted, revision.annotations):
+        if patch := patch_to(wanted, scaled.settings):
             self._next_write_s = now_s + WRITE_GAP_S
-            changed = self._client.patch_annotations(revision.name, patch)
-            log.info("%s: min-scale %s", revision.name, wanted[MIN_SCALE])
+            changed = self._client.patch_settings(scaled.plural, scaled.name, patch)
+            least = least_of(scaled.plural)
+            log.info("%s/%s: %s %s", scaled.plural, scaled.name, least.rpartition("/")[2], wanted[least])
             self._live = tuple(
-                LiveRevision(changed, each.share) if each.revision.uid == revision.uid else each for each in self._live
+                Live(changed, each.share) if each.scaled.uid == scaled.uid else each for each in self._live
             )
-        self._written[revision.uid] = wanted
+        self._written[scaled.uid] = wanted
 
-    def _wanted(self, one: LiveRevision, found: FoundBounds) -> Annotations:
-        """Return the annotations for the wish; without one, those that were found, with min-scale as it is."""
+    def _wanted(self, one: Live, found: FoundBounds) -> Settings:
+        """Return the settings for the wish; without one, those that were found, with the lower bound as it is."""
         if self._wish is None:
-            return found.with_min_scale(one.revision.min_pods)
+            return found.with_least(int(annotation(one.scaled.settings, least_of(one.scaled.plural)) or 0))
         pods = ceil(self._wish * one.share - 1e-9)
-        return found.with_min_scale(pods) if has_hpa(one.revision) else found.led(pods)
+        return found.with_least(pods) if has_hpa(one.scaled) else found.led(pods)
 
     def _give_back(self, uid: str, found: FoundBounds, now_s: float) -> bool:
-        return self._attempt(f"give back the bounds of {found.revision}", now_s, partial(self._return, uid, found))
+        what = f"give back the bounds of {found.plural}/{found.name}"
+        return self._attempt(what, now_s, partial(self._return, uid, found))
 
     def _return(self, uid: str, found: FoundBounds) -> None:
-        """Give a Revision its own bounds back and forget them; a Revision that is gone, or new, has its own."""
+        """Give an object its own bounds back and forget them; an object that is gone, or new, has its own."""
         try:
-            revision = self._client.revision(found.revision)
-            patch = patch_to(found.given_back(), revision.annotations) if revision.uid == uid else {}
+            scaled = self._client.scaled(found.plural, found.name)
+            patch = patch_to(found.given_back(), scaled.settings) if scaled.uid == uid else {}
             if patch:
-                self._client.patch_annotations(found.revision, patch)
-                log.info("%s: its own bounds and knobs are back", found.revision)
+                self._client.patch_settings(found.plural, found.name, patch)
+                log.info("%s/%s: its own bounds and knobs are back", found.plural, found.name)
         except NotFoundError:
             pass
         self._written.pop(uid, None)
@@ -152,10 +161,11 @@ class BoundsKeeper:
 
     def _notice_edits(self, now_s: float) -> None:
         for one in self._live:
-            written = self._written.get(one.revision.uid)
-            if written is not None and patch_to(written, one.revision.annotations):
-                self._written.pop(one.revision.uid)
-                log.warning("%s: another client changed the bounds; writing them again", one.revision.name)
+            scaled = one.scaled
+            written = self._written.get(scaled.uid)
+            if written is not None and patch_to(written, scaled.settings):
+                self._written.pop(scaled.uid)
+                log.warning("%s/%s: another client changed the bounds; writing them again", scaled.plural, scaled.name)
 
     def _attempt(self, what: str, now_s: float, call: Callable[[], None]) -> bool:
         """Make the call unless it has failed just now; return whether it succeeded."""

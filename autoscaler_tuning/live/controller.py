@@ -101,6 +101,11 @@ class Controller:
         """Return whether a decision was carried out since the start, or another controller leads."""
         return self._announced is not None or self._led_by_another
 
+    def wish(self, now_s: float) -> int | None:
+        """Return the pods that the policy wants; None without a decision on recent signals."""
+        recent = now_s - self._signals_read_s < self._config.release_after_s
+        return self._decision.pods if self._decided and recent else None
+
     def step(self, now_s: float, unix_s: float) -> None:
         """Do what is due at now_s.
 
@@ -255,6 +260,8 @@ class Controller:
         self._recorded_s = now_s
         counts = counts_by_phase([pod.phase for pod in state.pods])
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
+        if self.wish(now_s) is None:  # another autoscaler may follow it
+            self._metrics.wanted.clear()
         line = {
             "unix_s": unix_s,
             **counts,

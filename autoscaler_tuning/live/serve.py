@@ -2,19 +2,18 @@
 
 import logging
 import signal
-import socket
+import ssl
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from autoscaler_tuning.live.cluster_targets import cluster_target
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
 from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.knative_target import KnativeTarget
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
 from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
@@ -23,14 +22,39 @@ from autoscaler_tuning.live.sources import ReadOnlySource, SignalSource
 from autoscaler_tuning.live.state_file import with_state_file
 from autoscaler_tuning.live.status_server import StatusServer
 from autoscaler_tuning.live.targets import ReadOnlyTarget, ScaleTarget
+from autoscaler_tuning.live.wish import Wish
 from autoscaler_tuning.policies.base import Bounded, Policy
 from autoscaler_tuning.policies.registry import PolicySpec
 from autoscaler_tuning.policies.shadow import Shadow, ShadowConfig
-from knative.client import KnativeClient
 
 POLL_EVERY_S = 0.05
 
 log = logging.getLogger(__name__)
+
+
+class KeyFileError(Exception):
+    """A file with a key or a certificate cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """A port, and the files of its certificate and key."""
+
+    port: int
+    cert_file: Path
+    key_file: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return the settings of the port. Raises KeyFileError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:  # of ssl too
+            raise KeyFileError(
+                "--tls-cert-file and --tls-key-file must be a certificate and its key in PEM, "
+                f"got {self.cert_file} and {self.key_file}: {error}"
+            ) from error
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,9 @@ class ServeConfig:
     for_s: how long to run, in seconds; None means until a signal arrives.
     shadow: change nothing and only export what the policy would have done with its own pods.
     dry_run: change nothing and only log and export what the policy decides about the pods that there are.
+    no_patch: change nothing in the cluster, where another autoscaler follows the exported wish; the dispatchers are
+        told the capacity.
+    tls: certificate, key and port with which to serve the status over TLS too, as the API server needs it.
     watch: address of the controller that scales the pods in shadow mode, if the target is local.
     state: file with what the policy has learned, read at the start and written every ten seconds.
     """
@@ -68,6 +95,8 @@ class ServeConfig:
     slo_s: float = 0.5
     shadow: bool = False
     dry_run: bool = False
+    no_patch: bool = False
+    tls: TlsConfig | None = None
     watch: str = "http://127.0.0.1:8002"
     state: Path | None = None
 
@@ -76,9 +105,10 @@ class ServeConfig:
         """Return whether the controller changes nothing."""
         return self.shadow or self.dry_run
 
-
-class KeyFileError(Exception):
-    """The file of --dispatcher-key-file cannot be used."""
+    @property
+    def writes_nothing(self) -> bool:
+        """Return whether another autoscaler scales the pods."""
+        return self.observes or self.no_patch
 
 
 def read_key(path: Path | None) -> str | None:
@@ -121,7 +151,10 @@ def serve(config: ServeConfig) -> None:
     key = read_key(config.dispatcher_key_file)
     metrics = ServiceMetrics()
     status = StatusServer(metrics.registry)
+    context = config.tls.context() if config.tls else None
     status.start(config.host, config.port)
+    if config.tls:
+        status.start(config.host, config.tls.port, context)
     stopping: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -131,6 +164,7 @@ def serve(config: ServeConfig) -> None:
     signal.signal(signal.SIGINT, on_signal)
     loops = [service_loop(config, service, key, metrics) for service in config.services]
     status.readiness = lambda: {loop.service.name: loop.controller.ready for loop in loops}
+    status.wish = lambda: wish_of(config.namespace, loops)
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
     running = lambda: not stopping and time.monotonic() < end_s  # noqa: E731
     threads = [threading.Thread(target=loop.run, args=(running,), name=loop.service.name) for loop in loops]
@@ -138,6 +172,12 @@ def serve(config: ServeConfig) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def wish_of(namespace: str, loops: Sequence[ServiceLoop]) -> Wish:
+    """Return the pods that the policies of all Services want at the moment."""
+    now_s = time.monotonic()
+    return Wish(namespace, {loop.service.name: loop.controller.wish(now_s) for loop in loops}, time.time())
 
 
 def service_loop(config: ServeConfig, service: ServedService, key: str | None, metrics: ServiceMetrics) -> ServiceLoop:
@@ -152,12 +192,12 @@ def service_loop(config: ServeConfig, service: ServedService, key: str | None, m
     controller = Controller(
         NamedPolicy(config.policy.name, lambda: with_state_file(live_policy(config), config.state, time.time)),
         ReadOnlySource(source) if config.observes else source,
-        ReadOnlyTarget(target) if config.observes else target,
+        ReadOnlyTarget(target) if config.writes_nothing else target,
         ControllerConfig(),
         ControllerMetrics(registry),
         Recorder(config.record),
     )
-    verb = "observes" if config.observes else "scales"
+    verb = "observes" if config.writes_nothing else "scales"
     log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(service.dispatchers))
     return ServiceLoop(service, controller, target)
 
@@ -177,21 +217,14 @@ def live_policy(config: ServeConfig) -> Policy:
 
 
 def make_target(config: ServeConfig, service: str) -> ScaleTarget:
-    """Return the target: the pods on this machine or a Knative Service."""
-    if config.target == "knative":
-        client = KnativeClient(config.namespace)
-        lease = NoLease() if config.observes else LeaderLease(client, service, identity(), time.time)
-        return KnativeTarget(client, service, lease, time.monotonic, time.time)
+    """Return the target: the pods on this machine or in a cluster."""
+    if config.target != "local":
+        return cluster_target(config.target, config.namespace, service, not config.writes_nothing)
     # what these import would take 10 MB of a controller in a cluster
-    if config.observes:
+    if config.writes_nothing:
         from autoscaler_tuning.live.watch import WatchedController  # noqa: PLC0415
 
         return WatchedController(config.watch, time.monotonic)
     from autoscaler_tuning.live.local_pods import function_pods  # noqa: PLC0415
 
     return function_pods(config.max_pods, config.log_dir, config.model_dir, config.pad_service_s)
-
-
-def identity() -> str:
-    """Return a name that no other process has, in which a reader recognises the machine or the pod."""
-    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"

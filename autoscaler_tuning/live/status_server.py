@@ -1,34 +1,42 @@
-"""The controller's own port: metrics, and whether it lives and is ready."""
+"""The controller's own port: metrics, the pods that it wants, and whether it lives and is ready."""
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from autoscaler_tuning.live.wish import API_PATH, WISH_PATH, Wish, answer
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 class StatusServer:
-    """Serves GET /metrics, GET /livez, and the readiness on GET /, /healthz and /readyz.
+    """Serves GET /metrics, /wish, the external metrics API, /livez, and the readiness on /, /healthz and /readyz.
 
     readiness: returns for each Service whether a decision was carried out. It is 503 until one was: a Service that
         fails must not keep a controller that scales others from being asked for its metrics.
+    wish: returns the pods that are wanted at the moment.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.readiness: Callable[[], Mapping[str, bool]] = dict
+        self.wish: Callable[[], Wish] = lambda: Wish("", {}, 0.0)
         self._metrics = make_wsgi_app(registry)
 
-    def start(self, host: str, port: int) -> None:
+    def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Serve in a thread that ends with the process. Raises OSError if the address cannot be bound."""
         server_class = _ServerIPv6 if ":" in host else _Server
         server = make_server(host, port, self.respond, server_class=server_class, handler_class=_Handler)
+        if tls:  # each connection shakes hands in its own thread, so that a stalled one delays no other
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def respond(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -37,7 +45,11 @@ class StatusServer:
         if path == "/metrics":
             metrics: Iterable[bytes] = self._metrics(environ, start_response)
             return metrics
-        status, body = self._status(path)
+        if path == WISH_PATH or path.startswith(API_PATH):
+            code, found = answer(path, environ.get("QUERY_STRING", ""), self.wish())
+            status, body = f"{code} {HTTPStatus(code).phrase}", json.dumps(found).encode() + b"\n"
+        else:
+            status, body = self._status(path)
         start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
@@ -45,7 +57,7 @@ class StatusServer:
         if path == "/livez":
             return "200 OK", b'{"status": "ok"}\n'
         if path not in ("", "/", "/healthz", "/readyz"):
-            return "404 Not Found", b'{"error": "known paths: /metrics, /healthz, /readyz, /livez"}\n'
+            return "404 Not Found", b'{"error": "known paths: /metrics, /wish, /healthz, /readyz, /livez"}\n'
         services = self.readiness()
         body: dict[str, object] = {"status": "ready" if any(services.values()) else "starting"}
         if not any(services.values()):
@@ -65,5 +77,7 @@ class _ServerIPv6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
+    timeout = 30.0  # of a client that is connected and sends nothing
+
     def log_message(self, format: str, *args: object) -> None:
         """Log no line for each probe."""

@@ -205,7 +205,7 @@ def test_a_bad_target_in_the_environment_is_rejected(
     monkeypatch.setenv("TARGET", "Knative")
     with pytest.raises(SystemExit, match="2"):
         main([command])
-    assert "knative, got 'Knative'" in capsys.readouterr().err
+    assert "got 'Knative'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("watch", ["foo", "http://a,http://b"])
@@ -215,9 +215,30 @@ def test_watch_accepts_only_one_address(capsys: pytest.CaptureFixture[str], watc
     assert f"got {watch!r}" in capsys.readouterr().err
 
 
-def test_control_refuses_a_policy_that_needs_the_cpu_of_knatives_pods(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["control", "--target", "knative", "--policy", "hpa70"]) == 2
-    assert "--policy hpa70 needs the CPU of pods" in capsys.readouterr().err
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--no-patch"]], ids=["scales", "dry run", "no patch"])
+@pytest.mark.parametrize(("target", "instead"), [("knative", "Knative's HPA class"), ("kubernetes", "an HPA on CPU")])
+def test_control_refuses_a_policy_that_needs_the_cpu_of_pods_in_a_cluster(
+    capsys: pytest.CaptureFixture[str], target: str, instead: str, flags: list[str]
+) -> None:
+    assert main(["control", "--target", target, "--policy", "hpa70", *flags]) == 2
+    refused = capsys.readouterr().err
+    assert f"--policy hpa70 needs the CPU of pods, which is not measured with --target {target}; " in refused
+    assert instead in refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--no-patch"], "--no-patch must come with --target knative or kubernetes, got local"),
+        (["--tls-key-file", "k.pem"], "--tls-cert-file and --tls-key-file must come together, got None, k.pem"),
+        (["--tls-cert-file", "no.pem", "--tls-key-file", "no.pem"], "must be a certificate and its key in PEM, got no"),
+    ],
+)
+def test_control_refuses_flags_that_do_not_fit(
+    capsys: pytest.CaptureFixture[str], flags: list[str], problem: str
+) -> None:
+    assert main(["control", *flags]) == 2
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_a_patch(tmp_path: Path) -> None:
         times_ms = []
         for number in range(200):
             began_s = time.perf_counter()
-            client.patch_annotations("service-0-00001", {MIN_SCALE: str(number % 9)})
+            client.patch_settings(REVISIONS, "service-0-00001", {MIN_SCALE: str(number % 9)})
             times_ms.append(1000 * (time.perf_counter() - began_s))
         assert server.api.objects[REVISIONS]["service-0-00001"]["metadata"]["annotations"][MIN_SCALE] == str(199 % 9)
     marks = quantiles(times_ms, n=100)

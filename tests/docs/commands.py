@@ -34,6 +34,7 @@ FOREIGN = (
     "kn",
     "kubectl",
     "kind",
+    "openssl",
     "docker",
     "buildah",
     "pack",

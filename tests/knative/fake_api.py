@@ -15,6 +15,7 @@ from knative.objects import (
     Json,
     annotation,
 )
+from knative.workloads import DEPLOYMENTS, HPAS, PODAUTOSCALERS
 
 
 class FakeApi:
@@ -22,6 +23,7 @@ class FakeApi:
 
     refuse: called before each write with verb, plural and name; it may raise ClusterError, as a webhook or a role does.
     away: whether every call fails.
+    copies: whether a PodAutoscaler has the annotations of its Revision at once, as in Knative 1.21 and newer.
     """
 
     def __init__(
@@ -31,7 +33,11 @@ class FakeApi:
             SERVICES: {service["metadata"]["name"]: service for service in services},
             REVISIONS: {revision["metadata"]["name"]: revision for revision in revisions},
             LEASES: {},
+            PODAUTOSCALERS: {},
+            DEPLOYMENTS: {},
+            HPAS: {},
         }
+        self.copies = True
         self.pod_list = list(pods)
         self.calls: list[tuple[str, str, str, Json]] = []
         self.refuse: Callable[[str, str, str], None] = lambda verb, plural, name: None
@@ -55,7 +61,7 @@ class FakeApi:
 
     def merge_patch(self, plural: str, name: str, patch: Json) -> Json:
         found = self.get(plural, name)
-        version = patch["metadata"].get("resourceVersion")
+        version = patch.get("metadata", {}).get("resourceVersion")
         if version is not None and version != found["metadata"].get("resourceVersion"):
             raise ConflictError(f"cannot patch {plural}/{name}: the object has been modified (HTTP 409)")
         return self._write("patch", plural, name, patch, merged(found, patch))
@@ -70,10 +76,17 @@ class FakeApi:
         self._answer()
         raise NotFoundError(f"cannot get {path} of pod {pod}: not found (HTTP 404)")
 
+    def patch_scale(self, plural: str, name: str, patch: Json) -> Json:
+        return self.merge_patch(plural, name, patch)
+
+    def all_of(self, plural: str) -> list[Json]:
+        self._answer()
+        return list(self.objects[plural].values())
+
     def pods(self, label_selector: str) -> list[Json]:
         self._answer()
-        label, _, value = label_selector.partition("=")
-        return [pod for pod in self.pod_list if pod["metadata"]["labels"].get(label) == value]
+        wanted = dict(term.split("=") for term in label_selector.split(","))
+        return [pod for pod in self.pod_list if wanted.items() <= pod["metadata"]["labels"].items()]
 
     def annotations(self, revision: str) -> dict[str, str]:
         """Return the autoscaling annotations of a Revision, without their group."""
@@ -93,11 +106,16 @@ class FakeApi:
     def _write(self, verb: str, plural: str, name: str, sent: Json, outcome: Json) -> Json:
         self._answer()
         self.refuse(verb, plural, name)
-        if plural == REVISIONS:
+        if plural in (REVISIONS, PODAUTOSCALERS):
             validate_bounds(outcome["metadata"].get("annotations") or {})
+        if plural == HPAS and not 1 <= outcome["spec"]["minReplicas"] <= outcome["spec"]["maxReplicas"]:
+            raise ClusterError(f"{name} is invalid: {outcome['spec']} (HTTP 422)")
         self._version += 1
         self.calls.append((verb, plural, name, sent))
         self.objects[plural][name] = merged(outcome, {"metadata": {"resourceVersion": str(self._version)}})
+        if self.copies and plural in (REVISIONS, PODAUTOSCALERS) and name in self.objects[PODAUTOSCALERS]:
+            copied = self.objects[REVISIONS][name]["metadata"]["annotations"]
+            self.objects[PODAUTOSCALERS][name]["metadata"]["annotations"] = dict(copied)
         return self.objects[plural][name]
 
 
@@ -150,3 +168,22 @@ def pod_json(name: str, revision: str, status: Json, deleted: bool = False) -> J
         **({"deletionTimestamp": "2026-08-21T10:01:00Z"} if deleted else {}),
     }
     return {"metadata": metadata, "status": status}
+
+
+def pod_autoscaler_json(revision: str, **annotations: str) -> Json:
+    """Return the PodAutoscaler of a Revision."""
+    made = revision_json(revision, **annotations)
+    return merged(made, {"metadata": {"uid": f"uid-of-pa-{revision}"}})
+
+
+def deployment_json(name: str, replicas: int = 1) -> Json:
+    """Return a Deployment whose pods have the label app."""
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}}
+    return {"metadata": {"name": name, "resourceVersion": "0"}, "spec": spec, "status": {}}
+
+
+def hpa_json(name: str, deployment: str, least: int = 1, most: int = 10) -> Json:
+    """Return a HorizontalPodAutoscaler of a Deployment."""
+    scaled = {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment}
+    spec = {"scaleTargetRef": scaled, "minReplicas": least, "maxReplicas": most}
+    return {"metadata": {"name": name, "uid": f"uid-of-{name}"}, "spec": spec}

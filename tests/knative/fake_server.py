@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,16 +76,21 @@ class FakeServer:
         """Return status and body of one call."""
         parts = urlsplit(path)
         plural, _, name = parts.path.partition("/namespaces/default/")[2].partition("/")
+        calls: dict[str, Callable[[], Any]] = {
+            "POST": lambda: self.api.create(plural, sent),
+            "PATCH": lambda: self._patch(plural, name, sent),
+            "GET": lambda: self.api.get(plural, name) if name else {"metadata": {}, "items": self.api.all_of(plural)},
+        }
         try:
             if plural == "pods":
                 return 200, {"items": self.api.pods(parse_qs(parts.query)["labelSelector"][0])}
-            if verb == "POST":
-                return 201, self.api.create(plural, sent)
-            if verb == "PATCH":
-                return 200, self.api.merge_patch(plural, name, sent)
-            return 200, self.api.get(plural, name)
+            return (201 if verb == "POST" else 200), calls[verb]()
         except ClusterError as error:
             return int(str(error).rpartition("HTTP ")[2].rstrip(")") or 500), {"message": str(error)}
+
+    def _patch(self, plural: str, name: str, sent: Any) -> Any:
+        patch = self.api.patch_scale if name.endswith("/scale") else self.api.merge_patch
+        return patch(plural, name.removesuffix("/scale"), sent)
 
 
 def write_kubeconfig(folder: Path, server: str, **user: str) -> Path:

@@ -21,7 +21,8 @@ from knative.errors import (
 from knative.leases import Tenure, new_lease, release_patch, tenure_patch
 from knative.objects import MAX_SCALE, MIN_SCALE, REVISIONS, SERVICES, WINDOW, PodCounts
 from knative.rendering import service_manifest
-from tests.knative.fake_api import FakeApi, pod_json, ready, revision_json, service_json
+from knative.workloads import DEPLOYMENTS, HPAS, selector_text
+from tests.knative.fake_api import FakeApi, deployment_json, hpa_json, pod_json, ready, revision_json, service_json
 from tests.knative.fake_server import FakeServer, write_kubeconfig
 
 LIVE = "resnet18-00002"
@@ -43,9 +44,9 @@ def test_annotations_are_written_on_the_live_revision_in_one_patch() -> None:
     api = cluster()
     client = KnativeClient("default", api)
     bounds = {MIN_SCALE: "2", MAX_SCALE: "2"}
-    changed = client.patch_annotations(client.live_revision("resnet18").name, bounds)
+    changed = client.patch_settings(REVISIONS, client.live_revision("resnet18").name, bounds)
     assert api.calls == [("patch", REVISIONS, LIVE, {"metadata": {"annotations": bounds}})]
-    assert (changed.min_pods, changed.max_pods) == (2, 2)
+    assert changed.settings == {**bounds, WINDOW: "10s"}
     assert api.get(REVISIONS, LIVE)["metadata"]["annotations"][WINDOW] == "10s"
 
 
@@ -185,3 +186,35 @@ def test_a_lease_is_created_once_and_patched_only_in_the_version_that_was_read(t
         assert (changed.holder, changed.renewed) == ("me", "1970-01-01T00:16:40.000000Z")
         with pytest.raises(ConflictError):
             client.patch_lease(lease.name, release_patch(lease.version))
+
+
+@pytest.mark.integration
+def test_a_deployment_its_hpa_and_its_scale_are_read_and_written(tmp_path: Path) -> None:
+    api = FakeApi()
+    api.objects[DEPLOYMENTS]["ml-app"] = deployment_json("ml-app", 2)
+    api.objects[HPAS]["any"] = hpa_json("any", "ml-app")
+    with FakeServer(api).running() as server:
+        client = KnativeClient("default", connect("default", write_kubeconfig(tmp_path, server.url)))
+        read = client.deployment("ml-app")
+        assert (read.replicas, read.selector) == (2, "app=ml-app")
+        client.set_replicas(read, 5)
+        assert client.deployment("ml-app").replicas == 5
+        with pytest.raises(ConflictError):
+            client.set_replicas(read, 3)
+        assert client.hpa_of("ml-app") == "any"
+        changed = client.patch_settings(HPAS, "any", {"minReplicas": "4", "maxReplicas": "10"})
+        assert changed == client.scaled(HPAS, "any")
+        assert changed.settings == {"minReplicas": "4", "maxReplicas": "10"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ({"matchLabels": {"app": "a", "tier": "b"}}, "app=a,tier=b"),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}, "app in (a,b)"),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}, "app notin (a)"),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "DoesNotExist"}]}, "a,!b"),
+    ],
+)
+def test_a_selector_of_a_spec_becomes_that_of_a_query(selector: dict[str, object], text: str) -> None:
+    assert selector_text(selector) == text

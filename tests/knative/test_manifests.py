@@ -154,7 +154,8 @@ def test_the_settings_in_the_manifests_are_settings_of_the_programs() -> None:
     known = parse_config([], {name: text for name, text in dispatcher.items() if name not in ("ML_SERVICE_URL",)})
     assert (known.queue_bytes, known.control_host, known.drain_timeout_s) == (2**28, "0.0.0.0", 60)
     args = build_parser(controller).parse_args(["control"])
-    assert (args.target, args.policy, args.max_pods, args.service) == ("knative", "elastic", 8, "resnet18")
+    assert (args.target, args.policy, args.max_pods) == ("knative", "elastic", 8)
+    assert [service.name for service in args.service] == ["resnet18"]
     assert args.dispatcher == ("dns+http://dispatcher-control.$(NAMESPACE).svc.cluster.local:8011",)
     variables = {f.lstrip("-").replace("-", "_").upper() for f, *_ in FLAGS} | {"NAMESPACE", "SERVICE"}
     assert dispatcher.keys() <= variables

@@ -217,6 +217,12 @@ def test_nothing_is_announced_before_a_decision_is_confirmed(confirmed: bool, wa
     assert not world.controller.ready
 
 
+def test_no_wish_is_known_if_the_policy_fails() -> None:
+    world = World(Scripted(lambda obs: 1 // 0))
+    world.run(0.0, 2.0)
+    assert world.controller.wish(2.0) is None
+
+
 def test_nothing_is_announced_if_the_policy_fails() -> None:
     world = World(Scripted(lambda obs: 1 // obs.waiting))
     world.run(*(0.1 * n for n in range(100)))
@@ -287,6 +293,30 @@ def test_without_signals_the_last_wish_stays_and_after_30_s_the_pods_are_left_to
     world.source.now = QUIET
     world.run(61.0, 62.0)
     assert world.pods.wanted[6:] == [6]
+
+
+def test_the_exported_wish_is_known_only_with_a_decision_on_recent_signals() -> None:
+    world = World(Scripted(lambda obs: 6))
+
+    def exported() -> tuple[int | None, float | None]:
+        gauge = world.registry.get_sample_value("autoscaler_wanted_pods", {"policy": "scripted"})
+        return world.controller.wish(world_s), gauge
+
+    world_s = 0.5
+    world.source.now = None
+    world.run(world_s)
+    assert exported() == (None, None)
+    world_s = 2.0
+    world.source.now = QUIET
+    world.run(world_s)
+    assert exported() == (6, 6.0)
+    world.source.now = None
+    world_s = 31.0
+    world.run(world_s)
+    assert exported() == (6, 6.0)
+    world_s = 33.0
+    world.run(world_s)
+    assert exported() == (None, None)
 
 
 def test_no_request_seen_since_a_dispatcher_restart_removes_no_pod() -> None:

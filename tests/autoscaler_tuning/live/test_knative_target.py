@@ -409,8 +409,8 @@ def test_a_trouble_is_one_line_at_its_beginning_and_one_at_its_end(caplog: pytes
     world.api.refuse = lambda verb, plural, name: None
     world.run(target, 2.0, 3)
     about_it = [record.message for record in caplog.records if "set the bounds" in record.message]
-    assert about_it[0] == f"set the bounds of {FIRST}: cannot patch revisions/{FIRST}: forbidden (HTTP 403)"
-    assert about_it[1].startswith(f"set the bounds of {FIRST}: works again after 12")
+    assert about_it[0] == f"set the bounds of revisions/{FIRST}: cannot patch revisions/{FIRST}: forbidden (HTTP 403)"
+    assert about_it[1].startswith(f"set the bounds of revisions/{FIRST}: works again after 12")
     assert len(about_it) == 2
 
 

@@ -153,3 +153,9 @@ def test_a_released_lease_can_be_taken_at_once() -> None:
     first.release()
     second.poll(2.2)
     assert (first.leads, second.leads) == (False, True)
+
+
+def test_what_an_earlier_version_stored_is_that_of_a_revision() -> None:
+    stored = '{"annotations": {"autoscaling.knative.dev/max-scale": "20"}, "revision": "resnet18-00001"}'
+    assert FoundBounds.from_text(stored) == FOUND
+    assert FoundBounds.from_text(FOUND.text()) == FOUND

@@ -48,6 +48,12 @@ class FakeApi:
     def pod_get(self, pod: str, port: int, path: str) -> bytes:
         raise AssertionError("a comparison sends nothing to a pod itself")
 
+    def patch_scale(self, plural: str, name: str, patch: Json) -> Json:
+        raise AssertionError("a comparison scales no Deployment")
+
+    def all_of(self, plural: str) -> list[Json]:
+        raise AssertionError("a comparison lists no objects")
+
     def pods(self, label_selector: str) -> list[Json]:
         least = int(after(self.patches).get("min-scale", 0)) if self.starts_pods else 0
         return [pod_json("left", "resnet18-00001", {})] * self.pods_left + [

@@ -117,7 +117,7 @@ def signals(counts: list[int], since_s: int) -> bytes:
     """Return the answer of a dispatcher to GET /signals."""
     body: dict[str, Any] = {
         **{"now_s": since_s + len(counts) + 0.5, "waiting": 0, "in_flight": 0, "oldest_wait_s": 0},
-        **{"feasible_backlog_s": 0, "service_time_s": {"mean": 0.08, "p95": 0.1}},
+        **{"feasible_backlog_s": 0, "released": 0, "retried": 0, "service_time_s": {"mean": 0.08, "p95": 0.1}},
         "arrivals": {"since_s": since_s, "count": sum(counts), "per_second": counts},
         "concurrency": {"since_s": since_s, "per_second": [0.0] * len(counts)},
     }

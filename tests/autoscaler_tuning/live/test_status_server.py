@@ -1,12 +1,21 @@
 """The controller's own port: it is not ready before a decision was carried out."""
 
 import json
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
+import requests
 from prometheus_client import CollectorRegistry, Gauge
 
+from autoscaler_tuning.live.serve import TlsConfig
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
 from autoscaler_tuning.live.status_server import StatusServer
+from autoscaler_tuning.live.wish import API_PATH, Wish
+from tests.ports import free_port
 
 
 def get(server: StatusServer, path: str) -> tuple[int, str]:
@@ -68,3 +77,39 @@ def test_metrics_of_pods_on_this_machine_have_no_service() -> None:
     metrics = ServiceMetrics()
     Gauge("autoscaler_example", "An example", registry=metrics.of("")).set(3)
     assert "autoscaler_example 3.0" in get(StatusServer(metrics.registry), "/metrics")[1]
+
+
+def test_the_wish_is_json_and_follows_the_controller() -> None:
+    server = StatusServer(CollectorRegistry())
+    assert get(server, "/wish")[0] == 404
+    wish = Wish("default", {"ml-app": None}, 0.0)
+    server.wish = lambda: wish
+    assert get(server, "/wish")[0] == 503
+    wish = Wish("default", {"ml-app": 4}, 0.0)
+    status, body = get(server, "/wish")
+    assert (status, json.loads(body)) == (200, {"service": "ml-app", "wanted_pods": 4})
+    status, body = get(server, f"{API_PATH}/namespaces/default/wanted-pods")
+    assert (status, [item["value"] for item in json.loads(body)["items"]]) == (200, ["4"])
+
+
+@pytest.mark.integration
+def test_an_api_server_that_knows_the_certificate_reads_the_wish_over_tls(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: apt-get install openssl")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *subject, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    server, port = StatusServer(CollectorRegistry()), free_port()
+    server.wish = lambda: Wish("default", {"ml-app": 4}, 0.0)
+    server.start("127.0.0.1", port, TlsConfig(port, cert, key).context())
+    url = f"https://127.0.0.1:{port}{API_PATH}/namespaces/default/wanted-pods"
+    with socket.create_connection(("127.0.0.1", port)):  # a client that never shakes hands delays no other
+        body = requests.get(url, verify=str(cert), timeout=30).json()
+    assert [item["value"] for item in body["items"]] == ["4"]
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, timeout=30)
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        context = ssl.create_default_context(cafile=str(cert))
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            assert connection.version() in ("TLSv1.2", "TLSv1.3")

@@ -1,0 +1,173 @@
+"""Rules of every target in a cluster: what is written to the object that the cluster's own autoscaler reads."""
+
+from collections.abc import Callable
+
+import pytest
+
+from autoscaler_tuning.live.led_target import LedTarget
+from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, WORLDS, TargetWorld
+
+# Until it is known that an old Knative does not copy annotations.
+DETECTED_S = 8.0
+
+
+@pytest.fixture(params=list(WORLDS.values()), ids=list(WORLDS))
+def world(request: pytest.FixtureRequest) -> TargetWorld:
+    make: Callable[[], TargetWorld] = request.param
+    return make()
+
+
+def led(world: TargetWorld, pods: int, name: str = "me") -> LedTarget:
+    """Return the target of a controller that has decided so."""
+    target = world.controller(name)
+    world.run(target, DETECTED_S, pods)
+    return target
+
+
+@pytest.mark.parametrize(("wish", "least"), [(0, LEAST), (1, LEAST), (5, 5), (8, MOST), (99, MOST)])
+def test_the_lower_bound_leads_within_the_users_bounds_and_comes_back(
+    world: TargetWorld, wish: int, least: int
+) -> None:
+    target = led(world, wish)
+    assert world.bounds() == (least, MOST)
+    assert target.poll().confirmed
+    target.close()
+    assert world.settings() == world.found
+    assert world.stored() == []
+
+
+def test_a_decision_is_written_within_half_a_second_once_the_version_is_known(world: TargetWorld) -> None:
+    target = led(world, 5)
+    target.scale_to(7)
+    world.run(target, 0.5)
+    assert world.bounds() == (7, MOST)
+
+
+def test_a_decision_is_written_once(world: TargetWorld) -> None:
+    target = led(world, 5)
+    written = world.writes()
+    world.run(target, 20.0, 5)
+    assert world.writes() == written
+
+
+def test_nothing_is_written_without_a_decision(world: TargetWorld) -> None:
+    target = world.controller("me")
+    world.run(target, 60.0)
+    assert world.writes() == 0
+    assert not target.poll().confirmed
+
+
+def test_released_pods_have_the_bounds_that_were_found(world: TargetWorld) -> None:
+    target = led(world, 6)
+    target.release()
+    world.run(target, 2.0)
+    assert world.settings() == world.found
+    assert not target.poll().confirmed
+    world.run(target, DETECTED_S, 6)
+    assert world.bounds() == (6, MOST)
+
+
+def test_an_edit_of_the_lower_bound_is_overwritten_with_one_line(
+    world: TargetWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = led(world, 6)
+    world.edit(1)
+    world.run(target, 1.0)
+    assert world.bounds() == (6, MOST)
+    world.run(target, 5.0, 6)
+    assert caplog.text.count("another client changed the bounds") >= 1
+    assert caplog.text.count("another client changed the bounds") <= 2  # a Revision and its PodAutoscaler
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_after_a_kill_without_signals_everything_is_back_within_30_s_of_the_next_lead(world: TargetWorld) -> None:
+    led(world, 6, "dead")
+    target = world.controller("next")
+    world.run(target, 47.0 + 1)  # 15 s until the Lease expires, up to 2 s until that is seen, and 30 s
+    assert world.settings() == world.found
+    assert world.stored() == []
+
+
+def test_after_a_kill_the_pods_stay_until_the_next_controller_decides(world: TargetWorld) -> None:
+    led(world, 6, "dead")
+    target = world.controller("next")
+    world.run(target, 25.0)
+    assert world.bounds() == (6, MOST)
+    world.run(target, 1.0, 0)
+    assert world.bounds() == (LEAST, MOST)
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_after_sigterm_the_standby_leads_within_seconds(world: TargetWorld) -> None:
+    first, standby = world.controller("first"), world.controller("standby")
+    world.run(first, DETECTED_S, 6)
+    world.run(standby, 1.0, 5)
+    assert standby.poll().leader == "first"
+    first.close()
+    assert world.settings() == world.found
+    world.run(standby, 3.0 + DETECTED_S, 5)
+    assert world.bounds() == (5, MOST)
+    assert standby.poll().confirmed
+
+
+@pytest.mark.parametrize("observes", [True, False], ids=["observer", "standby"])
+def test_another_controller_never_writes(world: TargetWorld, observes: bool) -> None:
+    first = led(world, 6, "first")
+    other = world.controller("other", observes)
+    written = world.writes()
+    for _ in range(20):
+        world.run(first, 1.0, 6)
+        world.run(other, 1.0, 3)
+        other.release()
+    other.close()
+    assert world.writes() == written
+
+
+def test_a_refused_write_is_no_confirmation_and_is_repeated(world: TargetWorld) -> None:
+    target = world.controller("me")
+    world.api.refuse = world.refuse
+    world.run(target, 10.0, 5)
+    assert not target.poll().confirmed
+    assert world.settings() == world.found
+    world.api.refuse = lambda verb, plural, name: None
+    world.run(target, DETECTED_S, 5)
+    assert target.poll().confirmed
+    assert world.bounds() == (5, MOST)
+
+
+def test_an_object_that_is_made_again_is_led_within_its_new_bounds(world: TargetWorld) -> None:
+    target = led(world, 6)
+    world.recreate(most=4)
+    world.run(target, DETECTED_S, 6)
+    assert world.bounds() == (4, 4)
+    target.close()
+    assert world.settings() == world.found
+    assert world.stored() == []
+
+
+def test_an_api_server_that_is_away_is_survived(world: TargetWorld) -> None:
+    target = led(world, 6)
+    world.api.away = True
+    for _ in range(80):
+        world.now_s += 0.25
+        with pytest.raises(Exception, match="cannot reach the API server"):
+            target.poll()
+    assert not target.leads
+    world.api.away = False
+    world.run(target, 3.0 + DETECTED_S, 7)
+    assert world.bounds() == (7, MOST)
+
+
+def test_if_the_bounds_cannot_be_given_back_one_line_says_how_to_heal(
+    world: TargetWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = led(world, 6)
+    world.api.away = True
+    target.close()
+    assert "kubectl" in caplog.text
+
+
+def test_the_pods_are_observed(world: TargetWorld) -> None:
+    assert [pod.name for pod in world.controller("me").poll().pods] == ["a"]
