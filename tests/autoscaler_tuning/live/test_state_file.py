@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler_tuning.live.slots import Slots
 from autoscaler_tuning.live.state_file import SAVE_EVERY_S, with_state_file
-from autoscaler_tuning.policies.base import Policy
+from autoscaler_tuning.policies.base import Bounded, Policy, remembering
 from autoscaler_tuning.policies.peak import Peak
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.types import Observation
@@ -27,6 +28,15 @@ def test_the_next_process_knows_the_rate(tmp_path: Path) -> None:
     policy = with_state_file(policy_named("elastic").make(), path, lambda: 1003.0)
     decision = policy.decide(Observation(5.0, 3, 0, arrived=0))
     assert decision.record["level_rps"] == pytest.approx(20, rel=0.2)
+
+
+def test_the_policy_inside_its_bounds_and_slots_is_found_as_the_controller_wraps_it(tmp_path: Path) -> None:
+    path, elastic = tmp_path / "state.json", policy_named("elastic").make()
+    wrapped = Bounded(Slots(elastic), 0, 8)
+    assert remembering(wrapped) is remembering(elastic) is not None
+    assert remembering(Bounded(Slots(Peak()), 0, 8)) is None
+    with_state_file(wrapped, path, lambda: 1000.0).decide(Observation(0.0, 1, 0, arrived=0))
+    assert json.loads(path.read_text())["unix_s"] == 1000.0
 
 
 def test_it_is_written_every_ten_seconds(tmp_path: Path) -> None:
