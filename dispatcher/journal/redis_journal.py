@@ -247,7 +247,8 @@ class RedisJournal:
             raise JournalError(
                 f"--journal must be a Redis that lets the dispatcher in, {self.name}: {error}"
             ) from error
-        except (RedisError, OSError, TimeoutError) as error:
+        # RuntimeError is uvloop's for a connection that was closed while the library wrote to it
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> JournalUnavailableError:

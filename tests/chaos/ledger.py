@@ -67,7 +67,8 @@ class Ledger:
             if not ends:
                 found.append(f"{request_id}: no end")
             elif len(fates) > 1:
-                found.append(f"{request_id}: several ends: {', '.join(sorted(fates))}")
+                seen = "; ".join(f"{end.fate} {end.detail}".rstrip() for end in ends)
+                found.append(f"{request_id}: several ends: {seen}")
             elif ends[0].fate in BROKEN:
                 found.append(f"{request_id}: {ends[0].fate}: {ends[0].detail}")
         return found

@@ -57,7 +57,7 @@ def test_a_request_that_ended_well_breaks_no_rule() -> None:
         pytest.param((End(Fate.WRONG, "proof"),), "wrong: proof", id="wrong answer"),
         pytest.param((silence(WireError("closed")),), "silent: WireError: closed", id="no answer"),
         pytest.param((End(Fate.LOST),), "lost", id="accepted and lost"),
-        pytest.param((End(Fate.ANSWERED), End(Fate.CANCELLED)), "several ends: answered, cancelled", id="two ends"),
+        pytest.param((End(Fate.ANSWERED), End(Fate.CANCELLED)), "several ends: answered; cancelled", id="two ends"),
     ],
 )
 def test_a_broken_promise_is_named_with_its_request(ends: tuple[End, ...], rule: str) -> None:
