@@ -9,7 +9,7 @@ WORTH_BYTES = 1 << 26
 PERIOD_S = 1.0
 
 
-class Peak:
+class MemoryPeak:
     """The most bytes held since memory was last given back."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ async def give_back(held_bytes: Callable[[], int]) -> None:
     That stops the process for 0.14 s per GB, which is why it happens after a peak and not all the time.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    peak = Peak()
+    peak = MemoryPeak()
     while trim is not None:
         await asyncio.sleep(PERIOD_S)
         if peak.has_passed(held_bytes()):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from knative import installation
 from knative.errors import ClusterError, ManifestError
 from knative.installation import Say
-from knative.kubectl import Cluster, Kubectl
+from knative.kubectl import ClusterTool, Kubectl
 from knative.layouts import OVERLAYS, PARTS, SERVICE, Layout
 from knative.rendering import as_yaml, check_name, inference_service_manifest
 
-Connect = Callable[[str], Cluster]
+Connect = Callable[[str], ClusterTool]
 
 # Flags of the images, with the names that the manifests have
 IMAGES = {"--image": "resnet18", "--dispatcher-image": "dispatcher", "--controller-image": "controller"}
@@ -88,7 +88,7 @@ def _layout(args: argparse.Namespace) -> Layout:
     return Layout(args.overlay, parts, args.namespace, args.name, images)
 
 
-def render(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+def render(args: argparse.Namespace, cluster: ClusterTool, say: Say) -> int:
     """print the YAML of a layout"""
     if args.kserve:
         say(as_yaml(inference_service_manifest(args.namespace, args.name, args.image, args.storage_uri)).rstrip())
@@ -99,7 +99,7 @@ def render(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
     return 0
 
 
-def deploy(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+def deploy(args: argparse.Namespace, cluster: ClusterTool, say: Say) -> int:
     """create or update a layout in the cluster, and wait until it is ready"""
     if not 0 <= args.timeout_s < float("inf"):
         raise ManifestError(f"--timeout-s must be finite and at least 0, got {args.timeout_s:g}")
@@ -108,14 +108,14 @@ def deploy(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
     raise ClusterError(f"not ready after {args.timeout_s:g} s; `status` shows what is missing")
 
 
-def status(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+def status(args: argparse.Namespace, cluster: ClusterTool, say: Say) -> int:
     """print what is deployed, its bounds and pods, who leads, and whether all is healthy"""
     found = installation.look(args.name, cluster)
     say("\n".join(found.lines()))
     return 1 if found.problems else 0
 
 
-def delete(args: argparse.Namespace, cluster: Cluster, say: Say) -> int:
+def delete(args: argparse.Namespace, cluster: ClusterTool, say: Say) -> int:
     """delete what `deploy` has made, and nothing else"""
     installation.delete(args.name, cluster, args.volumes, say)
     return 0

@@ -39,7 +39,7 @@ from knative.workloads import (
     PODAUTOSCALER_VERSION,
     PODAUTOSCALERS,
     Deployment,
-    Scaled,
+    ScaledObject,
     hpa_of,
     settings_patch,
 )
@@ -104,13 +104,13 @@ class KnativeClient:
         """Return the Revision to scale, which receives the traffic; raise NoTrafficError if none does yet."""
         return self.revision(self.service(service).live_revision())
 
-    def scaled(self, plural: str, name: str) -> Scaled:
+    def scaled(self, plural: str, name: str) -> ScaledObject:
         """Return an object with the settings that limit its pods."""
-        return Scaled.from_json(plural, self.api.get(plural, name))
+        return ScaledObject.from_json(plural, self.api.get(plural, name))
 
-    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> Scaled:
+    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> ScaledObject:
         """Write settings by their full names in one patch, and return the patched object; None removes one."""
-        return Scaled.from_json(plural, self.api.merge_patch(plural, name, settings_patch(plural, settings)))
+        return ScaledObject.from_json(plural, self.api.merge_patch(plural, name, settings_patch(plural, settings)))
 
     def deployment(self, name: str) -> Deployment:
         """Return the Deployment."""

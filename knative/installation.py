@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from knative.errors import ManifestError
-from knative.kubectl import Cluster
+from knative.kubectl import ClusterTool
 from knative.layouts import (
     CONTAINERS,
     CONTROLLER,
@@ -59,7 +59,7 @@ FIRST = (CONTROLLER, DISPATCHER)
 LOOK_EVERY_S = 1.0
 
 
-def rendered(layout: Layout, cluster: Cluster) -> list[Json]:
+def rendered(layout: Layout, cluster: ClusterTool) -> list[Json]:
     """Return the objects of a layout. Raises ManifestError or ClusterError."""
     if layout.overlay == SERVICE:
         return [service_manifest(layout.namespace, layout.name, layout.images["dev.local/resnet18"])]
@@ -70,7 +70,7 @@ def rendered(layout: Layout, cluster: Cluster) -> list[Json]:
         return cluster.kustomize(folder)
 
 
-def deploy(layout: Layout, cluster: Cluster, timeout_s: float, say: Say) -> bool:
+def deploy(layout: Layout, cluster: ClusterTool, timeout_s: float, say: Say) -> bool:
     """Apply a layout, remove what another layout left, and wait until all is healthy; return whether it is.
 
     say: gets a line for each object, and one whenever what is missing has changed.
@@ -92,7 +92,7 @@ def deploy(layout: Layout, cluster: Cluster, timeout_s: float, say: Say) -> bool
     return _healthy_in_time(layout.name, cluster, timeout_s, say)
 
 
-def _healthy_in_time(name: str, cluster: Cluster, timeout_s: float, say: Say) -> bool:
+def _healthy_in_time(name: str, cluster: ClusterTool, timeout_s: float, say: Say) -> bool:
     until_s = time.monotonic() + timeout_s
     said: str | None = None
     while True:
@@ -106,7 +106,7 @@ def _healthy_in_time(name: str, cluster: Cluster, timeout_s: float, say: Say) ->
         time.sleep(LOOK_EVERY_S)
 
 
-def look(name: str, cluster: Cluster) -> Status:
+def look(name: str, cluster: ClusterTool) -> Status:
     """Return the status of the Service of this name and of everything else of ours. Raises ClusterError."""
     service = cluster.get(SERVICE_KIND, name)
     live = live_revision_name(service)
@@ -127,7 +127,7 @@ def look(name: str, cluster: Cluster) -> Status:
     )
 
 
-def delete(name: str, cluster: Cluster, with_volumes: bool, say: Say) -> None:
+def delete(name: str, cluster: ClusterTool, with_volumes: bool, say: Say) -> None:
     """Delete what the manifests have made for the Service of this name, and nothing else. Raises ClusterError."""
     _refuse_other_name(name, cluster)
     found = [(kind, thing) for kind, thing in _ours(name, cluster) if with_volumes or kind != CLAIMS]
@@ -142,7 +142,7 @@ def delete(name: str, cluster: Cluster, with_volumes: bool, say: Say) -> None:
     _delete([("leases.coordination.k8s.io", lease)], cluster, say)
 
 
-def _refuse_other_name(name: str, cluster: Cluster) -> None:
+def _refuse_other_name(name: str, cluster: ClusterTool) -> None:
     """Raise ManifestError if the dispatcher or the controller of the namespace works for another Service."""
     for deployment in CONTAINERS:
         found = cluster.get("deployment", deployment)
@@ -151,7 +151,7 @@ def _refuse_other_name(name: str, cluster: Cluster) -> None:
             raise ManifestError(f"--name must be {other!r}, which {deployment} in this namespace is for, got {name!r}")
 
 
-def _ours(name: str, cluster: Cluster) -> list[tuple[str, Json]]:
+def _ours(name: str, cluster: ClusterTool) -> list[tuple[str, Json]]:
     """Return kind and object of all that the manifests make; of Knative Services the one of this name, and the sink."""
     known = cluster.kinds()
     found = [
@@ -170,7 +170,7 @@ def _turn(thing: Json) -> int:
     return FIRST.index(name) if thing["kind"] == "Deployment" and name in FIRST else len(FIRST)
 
 
-def _delete(found: Sequence[tuple[str, Json]], cluster: Cluster, say: Say) -> None:
+def _delete(found: Sequence[tuple[str, Json]], cluster: ClusterTool, say: Say) -> None:
     for kind, thing in found:
         cluster.delete(kind, thing["metadata"]["name"])
         say(f"{kind}/{thing['metadata']['name']} deleted")

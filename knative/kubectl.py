@@ -18,7 +18,7 @@ LOG_LINE = re.compile(r"[EWIF]\d{4} \d\d:\d\d:")
 MISSING = ("(NotFound)", "the server doesn't have a resource type")
 
 
-class Cluster(Protocol):
+class ClusterTool(Protocol):
     """What the command line needs of a cluster and of kustomize; a failed call raises ClusterError."""
 
     def kustomize(self, folder: Path) -> list[Json]: ...
@@ -37,7 +37,7 @@ class Cluster(Protocol):
 
 
 class Kubectl:
-    """Implements Cluster with the kubectl in the PATH, in one namespace of the cluster that it is configured for."""
+    """Implements ClusterTool with the kubectl in the PATH for one namespace of its cluster."""
 
     def __init__(self, namespace: str, env: Mapping[str, str]) -> None:
         self._namespace, self._env = namespace, dict(env)

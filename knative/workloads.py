@@ -24,7 +24,7 @@ MAX_REPLICAS = "maxReplicas"
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class ScaledObject:
     """An object whose settings limit the number of pods.
 
     plural: its kind, as in the API's paths.

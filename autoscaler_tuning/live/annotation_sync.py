@@ -8,7 +8,7 @@ from autoscaler_tuning.live.leader import LeaderLease, NoLease
 from knative.client import KnativeClient
 from knative.errors import ForbiddenError, NotFoundError
 from knative.objects import REVISIONS
-from knative.workloads import PODAUTOSCALERS, Scaled
+from knative.workloads import PODAUTOSCALERS, ScaledObject
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class AnnotationSync:
         self._known: dict[str, _Copying] = {}
         self._allowed = True
 
-    def also(self, revision: Scaled, now_s: float) -> tuple[Scaled, ...]:
+    def also(self, revision: ScaledObject, now_s: float) -> tuple[ScaledObject, ...]:
         """Return the PodAutoscaler of a Revision, as read just now, if it must be written too. Raises ClusterError."""
         known = self._known.get(revision.uid)
         if not self._lease.leads or not self._allowed or (known is not None and known.copies):
@@ -72,7 +72,7 @@ class AnnotationSync:
         self._known[revision.uid] = known = self._looked(revision, autoscaler, now_s)
         return (autoscaler,) if known.copies is False else ()
 
-    def _looked(self, revision: Scaled, autoscaler: Scaled, now_s: float) -> _Copying:
+    def _looked(self, revision: ScaledObject, autoscaler: ScaledObject, now_s: float) -> _Copying:
         settings = _managed(autoscaler)
         known = self._known.get(revision.uid) or _Copying(settings)
         if autoscaler.uid in self._lease.found():  # a controller before this one wrote it
@@ -90,5 +90,5 @@ class AnnotationSync:
         return known
 
 
-def _managed(scaled: Scaled) -> dict[str, str | None]:
+def _managed(scaled: ScaledObject) -> dict[str, str | None]:
     return {name: scaled.settings.get(name) for name in managed_of(scaled.plural)}

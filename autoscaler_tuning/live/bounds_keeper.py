@@ -11,7 +11,7 @@ from autoscaler_tuning.live.found_bounds import FoundBounds, Settings, has_hpa, 
 from autoscaler_tuning.live.troubles import Troubles
 from knative.errors import ClusterError, NotFoundError
 from knative.objects import annotation
-from knative.workloads import Scaled
+from knative.workloads import ScaledObject
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ UNDECIDED_FOR_S = 30.0
 class SettingsClient(Protocol):
     """The calls to the cluster that the keeper makes; in production, KnativeClient."""
 
-    def scaled(self, plural: str, name: str) -> Scaled: ...
+    def scaled(self, plural: str, name: str) -> ScaledObject: ...
 
-    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> Scaled: ...
+    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> ScaledObject: ...
 
 
 class FoundStore(Protocol):
@@ -42,7 +42,7 @@ class FoundStore(Protocol):
 class Live:
     """An object that limits the pods of live traffic, and its share of the traffic, from 0 to 1."""
 
-    scaled: Scaled
+    scaled: ScaledObject
     share: float
 
 

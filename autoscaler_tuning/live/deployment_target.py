@@ -8,7 +8,7 @@ from autoscaler_tuning.live.led_target import Observed
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ConflictError, NotFoundError
 from knative.objects import Pod
-from knative.workloads import HPAS, MIN_REPLICAS, Deployment, Scaled
+from knative.workloads import HPAS, MIN_REPLICAS, Deployment, ScaledObject
 
 
 class ScaledDeployment:
@@ -59,7 +59,7 @@ class ScaledDeployment:
             with suppress(ConflictError):  # the next poll tries again with what it reads
                 self._client.set_replicas(deployment, least)
 
-    def _read_hpa(self) -> Scaled:
+    def _read_hpa(self) -> ScaledObject:
         with suppress(NotFoundError):
             if self._hpa:
                 return self._client.scaled(HPAS, self._hpa)

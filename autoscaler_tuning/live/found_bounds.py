@@ -21,7 +21,7 @@ from knative.objects import (
     annotation,
     spellings,
 )
-from knative.workloads import HPAS, MAX_REPLICAS, MIN_REPLICAS, Scaled
+from knative.workloads import HPAS, MAX_REPLICAS, MIN_REPLICAS, ScaledObject
 
 MANAGED_OF_HPA = (MIN_REPLICAS, MAX_REPLICAS)
 MANAGED = tuple(
@@ -48,7 +48,7 @@ class FoundBounds:
     plural: str = REVISIONS
 
     @classmethod
-    def of(cls, scaled: Scaled) -> Self:
+    def of(cls, scaled: ScaledObject) -> Self:
         """Return what is found on an object to which no controller has written."""
         managed = managed_of(scaled.plural)
         return cls(scaled.name, {key: text for key, text in scaled.settings.items() if key in managed}, scaled.plural)
@@ -68,7 +68,7 @@ class FoundBounds:
         stored = {"revision": self.name, "annotations": dict(self.settings), "kind": self.plural}
         return json.dumps(stored, sort_keys=True)
 
-    def with_edits(self, scaled: Scaled) -> Self:
+    def with_edits(self, scaled: ScaledObject) -> Self:
         """Return the bounds with an HPA's upper bound as it is now: it has no template in which to change that.
 
         The controller never writes this bound, so another value is always the user's.
@@ -123,7 +123,7 @@ def least_of(plural: str) -> str:
     return MIN_REPLICAS if plural == HPAS else MIN_SCALE
 
 
-def has_hpa(scaled: Scaled) -> bool:
+def has_hpa(scaled: ScaledObject) -> bool:
     """Return whether Kubernetes' HPA scales the pods, by itself or for Knative."""
     return scaled.plural == HPAS or annotation(scaled.settings, CLASS) == HPA_CLASS
 

@@ -10,7 +10,7 @@ from autoscaler_tuning.live.led_target import Clocks, LedTarget, Observed
 from knative.client import KnativeClient
 from knative.errors import NotFoundError, NoTrafficError
 from knative.objects import QUEUE_METRICS_PORT, REVISIONS, Pod, Revision
-from knative.workloads import Scaled
+from knative.workloads import ScaledObject
 
 # The Service and its Revisions are read less often than the pods: they change with a deploy or an edit.
 OBSERVE_EVERY_S = 1.0
@@ -89,7 +89,7 @@ class KnativeService:
             raise NoTrafficError(f"no Revision of the Service {self.name} receives traffic yet")
         return revisions
 
-    def _scaled(self, revision: Revision, now_s: float) -> tuple[Scaled, ...]:
+    def _scaled(self, revision: Revision, now_s: float) -> tuple[ScaledObject, ...]:
         """Return the objects to write for a Revision: itself and, for an old Knative, its PodAutoscaler."""
-        scaled = Scaled.of_revision(REVISIONS, revision)
+        scaled = ScaledObject.of_revision(REVISIONS, revision)
         return scaled, *self._sync.also(scaled, now_s)

@@ -39,7 +39,7 @@ class Observed:
     problem: str | None
 
 
-class Workload(Protocol):
+class LedWorkload(Protocol):
     """Pods in a cluster and the objects that limit their number.
 
     name: what the log calls it.
@@ -71,7 +71,7 @@ class LedTarget:
 
     def __init__(
         self,
-        workload: Workload,
+        workload: LedWorkload,
         client: SettingsClient,
         lease: LeaderLease | NoLease,
         clocks: Clocks,

@@ -12,7 +12,7 @@ MOST_POD_SECONDS_RATIO = 0.08
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class RepeatSpread:
     """How far repeated real runs of one set-up are apart: largest minus smallest, by the smallest.
 
     late: the difference, in requests.
@@ -30,7 +30,7 @@ class JudgedRun:
     name: str
     trace: str
     validation: Validation
-    repeats: Spread | None
+    repeats: RepeatSpread | None
     misses: tuple[str, ...]
 
 
@@ -67,15 +67,15 @@ def experiment(run: RecordedRun) -> Hashable:
     return (setup.policy, setup.target, setup.path, setup.max_pods, *traffic)
 
 
-def spread(figures: Sequence[Figures]) -> Spread | None:
+def spread(figures: Sequence[Figures]) -> RepeatSpread | None:
     """Return how far these real runs are apart; None for a single one."""
     if len(figures) < 2:
         return None
     pods, p99_s, late = ([getattr(one, name) for one in figures] for name in ("pod_seconds", "p99_s", "late"))
-    return Spread(max(pods) / min(pods) - 1, max(p99_s) / min(p99_s) - 1, max(late) - min(late))
+    return RepeatSpread(max(pods) / min(pods) - 1, max(p99_s) / min(p99_s) - 1, max(late) - min(late))
 
 
-def widened(tolerances: Tolerances, repeats: Spread) -> Tolerances:
+def widened(tolerances: Tolerances, repeats: RepeatSpread) -> Tolerances:
     """Accept twice the spread of repeated real runs, up to MOST_POD_SECONDS_RATIO, if that is more."""
     accepted = max(tolerances.pod_seconds_ratio, min(MOST_POD_SECONDS_RATIO, 2 * repeats.pod_seconds_ratio))
     return replace(tolerances, pod_seconds_ratio=accepted)

@@ -16,7 +16,7 @@ from autoscaler_tuning.live.knative_target import KnativeTarget
 from autoscaler_tuning.live.leader import LeaderLease
 from knative.client import KnativeClient
 from knative.objects import HPA_CLASS
-from knative.workloads import Scaled
+from knative.workloads import ScaledObject
 from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.conftest import Start, StartLoad
 from tests.cluster.live_parts import (
@@ -159,7 +159,7 @@ class TimedClient(KnativeClient):
         super().__init__(NAMESPACE, inner.api)
         self.took_s: list[float] = []
 
-    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> Scaled:
+    def patch_settings(self, plural: str, name: str, settings: Mapping[str, str | None]) -> ScaledObject:
         began_s = time.monotonic()
         patched = super().patch_settings(plural, name, settings)
         self.took_s.append(time.monotonic() - began_s)

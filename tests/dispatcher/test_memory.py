@@ -5,16 +5,16 @@ import asyncio
 import pytest
 
 from dispatcher import memory
-from dispatcher.memory import WORTH_BYTES, Peak, give_back
+from dispatcher.memory import WORTH_BYTES, MemoryPeak, give_back
 
 
 def test_memory_is_given_back_once_when_a_quarter_of_a_peak_is_left() -> None:
-    peak, held = Peak(), [0, 8, 3, 2, 2, 0]
+    peak, held = MemoryPeak(), [0, 8, 3, 2, 2, 0]
     assert [peak.has_passed(size * WORTH_BYTES) for size in held] == [False, False, False, True, False, True]
 
 
 def test_a_small_peak_is_not_worth_it() -> None:
-    peak = Peak()
+    peak = MemoryPeak()
     assert not peak.has_passed(WORTH_BYTES - 1)
     assert not peak.has_passed(0)
 

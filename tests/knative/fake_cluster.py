@@ -35,7 +35,7 @@ NAMES = {
 
 
 class FakeCluster:
-    """Implements knative.kubectl.Cluster.
+    """Implements knative.kubectl.ClusterTool.
 
     things: by kind and name. done: the changes in their order. built: what kustomize makes.
     slow_looks: how often Deployments are seen without ready pods.

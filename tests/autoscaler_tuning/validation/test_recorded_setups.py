@@ -17,7 +17,7 @@ from autoscaler_tuning.validation.recorded_run import from_record
 from autoscaler_tuning.validation.resimulate import ClockAhead
 from autoscaler_tuning.validation.run_file import PodsLine, RequestLine, RunRecord, read_run, write_run
 from autoscaler_tuning.validation.run_setup import RunSetup, knobs_of
-from autoscaler_tuning.validation.several_runs import Spread, spread, widened
+from autoscaler_tuning.validation.several_runs import RepeatSpread, spread, widened
 from autoscaler_tuning.validation.validate import Figures, Part, Tolerances
 
 RATES_RPS = [4] * 60 + [24] * 60 + [8] * 120 + [20] * 60
@@ -237,7 +237,7 @@ def test_repeated_runs_have_a_spread_and_others_have_none() -> None:
 def test_pod_seconds_may_differ_by_twice_the_spread_of_repeated_runs_but_not_by_more_than_8_percent(
     ratio: float, accepted: float
 ) -> None:
-    assert widened(Tolerances(), Spread(ratio, 0.0, 0)).pod_seconds_ratio == pytest.approx(accepted)
+    assert widened(Tolerances(), RepeatSpread(ratio, 0.0, 0)).pod_seconds_ratio == pytest.approx(accepted)
 
 
 def test_the_decisions_of_kpa_in_shadow_mode_are_not_taken_for_those_that_set_the_pods(run: Path) -> None:
