@@ -13,7 +13,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock audit test fuzz chaos test-unit cluster-test lint format layout bench comparison picture demo up down clean
+.PHONY: help image setup clients lock audit test fuzz chaos test-unit cluster-test cluster-proofs lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -85,7 +85,9 @@ chaos: $(STAMP)  ## send 100,000 requests beside each kind of fault and print wh
 test-unit: $(STAMP)  ## run the tests that need no processes and sockets: 1 minute
 	$(BIN)/python -m pytest -n $(UNIT_WORKERS) $(PARALLEL) -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m "cluster and not proof" tests/cluster
+cluster-proofs: $(STAMP)  ## run the long experiments there: kills, outages, rollouts, other targets; half an hour
+	$(BIN)/python -m pytest -s -m "cluster and proof" tests/cluster
 bench: $(STAMP)  ## measure speed; prints tables and writes bench*.json
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks
 comparison: $(STAMP)  ## regenerate docs/comparison.md: [COMPARISON="--live RUNS --fit-runs RUNS"]; ten minutes

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.cluster import NAMESPACE, Cluster
 from tests.paths import ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(1200)]
 
 SERVICE = "advised"
 STUB = ROOT / "tests/cluster/stub_service.py"

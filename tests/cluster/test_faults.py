@@ -23,7 +23,7 @@ from tests.cluster.live_parts import (
 )
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(900)]
 
 # Stock KPA and the Services whose controller is killed have the same template: Knative's defaults.
 STOCK = {"max-scale": str(MAX_PODS)}

@@ -30,7 +30,7 @@ from tests.cluster.live_parts import (
 from tests.paths import ROOT
 from tests.ports import wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(900)]
 
 OWN = {"max-scale": str(MAX_PODS), "window": "10s"}
 # What users wrote on their Services, and the limits within which min-scale must stay.

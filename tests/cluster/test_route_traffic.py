@@ -12,7 +12,7 @@ from tests.cluster.conftest import Start
 from tests.cluster.live_parts import start_dispatcher, stub_services
 from tests.ports import free_port, wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(600)]
 
 RATE_RPS, SECONDS = 10, 45
 

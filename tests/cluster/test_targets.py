@@ -17,7 +17,7 @@ from tests.cluster.conftest import Start
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(600)]
 
 NAME = "stub-app"
 IMAGE = "dev.local/stub-app"
