@@ -23,6 +23,7 @@ from autoscaler_tuning.live.cluster_targets import KNATIVE, KUBERNETES
 from autoscaler_tuning.live.dispatcher_names import PREFIX
 from autoscaler_tuning.live.recording import RecordError
 from autoscaler_tuning.live.serve import KeyFileError, ServeConfig, ServedService, TlsConfig, serve
+from autoscaler_tuning.live.status_server import AddressError
 from autoscaler_tuning.policies.registry import KnativeClass, PolicySpec, policy_named
 
 
@@ -166,9 +167,9 @@ def _run(args: argparse.Namespace) -> int:
     except (KeyFileError, RecordError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
+    except AddressError as error:
         from knative.ports import bind_failure  # noqa: PLC0415  psutil would take 4 MB of every controller
 
-        print(f"{PROGRAM}: {bind_failure(args.host, args.port, error)}", file=sys.stderr)
+        print(f"{PROGRAM}: {bind_failure(error.host, error.port, error.cause)}", file=sys.stderr)
         return 2
     return 0

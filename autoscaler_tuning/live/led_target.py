@@ -117,7 +117,15 @@ class LedTarget:
         else:
             self._keeper.reconcile(now_s, observed.live)
         if self._keeper.confirmed:
+            self._hasten(now_s)
+
+    def _hasten(self, now_s: float) -> None:
+        """Hasten the start of pods; without the permission, the cluster's own autoscaler starts them later."""
+        try:
             self._workload.hasten()
+            self._troubles.worked("hastening the start of pods", now_s)
+        except ClusterError as error:
+            self._troubles.failed("hastening the start of pods", now_s, error)
 
     def _is_settled(self) -> bool:
         """Return whether all pods are ready, and as many as wanted."""

@@ -145,7 +145,7 @@ class ServiceLoop:
 def serve(config: ServeConfig) -> None:
     """Run the control loops until SIGTERM or SIGINT.
 
-    Raises OSError if the port is in use, KeyFileError if the key cannot be read, RecordError if the record cannot be
+    Raises AddressError if a port is in use, KeyFileError if the key cannot be read, RecordError if the record cannot be
     written, ClusterError if no cluster is configured.
     """
     key = read_key(config.dispatcher_key_file)

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
+class AddressError(Exception):
+    """An address cannot be bound."""
+
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        super().__init__(f"cannot bind {host}:{port}: {cause}")
+        self.host, self.port, self.cause = host, port, cause
+
+
 class StatusServer:
     """Serves GET /metrics, /wish, the external metrics API, /livez, and the readiness on /, /healthz and /readyz.
 
@@ -32,9 +40,12 @@ class StatusServer:
         self._metrics = make_wsgi_app(registry)
 
     def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Serve in a thread that ends with the process. Raises OSError if the address cannot be bound."""
+        """Serve in a thread that ends with the process. Raises AddressError if the address cannot be bound."""
         server_class = _ServerIPv6 if ":" in host else _Server
-        server = make_server(host, port, self.respond, server_class=server_class, handler_class=_Handler)
+        try:
+            server = make_server(host, port, self.respond, server_class=server_class, handler_class=_Handler)
+        except OSError as error:
+            raise AddressError(host, port, error) from error
         if tls:  # each connection shakes hands in its own thread, so that a stalled one delays no other
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -7,7 +7,7 @@ from autoscaler_tuning.live.found_bounds import FoundBounds
 from autoscaler_tuning.live.leader import NoLease
 from autoscaler_tuning.live.led_target import Clocks, LedTarget
 from knative.client import KnativeClient
-from knative.errors import ClusterError, NotFoundError, OwnedError
+from knative.errors import ClusterError, ForbiddenError, NotFoundError, OwnedError
 from knative.objects import Json
 from knative.workloads import DEPLOYMENTS, HPAS
 from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, NAME, TargetWorld, deployment
@@ -94,6 +94,17 @@ def test_nothing_is_hastened_while_the_bounds_are_not_written(world: TargetWorld
     world.edit(7)
     world.run(target, 2.0)
     assert replicas(world) == 3
+
+
+def test_without_the_permission_to_set_replicas_the_hpa_alone_raises_the_pods(world: TargetWorld) -> None:
+    def refuse_scale(plural: str, name: str, patch: Json) -> Json:
+        raise ForbiddenError("cannot patch deployments/scale: forbidden (HTTP 403)")
+
+    world.api.patch_scale = refuse_scale  # type: ignore[method-assign]
+    target = world.controller("me")
+    world.run(target, 2.0, 4)
+    assert world.bounds()[0] == 4
+    assert target.poll().confirmed
 
 
 def test_a_deployment_without_an_hpa_is_refused(world: TargetWorld) -> None:

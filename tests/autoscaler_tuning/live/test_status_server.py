@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from autoscaler_tuning.live.serve import TlsConfig
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
-from autoscaler_tuning.live.status_server import StatusServer
+from autoscaler_tuning.live.status_server import AddressError, StatusServer
 from autoscaler_tuning.live.wish import API_PATH, Wish
 from tests.ports import free_port
 
@@ -90,6 +90,15 @@ def test_the_wish_is_json_and_follows_the_controller() -> None:
     assert (status, json.loads(body)) == (200, {"service": "ml-app", "wanted_pods": 4})
     status, body = get(server, f"{API_PATH}/namespaces/default/wanted-pods")
     assert (status, [item["value"] for item in json.loads(body)["items"]]) == (200, ["4"])
+
+
+@pytest.mark.integration
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AddressError, match=f"cannot bind 127.0.0.1:{port}") as caught:
+            StatusServer(CollectorRegistry()).start("127.0.0.1", port)
+    assert caught.value.port == port
 
 
 @pytest.mark.integration
