@@ -23,7 +23,7 @@ def test_after_a_jump_that_does_not_come_again_the_reserve_costs_at_most_the_jum
 
     Without a reserve, the requests of one start beyond the pods of the base rate are late, and their pods are held.
     """
-    for seed in range(part, effort(everyday=4, ci=1000), 4):
+    for seed in range(part, effort(everyday=4, ci=8), 4):
         rng = np.random.default_rng(seed)
         base, high, seconds = rng.uniform(0.3, 8), rng.uniform(15, 40), int(rng.integers(5, 30))
         quiet = rng.poisson(base, 600).tolist()
@@ -36,7 +36,7 @@ def test_after_a_jump_that_does_not_come_again_the_reserve_costs_at_most_the_jum
 @pytest.mark.parametrize("part", range(2))
 def test_from_zero_it_never_wants_more_pods_than_the_requests_of_the_next_start_can_use(part: int) -> None:
     """A pod for each request that is there, and for each that comes until a pod started now is ready."""
-    for seed in range(part, effort(everyday=200, ci=4000), 2):
+    for seed in range(part, effort(everyday=200, ci=1000), 2):
         rng = np.random.default_rng(seed)
         rate, policy, arrived = rng.uniform(0.2, 30), Elastic(), 0
         policy.decide(Observation(0.0, 0, 0))
