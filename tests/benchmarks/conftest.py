@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import cluster  # noqa: F401  a fixture, for the start from zero
 from tests.paths import ROOT
 
 Say = Callable[[str, float, str], None]

@@ -23,7 +23,7 @@ def test_after_a_jump_that_does_not_come_again_the_reserve_costs_at_most_the_jum
 
     Without a reserve, the requests of one start beyond the pods of the base rate are late, and their pods are held.
     """
-    for seed in range(part, effort(everyday=4, ci=8), 4):
+    for seed in range(part, effort(everyday=4, ci=80), 4):
         rng = np.random.default_rng(seed)
         base, high, seconds = rng.uniform(0.3, 8), rng.uniform(15, 40), int(rng.integers(5, 30))
         quiet = rng.poisson(base, 600).tolist()

@@ -51,7 +51,7 @@ def jump_pod_seconds(counts: list[int]) -> float:
 @pytest.mark.parametrize("part", range(4))
 def test_no_policy_costs_more_than_stock_kpa_beyond_its_allowance(part: int) -> None:
     """The constant is the one of the docstring; the stock service of the comparison runs on its own."""
-    for seed in range(part, effort(everyday=12, ci=24), 4):
+    for seed in range(part, effort(everyday=12, ci=400), 4):
         rng = np.random.default_rng(seed)
         counts = random_counts(rng, int(rng.choice([120, 300, 600])))
         world, alone = World(guarded(random_policy(rng))), World(knative_decides(Kpa(), RevisionSettings()))
