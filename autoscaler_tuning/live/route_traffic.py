@@ -12,8 +12,8 @@ from math import sqrt
 from autoscaler_tuning.live.signals import Signals
 from autoscaler_tuning.types import Second
 
-# The fields of stat.proto: averages of the last second, of requests in the pod and of arrivals.
-AVERAGE_CONCURRENT_REQUESTS, REQUEST_COUNT = 2, 4
+# The fields of stat.proto: averages of the last second, of requests in the pod and of arrivals, and seconds of uptime.
+AVERAGE_CONCURRENT_REQUESTS, REQUEST_COUNT, PROCESS_UPTIME = 2, 4, 6
 VARINT, FIXED64, BYTES = 0, 1, 2
 
 WINDOW_S = 10.0
@@ -35,6 +35,15 @@ class PodTraffic:
 
 def parse_stat(data: bytes) -> PodTraffic:
     """Return what a queue-proxy reports. Raises ValueError if the bytes are no such message."""
+    values = stat_values(data)
+    traffic = PodTraffic(values.get(AVERAGE_CONCURRENT_REQUESTS, 0.0), values.get(REQUEST_COUNT, 0.0))
+    if not (0 <= traffic.concurrency < 1e6 and 0 <= traffic.rate_rps < 1e6):
+        raise ValueError(f"a queue-proxy's averages must be from 0 to 1e6, got {traffic}")
+    return traffic
+
+
+def stat_values(data: bytes) -> dict[int, float]:
+    """Return the doubles in a report by field; proto3 leaves out zeros. Raises ValueError if it is no such message."""
     values: dict[int, float] = {}
     at = 0
     try:
@@ -53,10 +62,7 @@ def parse_stat(data: bytes) -> PodTraffic:
                 raise ValueError(f"a field of a queue-proxy's report must have type 0, 1 or 2, got {kind}")
     except (IndexError, struct.error) as error:
         raise ValueError(f"a queue-proxy's report must be a whole message, got {data[:40]!r}") from error
-    traffic = PodTraffic(values.get(AVERAGE_CONCURRENT_REQUESTS, 0.0), values.get(REQUEST_COUNT, 0.0))
-    if not (0 <= traffic.concurrency < 1e6 and 0 <= traffic.rate_rps < 1e6):
-        raise ValueError(f"a queue-proxy's averages must be from 0 to 1e6, got {traffic}")
-    return traffic
+    return values
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

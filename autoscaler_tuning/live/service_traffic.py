@@ -1,6 +1,5 @@
 """The traffic of a running Service, from its dispatchers, from its queue-proxies or from Prometheus."""
 
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,12 @@ import numpy as np
 import requests
 
 from autoscaler_tuning.live.direct import direct_session
+from autoscaler_tuning.live.route_traffic import (
+    AVERAGE_CONCURRENT_REQUESTS,
+    PROCESS_UPTIME,
+    REQUEST_COUNT,
+    stat_values,
+)
 from autoscaler_tuning.live.signals import ScrapeError, parse_signals
 from knative.client import KnativeClient
 from knative.errors import ClusterError
@@ -22,8 +27,6 @@ PROXY_EVERY_S = 0.5
 PROXY_PORT = 9090
 PODS_EVERY_S = 2.0
 MOST_SAMPLES = 11_000
-# Doubles in the Stat of queue-proxy: mean concurrency and requests per second of the last second, seconds of uptime.
-CONCURRENCY, REQUEST_COUNT, PROCESS_UPTIME = 2, 4, 6
 
 Show = Callable[[str], None]
 
@@ -132,24 +135,15 @@ class ProxyLog:
 
 
 def stat_fields(stat: bytes) -> tuple[float, float, float]:
-    """Return concurrency, requests per second and uptime in queue-proxy's report, a protobuf message of doubles.
-
-    Raises TrafficError for anything else. Source: knative/serving pkg/autoscaler/metrics/stat.proto.
-    """
-    found, at = dict.fromkeys((CONCURRENCY, REQUEST_COUNT, PROCESS_UPTIME), 0.0), 0  # proto3 leaves out a zero
+    """Return concurrency, requests per second and uptime of a queue-proxy's report. Raises TrafficError."""
     try:
-        while at < len(stat):
-            field, wire = stat[at] >> 3, stat[at] & 7
-            if wire == 1:
-                found[field] = struct.unpack_from("<d", stat, at + 1)[0]
-                at += 9
-            elif wire == 2:  # the name, with a length of one byte, as host names have
-                at += 2 + stat[at + 1]
-            else:
-                raise ValueError(f"wire type {wire}")
-    except (ValueError, IndexError, struct.error) as error:
+        values = stat_values(stat)
+    except ValueError as error:
         raise TrafficError(f"a report of queue-proxy must be its Stat message, got {stat[:20]!r}") from error
-    return found[CONCURRENCY], found[REQUEST_COUNT], found[PROCESS_UPTIME]
+    concurrency, rate_rps, uptime_s = (
+        values.get(field, 0.0) for field in (AVERAGE_CONCURRENT_REQUESTS, REQUEST_COUNT, PROCESS_UPTIME)
+    )
+    return concurrency, rate_rps, uptime_s
 
 
 def from_queue_proxies(client: KnativeClient, service: str, minutes: float, show: Show) -> SeenTraffic:

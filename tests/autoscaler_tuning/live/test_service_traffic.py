@@ -68,6 +68,10 @@ def test_a_report_of_queue_proxy_is_read_with_or_without_its_zeros() -> None:
     assert stat_fields(stat(0.0, 3.0)) == (0.0, 0.0, 3.0)
 
 
+def test_a_report_of_queue_proxy_may_have_a_time_stamp() -> None:
+    assert stat_fields(stat(7.0, 12.5, 0.7) + b"\x38\xc5\xa8\x9a\xc9\x06") == (0.7, 7.0, 12.5)
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"\x21\x00", b"\x0a"])
 def test_anything_else_is_refused(body: bytes) -> None:
     with pytest.raises(TrafficError, match="must be its Stat message"):
