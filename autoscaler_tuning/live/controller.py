@@ -8,7 +8,7 @@ from autoscaler_tuning.live.capacity_rule import CapacityRule, ScalingEvidence
 from autoscaler_tuning.live.knowledge import TrafficKnowledge
 from autoscaler_tuning.live.recording import ControllerMetrics, PodSecondsMeter, Recorder, counts_by_phase
 from autoscaler_tuning.live.signals import ScrapeError, Signals, observe
-from autoscaler_tuning.live.sources import SignalSource
+from autoscaler_tuning.live.sources import AnnouncedCapacity, SignalSource
 from autoscaler_tuning.live.start_limit import StartLimit
 from autoscaler_tuning.live.targets import ScaleTarget, TargetState
 from autoscaler_tuning.live.troubles import Troubles
@@ -54,16 +54,6 @@ class NamedPolicy:
     make: Callable[[], Policy]
 
 
-@dataclass(frozen=True, slots=True)
-class _Capacity:
-    """An announcement."""
-
-    ready_pods: int
-    concurrency: int
-    backends: tuple[str, ...] | None
-    problem: str | None
-
-
 class Controller:
     """Scales one target with one policy. step() does what is due; the caller sleeps between steps."""
 
@@ -89,7 +79,7 @@ class Controller:
         self._decided_s = float("-inf")
         self._decided_arrived = 0
         self._decided = self._released = self._led_by_another = False
-        self._announced: _Capacity | None = None
+        self._announced: AnnouncedCapacity | None = None
         self._announced_s = float("-inf")
         self._recorded_s = float("-inf")
         self._retry_at_s = float("-inf")
@@ -191,13 +181,13 @@ class Controller:
         if objection is not None:
             return
         ready = phases.count(PodPhase.READY)
-        capacity = _Capacity(ready, state.concurrency or self._config.concurrency, state.backends, state.problem)
+        concurrency = state.concurrency or self._config.concurrency
+        capacity = AnnouncedCapacity(ready, concurrency, state.backends, state.problem)
         valid_s = self._config.capacity_valid_s if ready else self._config.zero_valid_s
         if capacity == self._announced and now_s - self._announced_s < valid_s / 2:
             return
         try:
-            known = {} if state.problem is None else {"problem": state.problem}
-            self._source.announce(ready, capacity.concurrency, valid_s, capacity.backends, **known)
+            self._source.announce(capacity, valid_s)
             self._announced, self._announced_s = capacity, now_s
             self._troubles.worked("capacity", now_s)
         except ScrapeError as error:

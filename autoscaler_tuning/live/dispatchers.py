@@ -10,6 +10,7 @@ import urllib3
 
 from autoscaler_tuning.live.dispatcher_names import DispatcherNames, addresses_of
 from autoscaler_tuning.live.signals import ScrapeError, Signals, parse_signals
+from autoscaler_tuning.live.sources import AnnouncedCapacity
 from autoscaler_tuning.live.traffic_history import TrafficHistory, merged
 
 log = logging.getLogger(__name__)
@@ -76,14 +77,7 @@ class Dispatchers:
             return histories[0].signals
         return merged(histories, [one.history for one in answered], self._clock())
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: Sequence[str] | None,
-        problem: str | None = None,
-    ) -> None:
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
         """Announce to each dispatcher that answers its share of the capacity; the first ones get the remainder.
 
         While a pod is ready each share is at least 1: a dispatcher that is told 0 would never send its requests.
@@ -93,16 +87,17 @@ class Dispatchers:
         due = [one for one in current if len(current) == 1 or one.silent_until_s is None]
         if not due:
             raise ScrapeError("cannot announce capacity: no dispatcher answers")
+        ready_pods = capacity.ready_pods
         least = min(1, ready_pods)
         shares = {
             one.url: max(least, ready_pods // len(due) + (index < ready_pods % len(due)))
             for index, one in enumerate(due)
         }
-        body: dict[str, object] = {"concurrency": concurrency, "valid_s": valid_s}
-        if backends is not None:
-            body["backends"] = list(backends)
-        if problem is not None:
-            body["problem"] = problem
+        body: dict[str, object] = {"concurrency": capacity.concurrency, "valid_s": valid_s}
+        if capacity.backends is not None:
+            body["backends"] = list(capacity.backends)
+        if capacity.problem is not None:
+            body["problem"] = capacity.problem
 
         def put(one: _Dispatcher) -> None:
             told = {"ready_pods": shares[one.url], **body}

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from autoscaler_tuning.live.route_traffic import PodTraffic, RouteTraffic, parse_stat
 from autoscaler_tuning.live.signals import Signals
-from autoscaler_tuning.live.sources import SignalSource
+from autoscaler_tuning.live.sources import AnnouncedCapacity, SignalSource
 from autoscaler_tuning.live.troubles import Troubles
 
 EVERY_S, TIMEOUT_S = 1.0, 0.5
@@ -91,13 +91,6 @@ class WithRouteTraffic:
                 log.info("%.1f requests/s reach the pods without a dispatcher", self._traffic.rate_rps)
         return self._traffic.added_to(signals)
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
         """Announce to the source. Raises ScrapeError."""
-        self._inner.announce(ready_pods, concurrency, valid_s, backends, problem)
+        self._inner.announce(capacity, valid_s)

@@ -1,8 +1,23 @@
 """Where a controller reads signals and announces capacity, and a source that only reads."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from autoscaler_tuning.live.signals import Signals
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedCapacity:
+    """The ready pods as the dispatchers are told of them.
+
+    concurrency: requests that a pod serves at once. backends: addresses of the pods; None behind a Knative route.
+    problem: why pods cannot start, if that is known.
+    """
+
+    ready_pods: int
+    concurrency: int
+    backends: tuple[str, ...] | None = None
+    problem: str | None = None
 
 
 class SignalSource(Protocol):
@@ -10,15 +25,8 @@ class SignalSource(Protocol):
 
     def signals(self) -> Signals: ...
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
-        """Announce the ready pods, and why pods cannot start if that is known. Raises ScrapeError."""
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
+        """Announce the capacity, which is valid for that time. Raises ScrapeError."""
 
 
 class ReadOnlySource:
@@ -31,12 +39,5 @@ class ReadOnlySource:
         """Return the source's signals. Raises ScrapeError."""
         return self._inner.signals()
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
         """Do nothing."""

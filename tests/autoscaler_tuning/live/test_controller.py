@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder, RecordError
 from autoscaler_tuning.live.signals import ScrapeError, Signals
+from autoscaler_tuning.live.sources import AnnouncedCapacity
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 from knative.errors import UnreachableError
@@ -33,16 +34,9 @@ class Source:
             raise ScrapeError("connection refused")
         return self.now
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
-        self.announced.append((ready_pods, backends))
-        self.concurrency, self.problem = concurrency, problem
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
+        self.announced.append((capacity.ready_pods, capacity.backends))
+        self.concurrency, self.problem = capacity.concurrency, capacity.problem
 
 
 @dataclass

@@ -15,6 +15,7 @@ from autoscaler_tuning.live.demo import _send
 from autoscaler_tuning.live.direct import direct_session
 from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.local_stack import wait_until_answers
+from autoscaler_tuning.live.sources import AnnouncedCapacity
 from autoscaler_tuning.live.watch import WatchedController
 from tests.paths import ROOT
 
@@ -53,7 +54,9 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     "ask",
     [
         pytest.param(lambda url: direct_session().get(url).raise_for_status(), id="a session"),
-        pytest.param(lambda url: Dispatchers([url], lambda: 0.0).announce(1, 1, 5.0, None), id="an announcement"),
+        pytest.param(
+            lambda url: Dispatchers([url], lambda: 0.0).announce(AnnouncedCapacity(1, 1), 5.0), id="an announcement"
+        ),
         pytest.param(lambda url: WatchedController(url, lambda: 0.0).poll(), id="the watch of another controller"),
         pytest.param(lambda url: _send(url, ROOT / "samples" / "cat.jpg"), id="the photograph of the demo"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.signals import ScrapeError
+from autoscaler_tuning.live.sources import AnnouncedCapacity
 from tests.autoscaler_tuning.live.test_signals import BODY
 from tests.ports import free_port
 
@@ -79,7 +80,7 @@ def shares(*dispatchers: FakeDispatcher) -> list[int]:
 def test_capacity_is_divided_and_each_gets_at_least_one_while_a_pod_is_ready(
     pair: tuple[FakeDispatcher, FakeDispatcher], pods: int, expected: list[int]
 ) -> None:
-    Dispatchers([one.url for one in pair], Clock()).announce(pods, 1, 5.0, None)
+    Dispatchers([one.url for one in pair], Clock()).announce(AnnouncedCapacity(pods, 1), 5.0)
     assert shares(*pair) == expected
 
 
@@ -92,13 +93,13 @@ def test_a_dead_dispatcher_is_left_out_until_it_answers_again() -> None:
     alone = dispatchers.signals()
     assert alone.waiting == BODY["waiting"]
     assert alone.arrived == 2 * BODY["arrivals"]["count"], "the count of arrivals never falls"
-    dispatchers.announce(4, 1, 5.0, None)
+    dispatchers.announce(AnnouncedCapacity(4, 1), 5.0)
     assert shares(first) == [4]
     again = FakeDispatcher(port)
     assert dispatchers.signals().waiting == BODY["waiting"], "it is not asked at once again"
     clock.now_s = 10.0
     assert dispatchers.signals().waiting == 2 * BODY["waiting"]
-    dispatchers.announce(4, 1, 5.0, None)
+    dispatchers.announce(AnnouncedCapacity(4, 1), 5.0)
     assert shares(first, again) == [2, 2]
     first.stop()
     again.stop()
@@ -109,7 +110,7 @@ def test_without_any_dispatcher_that_answers_signals_and_announcements_fail() ->
     with pytest.raises(ScrapeError, match="cannot read signals"):
         dispatchers.signals()
     with pytest.raises(ScrapeError, match="no dispatcher answers"):
-        dispatchers.announce(1, 1, 5.0, None)
+        dispatchers.announce(AnnouncedCapacity(1, 1), 5.0)
 
 
 def test_the_key_goes_with_each_request(pair: tuple[FakeDispatcher, FakeDispatcher]) -> None:
@@ -124,7 +125,7 @@ def test_the_dispatchers_behind_a_name_are_followed_and_their_arrivals_stay_coun
     dispatchers = Dispatchers([f"dns+http://control:{first.server_port}"], Clock(), resolve=lambda host: list(hosts))
     arrived = BODY["arrivals"]["count"]
     assert dispatchers.signals().arrived == 2 * arrived
-    dispatchers.announce(3, 1, 5, None)
+    dispatchers.announce(AnnouncedCapacity(3, 1), 5)
     assert [told["ready_pods"] for one in (first, second) for told in one.told] == [2, 1]
     hosts.remove("127.0.0.1")
     wait_for_share(dispatchers, second, 3)
@@ -140,4 +141,4 @@ def wait_for_share(dispatchers: Dispatchers, dispatcher: FakeDispatcher, ready_p
         assert time.monotonic() < until_s, dispatcher.told
         time.sleep(0.1)
         dispatchers.signals()
-        dispatchers.announce(ready_pods, 1, 5, None)
+        dispatchers.announce(AnnouncedCapacity(ready_pods, 1), 5)

@@ -12,6 +12,7 @@ from autoscaler_tuning.live.controller import Controller, ControllerConfig, Name
 from autoscaler_tuning.live.knative_target import KnativeTarget
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.signals import ScrapeError, Signals
+from autoscaler_tuning.live.sources import AnnouncedCapacity
 from autoscaler_tuning.policies.base import Policy
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.types import Second
@@ -47,15 +48,8 @@ class Dispatcher:
         seconds = tuple(Second(int(now_s) - 60 + n, self.rate_rps, self.rate_rps * 0.1) for n in range(60))
         return Signals(now_s, seconds, self.arrived, self.waiting, 0, 0.0, 0.0, 0.1)
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
-        self.announced.append(ready_pods)
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
+        self.announced.append(capacity.ready_pods)
         self.held_until_s = self.now_s + valid_s
 
     @property

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.signals import Signals
-from autoscaler_tuning.live.sources import ReadOnlySource
+from autoscaler_tuning.live.sources import AnnouncedCapacity, ReadOnlySource
 from autoscaler_tuning.live.targets import ReadOnlyTarget, TargetState
 from autoscaler_tuning.live.watch import pods_of
 from autoscaler_tuning.policies.kpa.kpa import Kpa
@@ -199,14 +199,7 @@ class Untouchable:
         self.reads += 1
         return Signals(100 + self.reads / 10, (Second(99, 17, 1.7),), 17, 0, 0, 0.0, 0.0, SERVICE_S)
 
-    def announce(
-        self,
-        ready_pods: int,
-        concurrency: int,
-        valid_s: float,
-        backends: tuple[str, ...] | None,
-        problem: str | None = None,
-    ) -> None:
+    def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:
         raise AssertionError("a shadow announced a capacity")
 
     def poll(self) -> TargetState:
