@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cluster.conftest import cluster
 from tests.paths import ROOT
+
+__all__ = ["cluster"]
 
 Say = Callable[[str, float, str], None]
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_the_pod_seconds_of_a_choice_are_as_predicted(
     words = ["--service", service, "--namespace", NAMESPACE, "--minutes", str(MINUTES), "--initial-pods", "0"]
     print(
         python(
-            cluster, "autoscaler_tuning", "advise", *words, "--seeds", "3", "--bounds", "none", "--json", str(advice)
+            cluster, "autoscaler_tuning", "advise", *words, "--seeds", "9", "--bounds", "none", "--json", str(advice)
         )
     )
     assert sender.wait(300) == 0
@@ -72,14 +73,16 @@ def test_the_pod_seconds_of_a_choice_are_as_predicted(
     assert {"kpa", "kpa[min-scale=1]", "elastic"} <= by_policy.keys()
     seen = tmp_path / "seen.txt"
     seen.write_text(" ".join(map(str, counts)))
-    choice = "kpa[min-scale=2]"
+    # The phase of Knative's clock decides how often KPA panics: single runs, real and simulated, differ by a third.
+    choice, runs = "kpa[min-scale=2]", 3
     rows = tmp_path / "rows.json"
-    words = ["--target", "knative", "--workload", str(seen), "--policies", choice, "--seeds", "1"]
+    words = ["--target", "knative", "--workload", str(seen), "--policies", choice, "--seeds", str(runs)]
     words += ["--max-pods", "12", "--bounds", "none", "--namespace", NAMESPACE, "--service", service]
     words += ["--ml-service-url", f"http://{cluster.gateway}", "--ml-service-host", cluster.host(service)]
     words += ["--images", str(samples_dir), "--log-dir", str(tmp_path), "--json", str(rows), "--max-lag-ms", "10000"]
     print(python(cluster, "autoscaler_tuning", "compare", *words))
-    (row,) = json.loads(rows.read_text())["rows"]
+    spent = [row["pod_seconds"] for row in json.loads(rows.read_text())["rows"]]
     predicted = by_policy[choice]["pod_seconds_per_hour"]["value"] * len(counts) / HOUR_S
-    print(f"{choice}: predicted {predicted:.0f} pod-seconds, real {row['pod_seconds']:.0f}")
-    assert predicted == pytest.approx(row["pod_seconds"], rel=0.1)
+    print(f"{choice}: predicted {predicted:.0f} pod-seconds, real {mean(spent):.0f}, the mean of {spent}")
+    assert len(spent) == runs
+    assert predicted == pytest.approx(mean(spent), rel=0.1)

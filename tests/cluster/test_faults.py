@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knative.client import KnativeClient
-from tests.cluster.cluster import Cluster, wait_until
+from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.conftest import Start, StartLoad
 from tests.cluster.live_parts import (
     MAX_PODS,
@@ -145,6 +145,42 @@ def test_a_request_wakes_a_pod_after_knatives_autoscaler_and_a_dispatcher_restar
     woken.show("from zero, with a new autoscaler and one dispatcher of two", watch.most_pods)
     print(f"the first answer took {woken.latencies_s[0]:.1f} s")
     assert woken.lost == 0
+    controller.stop()
+
+
+@pytest.fixture
+def quota(cluster: Cluster) -> Iterator[None]:
+    """Allow the namespace two pods."""
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "two-pods"},
+            "spec": {"hard": {"pods": "2"}},
+        }
+    )
+    yield
+    cluster.run("kubectl", "delete", "-n", NAMESPACE, "--ignore-not-found", "resourcequota/two-pods")
+
+
+def test_a_quota_is_named_while_the_pods_that_it_allows_answer(
+    cluster: Cluster, quota: None, start: Start, start_load: StartLoad, tmp_path: Path
+) -> None:
+    client = cluster.client()
+    revision = client.live_revision("asleep").name
+    wait_for_no_pods(cluster, "asleep")
+    dispatcher = start_dispatcher(start, cluster, "asleep")
+    controller = start_controller(start, tmp_path, "asleep", [dispatcher.control_url])
+    ledger = start_load(dispatcher.url, rate_rps=25, seconds=40)
+    with Watch(cluster, "asleep", [revision]) as watch:
+        wait_until(lambda: "exceeded quota" in controller.log, "the controller names the quota", timeout_s=60)
+        assert watch.most_pods <= 2
+        cluster.run("kubectl", "delete", "-n", NAMESPACE, "resourcequota/two-pods")
+        found = ledger()
+    found.show("a quota of two pods for some seconds of 25/s", watch.most_pods)
+    print(controller.log)
+    assert found.lost == 0
+    assert "pods cannot start: works again" in controller.log
     controller.stop()
 
 
