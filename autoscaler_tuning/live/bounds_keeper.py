@@ -99,7 +99,6 @@ class BoundsKeeper:
 
     def write_due(self, now_s: float) -> None:
         """Write what is due on the objects as they were read or written last."""
-        """Write what is due on the Revisions as they were read or written last."""
         if now_s < self._next_write_s:
             return
         complete = [

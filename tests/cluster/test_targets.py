@@ -236,6 +236,8 @@ def serve_wish(cluster: Cluster, folder: Path, port: int) -> tuple[Path, Path]:
 def test_an_hpa_on_external_metrics_follows_the_wish(
     cluster: Cluster, deployment: str, start: Start, tmp_path: Path, wish_port: int
 ) -> None:
+    cluster.run("kubectl", "delete", "hpa", f"{NAME}-hpa", "-n", NAMESPACE, "--ignore-not-found")
+    cluster.run("kubectl", "scale", f"deployment/{NAME}", "-n", NAMESPACE, "--replicas=1")
     cert, key = serve_wish(cluster, tmp_path, wish_port)
     url, control_url = dispatcher(start, deployment)
     tls = ("--tls-port", str(wish_port), "--tls-cert-file", str(cert), "--tls-key-file", str(key))
