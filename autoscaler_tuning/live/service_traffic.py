@@ -1,5 +1,6 @@
 """The traffic of a running Service, from its dispatchers, from its queue-proxies or from Prometheus."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class ProxyLog:
 
     def __init__(self) -> None:
         self._uptime_s: dict[str, float] = {}
+        self._offset_s: dict[str, float] = {}
         self._arrived: dict[int, float] = {}
         self._busy_s = 0.0
 
@@ -114,19 +116,21 @@ class ProxyLog:
         arrived = sum(self._arrived.values())
         return self._busy_s / arrived if arrived and self._busy_s else None
 
-    def add(self, pod: str, second: int, stat: bytes) -> None:
-        """Add a report that was read in this second; one that was read before has the same uptime.
+    def add(self, pod: str, at_s: float, stat: bytes) -> None:
+        """Add a report that was read at at_s; one that was read before has the same uptime.
 
-        Reports that were missed in between count as if they had said the same.
+        Reports that were missed in between count as if they had said the same. A report is dated by the pod's uptime,
+        for it is read up to half a second late, now more and now less: dated by that, steady traffic would look bursty.
         """
         concurrency, rate_rps, uptime_s = stat_fields(stat)
+        offset_s = self._offset_s[pod] = min(at_s - uptime_s, self._offset_s.get(pod, math.inf))
         before_s = self._uptime_s.get(pod, max(0.0, uptime_s - 1.0))
         self._uptime_s[pod] = uptime_s
-        elapsed_s = max(0.0, uptime_s - before_s)
-        steps = max(1, round(elapsed_s))
-        for at in range(second - steps + 1, second + 1):
-            self._arrived[at] = self._arrived.get(at, 0.0) + rate_rps * elapsed_s / steps
-        self._busy_s += concurrency * elapsed_s
+        begin_s, end_s = before_s + offset_s, uptime_s + offset_s
+        for second in range(math.floor(begin_s), math.ceil(end_s)):
+            overlap_s = min(end_s, second + 1) - max(begin_s, second)
+            self._arrived[second] = self._arrived.get(second, 0.0) + rate_rps * overlap_s
+        self._busy_s += concurrency * max(0.0, end_s - begin_s)
 
     def counts(self, seconds: int) -> tuple[int, ...]:
         """Return whole requests in each second; the running total is off by at most a half."""
@@ -164,7 +168,7 @@ def from_queue_proxies(client: KnativeClient, service: str, minutes: float, show
                 stat = client.pod_get(pod.name, PROXY_PORT, "metrics")
             except ClusterError:
                 continue  # a pod that has just ended
-            log.add(pod.name, int(elapsed_s), stat)
+            log.add(pod.name, time.monotonic() - began_s, stat)
         time.sleep(PROXY_EVERY_S)
     start_s = (min(starts_s.values()), max(starts_s.values())) if starts_s else None
     return SeenTraffic(

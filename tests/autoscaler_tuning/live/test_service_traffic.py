@@ -80,22 +80,31 @@ def test_anything_else_is_refused(body: bytes) -> None:
 
 def test_reports_that_are_read_twice_count_once_and_one_that_is_missed_is_filled_in() -> None:
     log = ProxyLog()
-    for second, uptime_s in ((0, 5.0), (0, 5.0), (1, 6.0), (3, 8.0)):  # the report of second 2 was missed
-        log.add("a", second, stat(10.0, uptime_s, concurrency=1.5))
+    for at_s, uptime_s in ((1.0, 5.0), (1.4, 5.0), (2.0, 6.0), (4.0, 8.0)):  # the report of second 2 was missed
+        log.add("a", at_s, stat(10.0, uptime_s, concurrency=1.5))
     assert log.counts(5) == (10, 10, 10, 10, 0)
     assert log.service_time_s == pytest.approx(0.15)
+
+
+def test_steady_traffic_looks_steady_however_late_its_reports_are_read() -> None:
+    log = ProxyLog()
+    for pod, phase_s in (("a", 0.1), ("b", 0.6)):
+        for second in range(1, 12):
+            late_s = 0.4 * (second % 2)
+            log.add(pod, second + phase_s + late_s, stat(7.0, second + 100.0))
+    assert set(log.counts(11)[2:]) == {14}
 
 
 def test_the_reports_of_several_pods_are_added() -> None:
     log = ProxyLog()
     for pod in ("a", "b"):
-        log.add(pod, 0, stat(2.5, 9.0))
+        log.add(pod, 1.0, stat(2.5, 9.0))
     assert log.counts(1) == (5,)
 
 
 def test_without_a_request_no_service_time_is_known() -> None:
     log = ProxyLog()
-    log.add("a", 0, stat(0.0, 9.0))
+    log.add("a", 1.0, stat(0.0, 9.0))
     assert log.service_time_s is None
 
 
