@@ -42,6 +42,7 @@ class PodSample:
     started_s, ready_s: on the caller's clock; ready_s is None until the pod has been ready once.
     cpu_seconds: CPU time used since the pod started; None if it is not measured.
     stuck: it cannot start as things are, for example because no node has room for it.
+    url: the address at which it answers by itself; empty if it is unknown.
     """
 
     name: str
@@ -50,6 +51,7 @@ class PodSample:
     ready_s: float | None = None
     cpu_seconds: float | None = None
     stuck: bool = False
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

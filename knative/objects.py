@@ -136,6 +136,7 @@ class Pod:
         pod's status is then that of the restart.
     problem: why it cannot start, such as `ImagePullBackOff`; None if nothing is known.
     ip: its address in the cluster; empty until it has one.
+    port: the first one of its own container, not of Knative's queue-proxy; None if it names none.
     """
 
     name: str
@@ -144,6 +145,12 @@ class Pod:
     ready_unix_s: float | None
     problem: str | None = None
     ip: str = ""
+    port: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The address at which the pod itself answers; empty if it is unknown."""
+        return f"http://{self.ip}:{self.port}" if self.ip and self.port else ""
 
     @classmethod
     def from_json(cls, pod: Mapping[str, Any]) -> Self:
@@ -159,7 +166,13 @@ class Pod:
             ready_unix_s=unix_s(ready_at) if ready and ready_at and not _has_restarted(pod) else None,
             problem=None if ready else _pod_problem(pod),
             ip=(pod.get("status") or {}).get("podIP") or "",
+            port=next((port["containerPort"] for one in _own_containers(pod) for port in one.get("ports") or ()), None),
         )
+
+
+def _own_containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    containers = (pod.get("spec") or {}).get("containers") or []
+    return [container for container in containers if container.get("name") != "queue-proxy"]
 
 
 def living_pods(pods: Sequence[Mapping[str, Any]]) -> tuple[Pod, ...]:

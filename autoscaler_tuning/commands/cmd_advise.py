@@ -118,7 +118,9 @@ def read_traffic(args: argparse.Namespace, show: Show) -> SeenTraffic:
     if args.prometheus:
         return from_prometheus(args.prometheus, args.query, args.minutes, args.step_s, time.time())
     if args.dispatcher:
-        return from_dispatchers(args.dispatcher, read_key(args.dispatcher_key_file), args.minutes, show)
+        return from_dispatchers(
+            args.dispatcher, read_key(args.dispatcher_key_file, "--dispatcher-key-file"), args.minutes, show
+        )
     return from_queue_proxies(KnativeClient(args.namespace), args.service, args.minutes, show)
 
 

@@ -46,8 +46,9 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         " is one at each address of the name",
     )
     flags.add("--dispatcher-key-file", Path, None, "file with the key of --control-key-file of the dispatchers")
-    flags.add("--host", str, "0.0.0.0", "address on which to serve metrics")
-    flags.add("--port", positive_integer, 8002, "port on which to serve metrics")
+    flags.add("--host", str, "0.0.0.0", "address on which to serve the page and the metrics")
+    flags.add("--port", positive_integer, 8002, "port on which to serve the page and the metrics")
+    flags.add("--page-key-file", Path, None, "file with the key of the page's buttons (default: no buttons)")
     flags.add("--max-pods", positive_integer, 8, "upper bound on the pods")
     flags.add("--slo-s", number, 0.5, "longest latency that counts as in time, in seconds")
     flags.add("--record", output_file, None, "file to write a JSON line to for each second and each decision")
@@ -146,6 +147,7 @@ def _run(args: argparse.Namespace) -> int:
                     for service in args.service
                 ),
                 dispatcher_key_file=args.dispatcher_key_file,
+                page_key_file=args.page_key_file,
                 host=args.host,
                 port=args.port,
                 max_pods=args.max_pods,

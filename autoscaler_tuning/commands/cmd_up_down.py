@@ -56,6 +56,7 @@ def _up(args: argparse.Namespace, proxied: bool) -> int:
     )
     url = stack.up(config)
     print(f"ready, with no pod yet; try: {curl_line(url, proxied)}")
+    print(f"the live page: http://127.0.0.1:{config.controller_port}/")
     return 0
 
 

@@ -1,11 +1,13 @@
 """The control loop: read the dispatcher's signals, ask the policy, scale the pods and announce their capacity."""
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autoscaler_tuning.live.capacity_rule import CapacityRule, ScalingEvidence
 from autoscaler_tuning.live.knowledge import TrafficKnowledge
+from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.recording import ControllerMetrics, PodSecondsMeter, Recorder, counts_by_phase
 from autoscaler_tuning.live.signals import ScrapeError, Signals, observe
 from autoscaler_tuning.live.sources import AnnouncedCapacity, SignalSource
@@ -19,6 +21,7 @@ from knative.errors import ClusterError
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
+PAUSED = "an operator has paused this controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,24 @@ class NamedPolicy:
     make: Callable[[], Policy]
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a controller knows at one moment.
+
+    arrived: requests so far. pod_seconds: used so far. signals_age_s: of the dispatchers' signals. ruler, why: who
+    decides on the pods, and the reason.
+    """
+
+    unix_s: float
+    state: TargetState
+    decision: Decision
+    arrived: int
+    pod_seconds: float
+    signals_age_s: float
+    ruler: str
+    why: str
+
+
 class Controller:
     """Scales one target with one policy. step() does what is due; the caller sleeps between steps."""
 
@@ -66,6 +87,9 @@ class Controller:
         metrics: ControllerMetrics,
         recorder: Recorder,
     ) -> None:
+        self.observe: Callable[[Moment], None] = lambda _: None  # called once a second and for each decision
+        self.operator = Operator(sys.maxsize)
+        self._refused: str | None = "no decision was carried out yet"
         self._named_policy, self._policy = policy, policy.make()
         self._source, self._target = source, target
         self._config, self._metrics, self._recorder = config, metrics, recorder
@@ -176,7 +200,7 @@ class Controller:
 
     def _announce_capacity(self, now_s: float, state: TargetState) -> None:
         phases = [pod.phase for pod in state.pods]
-        objection = self._objection(now_s, state)
+        self._refused = objection = self._objection(now_s, state)
         self._metrics.announcing.set(objection is None)
         if objection is not None:
             return
@@ -205,7 +229,7 @@ class Controller:
             # with a known problem the dispatchers go on holding, because they can tell their clients the reason
             starts=state.problem is not None or any(pod.phase is not PodPhase.TERMINATING for pod in state.pods),
         )
-        objection = self._rule.objection(now_s, evidence)
+        objection = PAUSED if self.operator.paused else self._rule.objection(now_s, evidence)
         if objection is None:
             self._troubles.worked("capacity is not announced", now_s)
         elif evidence.confirmed:
@@ -220,17 +244,34 @@ class Controller:
         obs = self._observation(now_s, state, signals)
         last = self._decision if self._decided else None
         decision = self._starts.applied(self._knowledge.applied(self._policy.decide(obs), last, obs, now_s))
+        decision = self.operator.applied(decision)
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
         self._decision, self._decided = decision, True
-        if now_s - self._signals_read_s < self._config.release_after_s:
+        if now_s - self._signals_read_s >= self._config.release_after_s:
+            self._release(f"no signals for {self._config.release_after_s:g} s")
+        elif self.operator.paused:
+            self._release(PAUSED)
+        else:
             self._released = False
             self._target.scale_to(decision.pods)
-        elif not self._released:
+
+    def _release(self, why: str) -> None:
+        if not self._released:
             self._released = True
-            log.warning("no signals for %g s; the pods are left to another autoscaler", self._config.release_after_s)
+            log.warning("%s; the pods are left to another autoscaler", why)
             self._target.release()
+
+    def _ruler(self, state: TargetState) -> tuple[str, str]:
+        """Return who decides on the pods, and the reason."""
+        if state.leader is not None:
+            return "another controller", f"{state.leader} leads"
+        if self._refused is None:
+            return self._named_policy.name, "its decisions are carried out"
+        if self._released or self.operator.paused:
+            return "another autoscaler", self._refused
+        return "lapsed", self._refused
 
     def _observation(self, now_s: float, state: TargetState, signals: Signals) -> Observation:
         """Return the observation, with all times moved to the dispatcher's clock, which is extrapolated to now."""
@@ -252,6 +293,10 @@ class Controller:
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
         if self.wish(now_s) is None:  # another autoscaler may follow it
             self._metrics.wanted.clear()
+        arrived = self._signals.arrived if self._signals else 0
+        age_s = now_s - self._signals_read_s
+        pod_seconds = self._usage.pod_seconds
+        self.observe(Moment(unix_s, state, self._decision, arrived, pod_seconds, age_s, *self._ruler(state)))
         line = {
             "unix_s": unix_s,
             **counts,

@@ -107,6 +107,19 @@ class Dispatchers:
         if failed:
             raise ScrapeError(f"cannot announce capacity: {'; '.join(failed)}")
 
+    def read(self, path: str) -> dict[str, bytes]:
+        """Return a page of each dispatcher that answers, by its address. Raises ScrapeError if none does."""
+        found: dict[str, bytes] = {}
+
+        def get(one: _Dispatcher) -> None:
+            found[one.url] = self._ask(one, "GET", path)
+
+        current = self._dispatchers
+        _, failed = self._each([one for one in current if len(current) == 1 or self._is_due(one)], get)
+        if not found:
+            raise ScrapeError(f"cannot read {path}: {'; '.join(failed) or 'no dispatcher answers'}")
+        return found
+
     def _read(self, one: _Dispatcher) -> None:
         one.history.update(parse_signals(json.loads(self._ask(one, "GET", "/signals"))), self._clock())
 

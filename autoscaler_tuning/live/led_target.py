@@ -187,6 +187,7 @@ class LedTarget:
                 started_s=pod.created_unix_s + offset_s,
                 ready_s=None if pod.ready_unix_s is None else pod.ready_unix_s + offset_s,
                 stuck=pod.phase == "starting" and pod.problem is not None,
+                url=pod.url,
             )
             for pod in pods
         )

@@ -14,6 +14,10 @@ from autoscaler_tuning.live.cluster_targets import cluster_target
 from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
 from autoscaler_tuning.live.dispatchers import Dispatchers
 from autoscaler_tuning.live.knative_target import KnativeTarget
+from autoscaler_tuning.live.operator import Operator
+from autoscaler_tuning.live.page.collector import Collector
+from autoscaler_tuning.live.page.history import PageHistory
+from autoscaler_tuning.live.page.serving import Page
 from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder
 from autoscaler_tuning.live.service_metrics import ServiceMetrics
@@ -99,6 +103,7 @@ class ServeConfig:
     tls: TlsConfig | None = None
     watch: str = "http://127.0.0.1:8002"
     state: Path | None = None
+    page_key_file: Path | None = None
 
     @property
     def observes(self) -> bool:
@@ -111,16 +116,16 @@ class ServeConfig:
         return self.observes or self.no_patch
 
 
-def read_key(path: Path | None) -> str | None:
-    """Return the key in a file, None without a file. Raises KeyFileError."""
+def read_key(path: Path | None, flag: str) -> str | None:
+    """Return the key in a file that a flag names, None without a file. Raises KeyFileError."""
     if path is None:
         return None
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise KeyFileError(f"--dispatcher-key-file must be a readable file, got {path}: {error}") from error
+        raise KeyFileError(f"{flag} must be a readable file, got {path}: {error}") from error
     if not key:
-        raise KeyFileError(f"--dispatcher-key-file must contain a key, got nothing in {path}")
+        raise KeyFileError(f"{flag} must contain a key, got nothing in {path}")
     return key
 
 
@@ -131,6 +136,7 @@ class ServiceLoop:
     service: ServedService
     controller: Controller
     target: ScaleTarget
+    history: PageHistory
 
     def run(self, running: Callable[[], bool]) -> None:
         """Step until running() is false; then stop the pods on this machine, or give a Service its own bounds back."""
@@ -148,7 +154,8 @@ def serve(config: ServeConfig) -> None:
     Raises AddressError if a port is in use, KeyFileError if the key cannot be read, RecordError if the record cannot be
     written, ClusterError if no cluster is configured.
     """
-    key = read_key(config.dispatcher_key_file)
+    key = read_key(config.dispatcher_key_file, "--dispatcher-key-file")
+    page_key = read_key(config.page_key_file, "--page-key-file")
     metrics = ServiceMetrics()
     status = StatusServer(metrics.registry)
     context = config.tls.context() if config.tls else None
@@ -165,6 +172,7 @@ def serve(config: ServeConfig) -> None:
     loops = [service_loop(config, service, key, metrics) for service in config.services]
     status.readiness = lambda: {loop.service.name: loop.controller.ready for loop in loops}
     status.wish = lambda: wish_of(config.namespace, loops)
+    status.page = Page({loop.service.name: loop.history for loop in loops}, page_key).respond
     end_s = float("inf") if config.for_s is None else time.monotonic() + config.for_s
     running = lambda: not stopping and time.monotonic() < end_s  # noqa: E731
     threads = [threading.Thread(target=loop.run, args=(running,), name=loop.service.name) for loop in loops]
@@ -197,9 +205,14 @@ def service_loop(config: ServeConfig, service: ServedService, key: str | None, m
         ControllerMetrics(registry),
         Recorder(config.record),
     )
+    controller.operator = Operator(config.max_pods)
+    history = PageHistory(service.name, config.policy.name, config.slo_s, controller.operator)
+    collector = Collector(history, Dispatchers(service.dispatchers, time.monotonic, key))
+    controller.observe = collector.observe
+    collector.start()
     verb = "observes" if config.writes_nothing else "scales"
     log.info("%s %s %s pods for %s", config.policy.name, verb, config.target, ", ".join(service.dispatchers))
-    return ServiceLoop(service, controller, target)
+    return ServiceLoop(service, controller, target, history)
 
 
 def live_policy(config: ServeConfig) -> Policy:

@@ -1,4 +1,4 @@
-"""The controller's own port: metrics, the pods that it wants, and whether it lives and is ready."""
+"""The controller's own port: the page, metrics, the pods that it wants, and whether it lives and is ready."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from autoscaler_tuning.live.wish import API_PATH, WISH_PATH, Wish, answer
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class AddressError(Exception):
@@ -27,16 +27,20 @@ class AddressError(Exception):
 
 
 class StatusServer:
-    """Serves GET /metrics, /wish, the external metrics API, /livez, and the readiness on /, /healthz and /readyz.
+    """Serves the page, /metrics, /wish, the external metrics API, /livez, and readiness on /, /healthz and /readyz.
+
+    A browser gets the page on / too.
 
     readiness: returns for each Service whether a decision was carried out. It is 503 until one was: a Service that
         fails must not keep a controller that scales others from being asked for its metrics.
     wish: returns the pods that are wanted at the moment.
+    page: answers what is below /page; None without a page.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.readiness: Callable[[], Mapping[str, bool]] = dict
         self.wish: Callable[[], Wish] = lambda: Wish("", {}, 0.0)
+        self.page: WSGIApplication | None = None
         self._metrics = make_wsgi_app(registry)
 
     def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -53,6 +57,8 @@ class StatusServer:
     def respond(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request, as WSGI has it."""
         path = environ.get("PATH_INFO", "/")
+        if self.page and (path == "/page" or path.startswith("/page/") or _is_browser(path, environ)):
+            return self.page({**environ, "PATH_INFO": "/page" if path == "/" else path}, start_response)
         if path == "/metrics":
             metrics: Iterable[bytes] = self._metrics(environ, start_response)
             return metrics
@@ -68,7 +74,7 @@ class StatusServer:
         if path == "/livez":
             return "200 OK", b'{"status": "ok"}\n'
         if path not in ("", "/", "/healthz", "/readyz"):
-            return "404 Not Found", b'{"error": "known paths: /metrics, /wish, /healthz, /readyz, /livez"}\n'
+            return "404 Not Found", b'{"error": "known paths: /page, /metrics, /wish, /healthz, /readyz, /livez"}\n'
         services = self.readiness()
         body: dict[str, object] = {"status": "ready" if any(services.values()) else "starting"}
         if not any(services.values()):
@@ -77,6 +83,10 @@ class StatusServer:
             body["services"] = {name: "ready" if ready else "starting" for name, ready in services.items()}
         status = "200 OK" if any(services.values()) else "503 Service Unavailable"
         return status, json.dumps(body).encode() + b"\n"
+
+
+def _is_browser(path: str, environ: "WSGIEnvironment") -> bool:
+    return path == "/" and "text/html" in environ.get("HTTP_ACCEPT", "")
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -73,7 +73,8 @@ class LocalTarget:
         """Return the pods. Call it about every 50 ms: it is cheap, and it also advances the pods' life cycle."""
         status = self._pods.poll()
         samples = tuple(
-            PodSample(pod.name, PodPhase(pod.phase), pod.started_s, pod.ready_s, pod.cpu_seconds) for pod in status.pods
+            PodSample(pod.name, PodPhase(pod.phase), pod.started_s, pod.ready_s, pod.cpu_seconds, url=pod.url)
+            for pod in status.pods
         )
         ready = tuple(pod.url for pod in status.pods if pod.phase == "ready")
         return TargetState(samples, ready, status.started)

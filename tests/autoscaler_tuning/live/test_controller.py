@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from autoscaler_tuning.live.controller import Controller, ControllerConfig, NamedPolicy
+from autoscaler_tuning.live.controller import Controller, ControllerConfig, Moment, NamedPolicy
+from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.recording import ControllerMetrics, Recorder, RecordError
 from autoscaler_tuning.live.signals import ScrapeError, Signals
 from autoscaler_tuning.live.sources import AnnouncedCapacity
@@ -424,3 +425,44 @@ def test_a_policy_knows_how_many_requests_a_pod_serves_at_once() -> None:
     world.pods.concurrency = 10
     world.run(0.0)
     assert world.policy.seen[-1].concurrency == 10
+
+
+def test_a_paused_controller_leaves_the_pods_to_another_autoscaler_until_it_is_resumed() -> None:
+    world = World(Scripted(lambda _: 3))
+    told: list[str] = []
+    world.controller.observe = lambda moment: told.append(moment.ruler)
+    world.run(*range(0, 5))
+    assert told[-1] == "scripted"
+    world.controller.operator.paused = True
+    wanted, announced = len(world.pods.wanted), len(world.source.announced)
+    world.run(*range(5, 12))
+    assert world.pods.released == 1
+    assert (len(world.pods.wanted), len(world.source.announced)) == (wanted, announced)
+    assert told[-1] == "another autoscaler"
+    world.controller.operator.paused = False
+    world.run(*range(12, 16))
+    assert len(world.pods.wanted) > wanted
+    assert len(world.source.announced) > announced
+
+
+def test_bounds_set_by_hand_keep_the_policy_within_them() -> None:
+    world = World(Scripted(lambda _: 9))
+    world.controller.operator = Operator(10)
+    world.controller.operator.set_bounds(1, 4)
+    seen: list[Decision] = []
+    world.controller.observe = lambda moment: seen.append(moment.decision)
+    world.run(*range(0, 5))
+    assert world.pods.wanted[-1] == 4
+    assert seen[-1].reason == "operator: 4 pods, within the bounds 1 to 4 set by hand; scripted"
+
+
+def test_it_tells_why_it_does_not_decide_on_the_pods() -> None:
+    world = World(Scripted(lambda _: 3))
+    moments: list[Moment] = []
+    world.controller.observe = moments.append
+    world.pods.confirmed = False
+    world.run(*range(0, 5))
+    assert moments[-1].ruler == "lapsed"
+    world.pods.leader = "other-1"
+    world.run(*range(5, 9))
+    assert (moments[-1].ruler, moments[-1].why) == ("another controller", "other-1 leads")

@@ -1,0 +1,1 @@
+"""The live page: what the controller does and why, in a browser."""

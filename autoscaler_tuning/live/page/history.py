@@ -1,0 +1,143 @@
+"""What the page shows of one Service: a row for each second of the last hour, decisions and pod starts."""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoscaler_tuning.live.operator import Operator
+
+ROWS_KEPT, DECISIONS_KEPT, STARTS_KEPT = 3600, 600, 10
+
+# The columns of a row. t_s is Unix time; arrivals, answers, in_time, lost and pod_seconds are those of the second, the
+# percentiles those of the last ten seconds; None where nothing is known.
+COLUMNS = (
+    "t_s",
+    "arrivals",
+    "level_rps",
+    "wanted",
+    "ready",
+    "starting",
+    "terminating",
+    "stock",
+    "waiting_high",
+    "waiting_normal",
+    "waiting_low",
+    "oldest_s",
+    "expired",
+    "retry_after_s",
+    "p50_s",
+    "p95_s",
+    "p99_s",
+    "answers",
+    "in_time",
+    "lost",
+    "pod_seconds",
+    "age_s",
+)
+Row = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """Who decides on the pods at the moment, why, and since when as Unix time."""
+
+    name: str
+    why: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMark:
+    """A decision that changed the wanted pods, at a Unix time."""
+
+    t_s: float
+    pods: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodStart:
+    """A pod's start: the Unix time at which it was ready, and its phases in order, in seconds."""
+
+    t_s: float
+    pod: str
+    phases: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class PageHistory:
+    """The history of one Service; one thread writes, others read.
+
+    An hour takes about 1 MB: 3,600 rows of 22 numbers, most of which are shared small ones.
+    """
+
+    service: str
+    policy: str
+    slo_s: float
+    operator: Operator
+    rows: deque[Row] = field(default_factory=lambda: deque(maxlen=ROWS_KEPT))
+    decisions: deque[DecisionMark] = field(default_factory=lambda: deque(maxlen=DECISIONS_KEPT))
+    starts: deque[PodStart] = field(default_factory=lambda: deque(maxlen=STARTS_KEPT))
+    ruler: Ruler = field(default_factory=lambda: Ruler("nobody yet", "no decision was carried out", 0.0))
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _message: bytes = b""
+    _count: int = 0
+
+    def add(self, row: Row, decisions: Sequence[DecisionMark], starts: Sequence[PodStart]) -> None:
+        """Add a second, and what happened in it; wake those who wait."""
+        with self._changed:
+            self.rows.append(row)
+            self.decisions.extend(decisions)
+            self.starts.extend(starts)
+            news = {"row": row, "decisions": _plain(decisions), "starts": _plain(starts), **self._state()}
+            self._message = b"data: " + json.dumps(news, separators=(",", ":")).encode() + b"\n\n"
+            self._count += 1
+            self._changed.notify_all()
+
+    def after(self, count: int, timeout_s: float) -> tuple[int, bytes]:
+        """Return the number of the newest second and its server-sent event, as soon as it is above count.
+
+        The event is empty if there was none within timeout_s. It is rendered once for all who wait.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._count > count, timeout_s)
+            return self._count, self._message if self._count > count else b""
+
+    @property
+    def count(self) -> int:
+        """Return the number of the newest second."""
+        return self._count
+
+    def document(self) -> dict[str, Any]:
+        """Return everything that is kept, as values for JSON."""
+        with self._changed:
+            return {
+                "service": self.service,
+                "policy": self.policy,
+                "slo_s": self.slo_s,
+                "columns": COLUMNS,
+                "rows": list(self.rows),
+                "decisions": _plain(self.decisions),
+                "starts": _plain(self.starts),
+                **self._state(),
+            }
+
+    def _state(self) -> dict[str, Any]:
+        ruler = self.ruler
+        return {
+            "ruler": {"name": ruler.name, "why": ruler.why, "since_s": ruler.since_s},
+            "paused": self.operator.paused,
+            "bounds": self.operator.bounds or (0, self.operator.most),
+        }
+
+
+def _plain(things: Sequence[DecisionMark | PodStart] | deque[DecisionMark] | deque[PodStart]) -> list[dict[str, Any]]:
+    return [
+        {"t_s": one.t_s, "pods": one.pods, "reason": one.reason}
+        if isinstance(one, DecisionMark)
+        else {"t_s": one.t_s, "pod": one.pod, "phases": dict(one.phases)}
+        for one in things
+    ]

@@ -1,0 +1,46 @@
+"""The history keeps the last hour, and gives each second to all who wait for it."""
+
+import json
+import threading
+
+from autoscaler_tuning.live.operator import Operator
+from autoscaler_tuning.live.page.history import COLUMNS, DecisionMark, PageHistory
+from tests.autoscaler_tuning.live.page.made import full_history, row
+
+
+def test_a_row_has_a_value_for_each_column() -> None:
+    assert len(row(1, 0.0)) == len(COLUMNS)
+
+
+def test_an_hour_of_seconds_is_kept_and_no_more() -> None:
+    history = full_history(3700)
+    document = history.document()
+    assert len(document["rows"]) == 3600
+    assert len(document["starts"]) == 10
+    assert document["rows"][-1][0] - document["rows"][0][0] == 3599
+
+
+def test_each_second_is_an_event_with_the_row_and_what_happened() -> None:
+    history = PageHistory("a", "elastic", 0.5, Operator(8))
+    history.add(row(1, 5.0), [DecisionMark(5.0, 2, "rate: 2 pods")], [])
+    count, message = history.after(0, 1)
+    assert message.startswith(b"data: ")
+    assert message.endswith(b"\n\n")
+    news = json.loads(message.removeprefix(b"data: "))
+    assert news["row"] == json.loads(json.dumps(row(1, 5.0)))
+    assert news["decisions"] == [{"t_s": 5.0, "pods": 2, "reason": "rate: 2 pods"}]
+    assert news["bounds"] == [0, 8]
+    assert history.after(count, 0.01) == (count, b"")
+
+
+def test_all_who_wait_get_the_same_bytes() -> None:
+    history = PageHistory("a", "elastic", 0.5, Operator(8))
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(history.after(0, 60)[1])) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    history.add(row(1, 5.0), [], [])
+    for thread in threads:
+        thread.join(60)
+    assert len(got) == 20
+    assert len({id(message) for message in got}) == 1
