@@ -80,7 +80,8 @@ class Bounded:
 
     def decide(self, obs: Observation) -> Decision:
         wanted = self.inner.decide(obs)
-        return replace(wanted, pods=min(self.max_pods, max(self.min_pods, wanted.pods)))
+        pods = min(self.max_pods, max(self.min_pods, wanted.pods))
+        return wanted if pods == wanted.pods else replace(wanted, pods=pods)
 
 
 @dataclass(slots=True)

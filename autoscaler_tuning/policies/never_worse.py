@@ -1,6 +1,6 @@
 """Keeps a policy from being a worse choice than the autoscaler that it replaces."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from autoscaler_tuning.policies.base import Policy
@@ -76,7 +76,7 @@ class NeverWorse:
         if not is_valid(wanted):
             current = max(0, obs.ready_pods) + max(0, obs.starting_pods)
             return Decision(current, f"no valid decision: keep {current} pods", record)
-        return replace(wanted, record=record)
+        return Decision(wanted.pods, wanted.reason, record)
 
     def _count(self, obs: Observation) -> None:
         """Add what both services have cost since the last tick, and decide who decides."""

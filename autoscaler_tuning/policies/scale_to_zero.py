@@ -93,7 +93,7 @@ class ScaleToZero:
         scaled = self._autoscaler.reconcile(obs.now_s, inputs, obs.ready_pods, pods)
         direct = self._autoscaler.direct and self.kpa is not None
         if scaled == wanted.pods:
-            return replace(wanted, direct=direct)
+            return wanted if direct == wanted.direct else replace(wanted, direct=direct)
         reason = f"Knative sets {scaled} pods instead of {wanted.pods} ({wanted.reason})"
         return replace(wanted, pods=scaled, reason=reason, direct=direct)
 

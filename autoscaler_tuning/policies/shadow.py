@@ -99,10 +99,12 @@ def _served(parcels: deque[list[float]], capacity: float) -> float:
 
 @dataclass(slots=True)
 class _ShadowPod:
+    """used_before_s: CPU time of a ready pod before this one was ready; None until it is."""
+
     name: str
     started_s: float
     ready_s: float
-    cpu_s: float = 0.0
+    used_before_s: float | None = None
 
 
 class ShadowPods:
@@ -112,6 +114,8 @@ class ShadowPods:
         self._pods: list[_ShadowPod] = []
         self._started = 0
         self._all_ready_s = 0.0
+        self._all_settled = True
+        self._used_s = 0.0  # CPU time of a pod that has been ready from the beginning
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -127,23 +131,34 @@ class ShadowPods:
         while len(self._pods) < pods:
             self._started += 1
             self._all_ready_s = max(self._all_ready_s, now_s + cold_start_s)
+            self._all_settled = False
             self._pods.append(_ShadowPod(f"shadow-{self._started}", now_s, now_s + cold_start_s))
         del self._pods[max(0, pods) :]
 
     def use(self, busy_pods: float, now_s: float) -> None:
         """Add the CPU time of STEP_S, spread over the ready pods: a busy pod uses one CPU."""
-        if busy_pods <= 0:
-            return
-        ready = [pod for pod in self._pods if pod.ready_s <= now_s]
-        for pod in ready:
-            pod.cpu_s += busy_pods / len(ready) * STEP_S
+        if busy_pods > 0:
+            self._settle(now_s)
+            self._used_s += busy_pods / self.ready(now_s) * STEP_S
 
     def samples(self, now_s: float) -> Iterator[PodSample]:
         """Yield the pods as a policy observes them."""
+        self._settle(now_s)
         for pod in self._pods:
-            ready = pod.ready_s <= now_s
-            phase = PodPhase.READY if ready else PodPhase.STARTING
-            yield PodSample(pod.name, phase, pod.started_s, pod.ready_s if ready else None, pod.cpu_s)
+            if pod.used_before_s is None:
+                yield PodSample(pod.name, PodPhase.STARTING, pod.started_s, None, 0.0)
+            else:
+                cpu_s = self._used_s - pod.used_before_s
+                yield PodSample(pod.name, PodPhase.READY, pod.started_s, pod.ready_s, cpu_s)
+
+    def _settle(self, now_s: float) -> None:
+        """Begin to count the CPU time of pods that have become ready."""
+        if self._all_settled:
+            return
+        for pod in self._pods:
+            if pod.used_before_s is None and pod.ready_s <= now_s:
+                pod.used_before_s = self._used_s
+        self._all_settled = now_s >= self._all_ready_s
 
 
 class Shadow:

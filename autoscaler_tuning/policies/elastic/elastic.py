@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil, inf
 from typing import Any
 
@@ -220,6 +221,7 @@ class Elastic:
         level_rps, patience = self._forecast.level_rps, (slo_s - service_time_s) / service_time_s
         price = self.config.late_price * level_rps * self.config.steady_share
 
+        @cache
         def steady(pods: int) -> float:
             return price * late_share(pods, level_rps * service_time_s, patience)
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -67,9 +67,10 @@ class ErrorPaths:
         self._interval_s = interval_s
         self._times_s = interval_s * np.arange(1, config.steps + 1)
         self._short_rows = max(1, round(config.memory_s / interval_s))
-        rows = max(self._short_rows, round(config.long_memory_s / interval_s))
-        self._paths = np.zeros((config.steps, rows))
-        self._levels = np.zeros(rows)
+        self._rows = max(self._short_rows, round(config.long_memory_s / interval_s))
+        # A ring whose rows are kept twice, so that the newest ones are always one slice.
+        self._paths = np.zeros((config.steps, 2 * self._rows))
+        self._levels = np.zeros(2 * self._rows)
         self._fading = exp(-interval_s / config.surprise_s)
         self._kept = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
@@ -87,10 +88,11 @@ class ErrorPaths:
         known = first < self._config.burst or len(self._pending) > self._config.steps
         begins = self._count_burst(known and ahead > self._config.burst * max(1.0, level) ** 0.5)
         if len(self._pending) > self._config.steps:
-            row = self._kept % len(self._levels)
+            row = self._kept % self._rows
             came = np.array([count for count, _ in self._pending][1:]) - first
-            self._paths[:, row] = (came - level * self._times_s) / np.sqrt(max(1.0, level))
-            self._levels[row] = log(level + 1)
+            path = (came - level * self._times_s) / sqrt(max(1.0, level))
+            for copy in (row, row + self._rows):
+                self._paths[:, copy], self._levels[copy] = path, log(level + 1)
             self._surprise *= self._fading
             self._kept += 1
         return begins
@@ -107,7 +109,7 @@ class ErrorPaths:
     @property
     def jumps_recur(self) -> bool:
         """Whether the long memory contains at least `often` bursts; fewer count as chance."""
-        while self._bursts and self._bursts[0] < self._kept - len(self._levels):
+        while self._bursts and self._bursts[0] < self._kept - self._rows:
             self._bursts.popleft()
         return len(self._bursts) >= self._config.often
 
@@ -127,13 +129,20 @@ class ErrorPaths:
         level_rps: present level of the forecast. surprise_rps: extra rate in the scenario of a burst.
         """
         config, steps = self._config, len(expected)
-        kept = min(self._kept, len(self._levels) if self.jumps_recur else self._short_rows)
-        rows = np.arange(self._kept - kept, self._kept) % len(self._levels)
-        noise = np.outer(np.sqrt(expected), PRIOR)
-        errors = np.sqrt(max(1.0, level_rps)) * self._paths[:steps, rows]
-        jump = surprise_rps * self._times_s[:steps]
-        paths = np.maximum(0.0, expected[:, None] + np.column_stack([errors, noise, jump]))
-        likeness = np.exp(-config.likeness * np.abs(self._levels[rows] - log(level_rps + 1)))
-        weights = np.concatenate([likeness, self._prior])
+        kept = min(self._kept, self._rows if self.jumps_recur else self._short_rows)
+        end = self._kept % self._rows + self._rows
+        newest = slice(end - kept, end)
+        paths = np.empty((steps, kept + len(PRIOR) + 1))
+        np.multiply(self._paths[:steps, newest], sqrt(max(1.0, level_rps)), out=paths[:, :kept])
+        np.multiply(np.sqrt(expected)[:, None], PRIOR, out=paths[:, kept:-1])
+        paths[:, -1] = surprise_rps * self._times_s[:steps]
+        paths += expected[:, None]
+        np.maximum(paths, 0.0, out=paths)
+        weights = np.empty(paths.shape[1])
+        likeness = np.abs(self._levels[newest] - log(level_rps + 1))
+        np.exp(-config.likeness * likeness, out=weights[:kept])
+        weights[kept:-1] = self._prior
         surprise = self._surprise / (config.prior + kept)
-        return paths, np.append(weights * ((1 - surprise) / weights.sum()), surprise)
+        weights[:-1] *= (1 - surprise) / weights[:-1].sum()
+        weights[-1] = surprise
+        return paths, weights

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from autoscaler_tuning.policies.elastic.error_paths import PRIOR
 from autoscaler_tuning.results import FloatArray
 
@@ -64,8 +62,8 @@ class Scenarios:
         It is the largest lead of the arrivals over the responses that can be on time.
         """
         if pods not in self._evaluated:  # the search and cause() need the same ones
-            lead = (self.paths - (self.served * pods)[:, None]).max(axis=0)
-            self._evaluated[pods] = np.maximum(0.0, lead)
+            lead = self.paths - (self.served * pods)[:, None]
+            self._evaluated[pods] = lead.max(axis=0, initial=0.0)
         return self._evaluated[pods]
 
 

@@ -39,7 +39,8 @@ def _decay(utilization: float) -> float:
     # both are above the root, from which Newton's method descends to it
     root = min(2 * (1 - utilization) / utilization, 1 - 2 * log(utilization))
     for _ in range(30):
-        step = (utilization * (exp(root) - 1) - root) / (utilization * exp(root) - 1)
+        grown = exp(root)
+        step = (utilization * (grown - 1) - root) / (utilization * grown - 1)
         root -= step
         if step < 1e-6:
             break

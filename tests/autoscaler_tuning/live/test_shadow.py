@@ -96,6 +96,19 @@ def test_shadow_pods_serve_after_their_start_and_the_newest_stop_first() -> None
     assert [pod.phase for pod in pods.samples(15.0)] == [PodPhase.READY, PodPhase.READY]
 
 
+def test_a_shadow_pod_uses_cpu_only_while_it_is_ready() -> None:
+    pods = ShadowPods()
+    pods.scale_to(1, 0.0, 0.0)
+    for step in range(100):
+        pods.use(1.0, step * STEP_S)
+    pods.scale_to(2, 10.0, 3.0)
+    for step in range(100):
+        pods.use(1.0, 10.0 + step * STEP_S)
+    first, second = pods.samples(20.0)
+    assert first.cpu_seconds == pytest.approx(10 + 3 + 7 / 2)
+    assert second.cpu_seconds == pytest.approx(7 / 2)
+
+
 def test_the_regret_is_zero_if_the_policy_wants_the_live_pods() -> None:
     decision = live(Shadow(Fixed(2), ShadowConfig()), [15] * 60, pods=2)
     assert decision.record["regret_pod_seconds"] == pytest.approx(0, abs=1e-6)
