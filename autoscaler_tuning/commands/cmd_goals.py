@@ -19,7 +19,9 @@ from autoscaler_tuning.experiments.goals import (
     goals,
     missed_required,
     unavoidable_late_ratio,
+    without_the_future,
 )
+from autoscaler_tuning.experiments.informed import informed_rows, knows_rates
 from autoscaler_tuning.experiments.policy_summary import summaries
 from autoscaler_tuning.experiments.reaction import jumps
 from autoscaler_tuning.report.tables import Table, figure, plain, summary_table
@@ -52,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
             title = f"{path.name} from second {from_s}, {len(judged)} s, {sum(judged)} requests"
             title += f", {service_time_text(world)}"
             with progress_line() as progress:
-                found[title], tables = _check(comparison, args.seeds, progress)
+                found[title], tables = _check(comparison, str(path), args.seeds, progress)
             print("\n\n".join([title, *(table.text(terminal_width()) for table in tables)]) + "\n")
             pages += [f"**{title}**\n", *(f"{table.markdown()}\n" for table in tables)]
     if args.json:
@@ -78,14 +80,18 @@ def _trace_until_end_of_part(path: Path, wanted: PartOfTrace) -> tuple[Workload,
     return trace.part(0, end_s), from_s
 
 
-def _check(comparison: Comparison, seeds: int, progress: Callable[[str], None]) -> tuple[list[Goal], list[Table]]:
+def _check(
+    comparison: Comparison, trace: str, seeds: int, progress: Callable[[str], None]
+) -> tuple[list[Goal], list[Table]]:
     runs = compare(comparison, POLICIES, seeds, progress)
     rows = [run.row for run in runs]
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
     has_jump = bool(jumps(comparison.counts, int(comparison.sim.judged_from_s)))
     listed = goals(by_policy, unavoidable_late_ratio(comparison), has_jump)
     listed += first_start([run for run in runs if run.row.policy == OURS])
-    return listed, [summary_table(summaries(rows)), goals_table(listed)]
+    informed = informed_rows(comparison, trace, seeds) if knows_rates(trace) else []
+    listed += without_the_future(by_policy[OURS], informed)
+    return listed, [summary_table(summaries([*rows, *informed])), goals_table(listed)]
 
 
 def goals_table(listed: Sequence[Goal]) -> Table:

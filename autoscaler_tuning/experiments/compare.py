@@ -195,14 +195,19 @@ def _bounded_rows(
             yield (row.policy, row.seed), row
 
 
-def _bounds_of_seed(batch: tuple[Comparison, int, tuple[PolicyRow, ...]]) -> list[PolicyRow]:
-    comparison, seed, rows = batch
+def bounds_of(comparison: Comparison, seed: int) -> Bounds:
+    """Return the bounds of a seed's arrivals and service times."""
     arrivals_s = comparison.arrivals_s(seed)
     # The simulator draws these first from the seed, so they are the service times of the runs.
     service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
     judged_s = comparison.sim.judged_from_s
     judged = arrivals_s >= judged_s
-    bounds = Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
+    return Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
+
+
+def _bounds_of_seed(batch: tuple[Comparison, int, tuple[PolicyRow, ...]]) -> list[PolicyRow]:
+    comparison, seed, rows = batch
+    bounds = bounds_of(comparison, seed)
     return [bounds.with_bounds(row, policy_named(row.policy).revision.zero_window_s) for row in rows]
 
 
