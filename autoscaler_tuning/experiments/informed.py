@@ -13,7 +13,7 @@ the value of perfect information (Raiffa and Schlaifer 1961). A finer policy mig
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from statistics import fmean
 
 from autoscaler_tuning.experiments.compare import Comparison, bounds_of
@@ -21,7 +21,7 @@ from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.policies.base import Bounded, RevisionSettings
 from autoscaler_tuning.policies.scale_to_zero import writes_bounds
 from autoscaler_tuning.policies.shadow import LATE_PRICE
-from autoscaler_tuning.results import FloatArray, PolicyRow
+from autoscaler_tuning.results import FloatArray, PolicyRow, PolicyRun
 from autoscaler_tuning.simulator.simulate import simulate
 from autoscaler_tuning.simulator.world import SimConfig
 from autoscaler_tuning.types import Decision, Observation
@@ -95,14 +95,17 @@ def informed_rows(comparison: Comparison, family: str, seeds: int) -> list[Polic
 
 
 def best_reserve(comparison: Comparison, family: str) -> Reserve:
-    """Return the reserve with the least mean cost on fresh seeds, in pod-seconds with LATE_PRICE for a late request."""
+    """Return the reserve with the least mean cost on fresh seeds, in pod-seconds with LATE_PRICE for a late request.
+
+    Requests before the first pod is ready do not count, or a reserve would win that makes this one start faster.
+    """
     name, sim = family.partition(":")[0], comparison.sim
     ahead_s = max(sim.cold_start_samples_s or sim.cold_start_s) + sim.actuation_s if name in PERIODIC else 0.0
     reserves = [Reserve(sigmas, pods, ahead_s) for sigmas, pods in product(SIGMAS, RESERVES)]
     fresh = [f"{family}{',' if ':' in family else ':'}seed={seed}" for seed in FRESH_SEEDS]
     traffic = [(replace(comparison, counts=family_counts(one)[: len(comparison.counts)]), one) for one in fresh]
     cases = [_Case(*one, reserve, seed) for reserve in reserves for seed, one in enumerate(traffic)]
-    costs = [row.pod_seconds + LATE_PRICE * row.late for row in parallel_map(_row, cases)]
+    costs = list(parallel_map(_cost, cases))
     return min(zip(_means(costs, len(traffic)), range(len(reserves)), reserves, strict=True))[2]
 
 
@@ -110,13 +113,20 @@ def _means(values: Sequence[float], size: int) -> list[float]:
     return [fmean(values[start : start + size]) for start in range(0, len(values), size)]
 
 
-def _row(case: _Case) -> PolicyRow:
+def _run(case: _Case) -> PolicyRun:
     comparison, sim = case.comparison, replace(case.comparison.sim, order="deadline")
     policy = writes_bounds(RateTold(family_rates(case.family), sim, case.reserve), RevisionSettings())
     bounded = Bounded(policy, comparison.min_pods, sim.max_pods)
-    row = simulate(NAME, bounded, comparison.arrivals_s(case.seed), sim, case.seed).row
-    return replace(row, seed=case.seed)
+    return simulate(NAME, bounded, comparison.arrivals_s(case.seed), sim, case.seed)
+
+
+def _cost(case: _Case) -> float:
+    run, sim = _run(case), case.comparison.sim
+    first_s = next((one.time_s for one in run.pods if one.ready_pods), inf)
+    late = ~(run.done_s - run.intended_s <= sim.slo_s) & (run.intended_s > max(first_s, sim.judged_from_s))
+    return run.row.pod_seconds + LATE_PRICE * int(late.sum())
 
 
 def _bounded_row(case: _Case) -> PolicyRow:
-    return bounds_of(case.comparison, case.seed).with_bounds(_row(case), RevisionSettings().zero_window_s)
+    row = replace(_run(case).row, seed=case.seed)
+    return bounds_of(case.comparison, case.seed).with_bounds(row, RevisionSettings().zero_window_s)

@@ -18,7 +18,7 @@ RATES_RPS = np.array([5.0] * 10 + [40.0] * 10 + [0.0] * 10)
 
 
 def comparison(family: str) -> Comparison:
-    sim = SimConfig(cold_start_s=(2.0, 4.0), judged_from_s=20.0)
+    sim = SimConfig(cold_start_s=(2.0, 4.0))
     return Comparison(family_counts(family), sim, bounds=("milp",))
 
 
