@@ -13,7 +13,7 @@ the value of perfect information (Raiffa and Schlaifer 1961). A finer policy mig
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from statistics import fmean
 
 from autoscaler_tuning.experiments.compare import Comparison, bounds_of
@@ -33,8 +33,9 @@ PERIODIC = ("on-off",)
 SIGMAS = (0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.4, 2.8)
 # The last reserve stands for always having the pods for the highest rate.
 RESERVES = (0, 1, 2, 1_000_000)
+START_S = 30.0
 # Seeds of the family on which the reserve is chosen.
-FRESH_SEEDS = (1001, 1002, 1003)
+FRESH_SEEDS = (1001, 1002, 1003, 1004, 1005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def informed_rows(comparison: Comparison, family: str, seeds: int) -> list[Polic
 def best_reserve(comparison: Comparison, family: str) -> Reserve:
     """Return the reserve with the least mean cost on fresh seeds, in pod-seconds with LATE_PRICE for a late request.
 
-    Requests before the first pod is ready do not count, or a reserve would win that makes this one start faster.
+    Late requests of the first START_S do not count, or a reserve would win that only helps after the start from zero.
     """
     name, sim = family.partition(":")[0], comparison.sim
     ahead_s = max(sim.cold_start_samples_s or sim.cold_start_s) + sim.actuation_s if name in PERIODIC else 0.0
@@ -122,8 +123,7 @@ def _run(case: _Case) -> PolicyRun:
 
 def _cost(case: _Case) -> float:
     run, sim = _run(case), case.comparison.sim
-    first_s = next((one.time_s for one in run.pods if one.ready_pods), inf)
-    late = ~(run.done_s - run.intended_s <= sim.slo_s) & (run.intended_s > max(first_s, sim.judged_from_s))
+    late = ~(run.done_s - run.intended_s <= sim.slo_s) & (run.intended_s >= max(START_S, sim.judged_from_s))
     return run.row.pod_seconds + LATE_PRICE * int(late.sum())
 
 

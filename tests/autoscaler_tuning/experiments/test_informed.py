@@ -25,6 +25,7 @@ def comparison(family: str) -> Comparison:
 @pytest.fixture(autouse=True)
 def _fewer_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(informed, "SIGMAS", (0.5, 1.1, 2.0))
+    monkeypatch.setattr(informed, "FRESH_SEEDS", (1001, 1002))
 
 
 def wanted(reserve: Reserve, now_s: float) -> int:
