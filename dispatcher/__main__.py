@@ -40,7 +40,7 @@ async def run(config: Config) -> int:
     """
     tls, keys, control_key = _tls(config), _api_keys(config), _control_key(config)
     registry = CollectorRegistry()
-    metrics = DispatcherMetrics(registry)
+    metrics = DispatcherMetrics(registry, config.slo_s)
     buffer = make_buffer(config)
     exchange = Exchange(tls)
     relay = Relay(buffer, exchange, metrics, config.request_timeout_s)

@@ -86,6 +86,10 @@ class Backends:
         }
         self._slots = self._count_slots()
 
+    def ejected(self) -> int:
+        """Return how many backends are ejected."""
+        return sum(1 for backend in self._backends.values() if backend.ejections)
+
     def slots(self) -> float:
         """Return how many requests the backends accept at once; infinite without a limit."""
         return self._slots

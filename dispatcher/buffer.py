@@ -172,6 +172,10 @@ class BurstBuffer:
         """Return in how many seconds a client that is refused now may come back, without promising it."""
         return self._admission.retry_after_s(now_s, self._supply(now_s))
 
+    def ejected_backends(self) -> int:
+        """Return how many backends get no requests but probes, because they failed."""
+        return self._backends.ejected()
+
     def oldest_wait_s(self, now_s: float) -> float:
         """Return the age of the oldest waiting request; 0 if none waits."""
         arrival_s = self._line.oldest_arrival_s()

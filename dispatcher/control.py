@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from dispatcher.buffer import BurstBuffer, QueueRow
 from dispatcher.config import Config, ConfigError, parse_urls
+from dispatcher.metrics import export_values
 from dispatcher.relay import Relay
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +34,41 @@ class ControlServer:
         self._problem_text = ""
         self.pending: Callable[[], int] = lambda: 0
         self.draining = False
+        self._export(registry)
+
+    def _export(self, registry: CollectorRegistry) -> None:
+        """Export as metrics what /queue and /signals report."""
+        buffer, config, now_s = self._buffer, self._config, self._relay.now_s
+        export_values(
+            registry,
+            {
+                "dispatcher_slo_seconds": ("The SLO, --slo-s", lambda: config.slo_s),
+                "dispatcher_queue_limit": ("Largest number of waiting requests", lambda: config.queue_limit),
+                "dispatcher_held_bytes": ("Size of the bodies of unfinished requests", buffer.held_bytes),
+                "dispatcher_held_limit_bytes": ("Largest value of dispatcher_held_bytes", lambda: config.queue_bytes),
+                "dispatcher_oldest_wait_seconds": (
+                    "Age of the oldest waiting request",
+                    lambda: buffer.oldest_wait_s(now_s()),
+                ),
+                "dispatcher_retry_after_seconds": (
+                    "Retry-After of a request that is refused now",
+                    lambda: buffer.retry_after_s(now_s()),
+                ),
+                "dispatcher_ejected_backends": ("Backends ejected after failures", buffer.ejected_backends),
+                "dispatcher_holding": (
+                    "Whether an announced capacity is valid (1) or not (0)",
+                    lambda: self._valid_capacity() is not None,
+                ),
+                "dispatcher_capacity": (
+                    "Requests that the pods can take at once, as announced; 0 without a valid announcement",
+                    lambda: self._valid_capacity() or 0,
+                ),
+            },
+        )
+
+    def _valid_capacity(self) -> int | None:
+        """Return the capacity that the controller announced; None if none is valid."""
+        return self._capacity[0] if self._capacity and self._relay.now_s() < self._capacity[2] else None
 
     def app(self) -> web.Application:
         """Return the application with all routes."""

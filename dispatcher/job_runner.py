@@ -33,13 +33,20 @@ class JobRunner:
     """Connects a journal to the relay.
 
     handle: sends a request through the buffer. most_attempts: failed attempts after which a job has failed.
-    now: Unix time.
+    now: Unix time. ended: is told
+    the final state of each job that ends here.
     """
 
     def __init__(
-        self, journal: Journal, handle: Handle, most_attempts: int, now: Callable[[], float] = time.time
+        self,
+        journal: Journal,
+        handle: Handle,
+        most_attempts: int,
+        now: Callable[[], float] = time.time,
+        ended: Callable[[str], None] = lambda state: None,
     ) -> None:
         self._journal, self._handle, self._most_attempts, self._now = journal, handle, most_attempts, now
+        self._count_ended = ended
         self._running: dict[str, asyncio.Task[None]] = {}
         self._held_bytes, self._mean_bytes = 0, FIRST_MEAN_BYTES
         self._wake = asyncio.Event()
@@ -163,7 +170,11 @@ class JobRunner:
                 await self._insist(lambda: self._journal.put_back(job.id, attempts, now_s + delay_s, now_s))
 
     async def _end(self, job: Job, state: JobState, result: JobResult) -> None:
-        await self._insist(lambda: self._journal.finish(job.id, state, result, self._now()))
+        async def store() -> None:
+            if await self._journal.finish(job.id, state, result, self._now()):
+                self._count_ended(state.value)
+
+        await self._insist(store)
 
     async def _insist(self, store: Callable[[], Awaitable[object]]) -> None:
         """Store an outcome, however long the journal is unavailable."""

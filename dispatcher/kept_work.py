@@ -9,6 +9,7 @@ from dispatcher.job_runner import Handle, JobRunner
 from dispatcher.jobs import Jobs
 from dispatcher.journal.base import Journal, JournalError, JournalLimits
 from dispatcher.journal.opening import make_journal
+from dispatcher.metrics import JobMetrics, export_values
 from dispatcher.sink import ResultSink, SinkError, parse_secret
 
 log = logging.getLogger(__name__)
@@ -27,10 +28,15 @@ class KeptWork:
         """Raise ConfigError if a setting names no journal, or no key of a sink."""
         self._journal = _journal(config)
         self._grace_s = min(GRACE_S, config.drain_timeout_s / 2)
-        self._runner = JobRunner(self._journal, handle, config.job_attempts) if self._journal else None
-        self._sink = _sink(config, self._journal)
+        metrics = JobMetrics(registry) if self._journal else None
+        self._runner = (
+            JobRunner(self._journal, handle, config.job_attempts, ended=metrics.ended)
+            if self._journal and metrics
+            else None
+        )
+        self._sink = _sink(config, self._journal, metrics)
         if self._runner:
-            _export(self._runner, registry)
+            _export(self._runner, registry, config.journal_bytes)
         self.jobs = Jobs(self._journal, self._runner) if self._journal and self._runner else None
 
     async def start(self) -> None:
@@ -73,22 +79,34 @@ def _journal(config: Config) -> Journal | None:
         raise ConfigError(str(error)) from error
 
 
-def _export(runner: JobRunner, registry: CollectorRegistry) -> None:
+def _export(runner: JobRunner, registry: CollectorRegistry, most_bytes: int) -> None:
     """Export what the journal holds; with Redis these are the jobs of all dispatchers."""
     jobs = Gauge("dispatcher_jobs", "Unfinished asynchronous jobs by state", ["state"], registry=registry)
     jobs.labels("ready").set_function(lambda: runner.backlog.ready)
     jobs.labels("delayed").set_function(lambda: runner.backlog.delayed)
     jobs.labels("running").set_function(lambda: runner.backlog.running)
-    held = Gauge("dispatcher_journal_bytes", "Size of the requests and results in the journal", registry=registry)
-    held.set_function(lambda: runner.backlog.size_bytes)
+    export_values(
+        registry,
+        {
+            "dispatcher_journal_bytes": (
+                "Size of the requests and results in the journal",
+                lambda: runner.backlog.size_bytes,
+            ),
+            "dispatcher_journal_limit_bytes": ("Largest value of dispatcher_journal_bytes", lambda: most_bytes),
+            "dispatcher_journal_available": (
+                "Whether the journal can be used (1) or not (0)",
+                lambda: runner.opened and not runner.problem,
+            ),
+        },
+    )
 
 
-def _sink(config: Config, journal: Journal | None) -> ResultSink | None:
-    if journal is None or config.result_sink is None or config.result_sink_key_file is None:
+def _sink(config: Config, journal: Journal | None, metrics: JobMetrics | None) -> ResultSink | None:
+    if journal is None or metrics is None or config.result_sink is None or config.result_sink_key_file is None:
         return None
     try:
         key = parse_secret(config.result_sink_key_file.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError, SinkError) as error:
         text = f"--result-sink-key-file must be a file with a key, got {config.result_sink_key_file}: {error}"
         raise ConfigError(text) from error
-    return ResultSink(journal, config.result_sink, key)
+    return ResultSink(journal, config.result_sink, key, pushed=metrics.pushed)

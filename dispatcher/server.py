@@ -18,7 +18,7 @@ from dispatcher.incoming import check_coding, check_head, pod_headers, read_body
 from dispatcher.journal.base import KeyConflictError
 from dispatcher.keys import ApiKey, KeyFile, credentials, find_key
 from dispatcher.metadata import KeptAnswer, KeptAnswers, may_be_kept, ready_body
-from dispatcher.metrics import DispatcherMetrics
+from dispatcher.metrics import CLIENT_GONE, DispatcherMetrics
 from dispatcher.packing import kept_bytes, read_whole
 from dispatcher.relay import BackendAnswer, ClientRequest, Relay
 from dispatcher.replies import ClientReply, RefusalError, json_reply
@@ -78,6 +78,7 @@ class DispatcherServer:
         """Return the response to any request; its errors are JSON with X-Request-Id."""
         request_id = request_id_of(request)
         self.at_work += 1
+        arrived_s = self._relay.now_s()
         try:
             reply = await self._route(request, request_id)
             _name(reply, request_id)
@@ -86,6 +87,7 @@ class DispatcherServer:
         except TermsError as error:
             reply = self._refused(RefusalError(400, str(error)), request, request_id)
         except (asyncio.CancelledError, ConnectionError):
+            self._count(request, CLIENT_GONE, arrived_s)
             raise
         except Exception:
             # one broken request must not break the connection without an answer, nor the process
@@ -97,9 +99,12 @@ class DispatcherServer:
             self.at_work -= 1
         if self.draining:
             reply.force_close()
-        if request.method not in SAFE:
-            self._metrics.answer(reply.status)
+        self._count(request, reply.status, arrived_s)
         return reply
+
+    def _count(self, request: web.BaseRequest, status: int, arrived_s: float) -> None:
+        if request.method not in SAFE:
+            self._metrics.answer(status, self._relay.now_s() - arrived_s)
 
     def _refused(self, refusal: RefusalError, request: web.BaseRequest, request_id: bytes) -> ClientReply:
         reply = json_reply(refusal.status, {"error": refusal.text}, (*refusal.headers, (b"X-Request-Id", request_id)))

@@ -101,10 +101,20 @@ def delay_s(attempts: int, retry_after: str, chance: float) -> float:
 
 
 class ResultSink:
-    """Sends the results of a journal to one URL, which comes from the configuration alone. now: Unix time."""
+    """Sends the results of a journal to one URL, which comes from the configuration alone.
 
-    def __init__(self, journal: Journal, url: str, key: bytes, now: Callable[[], float] = time.time) -> None:
-        self._journal, self._url, self._key, self._now = journal, url, key, now
+    now: Unix time. pushed: is told the outcome of each push: delivered, failed or given up.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        url: str,
+        key: bytes,
+        now: Callable[[], float] = time.time,
+        pushed: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
+        self._journal, self._url, self._key, self._now, self._count_pushed = journal, url, key, now, pushed
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -134,7 +144,9 @@ class ResultSink:
         """Push one result, and note in the journal what came of it."""
         problem, retry_after = await self._post(session, push)
         now_s = self._now()
-        if problem and now_s - push.finished_s < GIVEN_UP_AFTER_S:
+        over = now_s - push.finished_s >= GIVEN_UP_AFTER_S
+        self._count_pushed("delivered" if not problem else "given up" if over else "failed")
+        if problem and not over:
             wait_s = delay_s(push.attempts, retry_after, random.random())
             log.info("push %d of job %s failed, the next is in %.0f s: %s", push.attempts, push.id, wait_s, problem)
             await self._journal.push_later(push.id, now_s + wait_s)

@@ -46,12 +46,15 @@ class ControllerMetrics:
         self.announcing = Gauge("autoscaler_announcing", about, registry=registry)
         about = "1 for the reason why pods cannot start at the moment"
         self.problem = Gauge("autoscaler_start_problem", about, ["reason"], registry=registry)
+        about = "Unix time of the last control step that worked, to about a second"
+        self.stepped = Gauge("autoscaler_last_step_timestamp_seconds", about, registry=registry)
 
     def export(self, policy: str, decision: Decision, counts: dict[str, int], problem: str | None) -> None:
         """Set the gauges; the reason of a problem is its first word, as in `ImagePullBackOff: ...`."""
         for phase, pods in counts.items():
             self.pods.labels(phase).set(pods)
         self.wanted.labels(policy).set(decision.pods)
+        self.stepped.set_to_current_time()
         for name, value in decision.record.items():
             self.figures.labels(policy, name).set(value)
         self.problem.clear()

@@ -28,7 +28,7 @@ class SlowBuffer(BurstBuffer):
 
 async def refused() -> Reason | None:
     buffer = SlowBuffer(BufferConfig(), Backends((), ()))
-    relay = Relay(buffer, Exchange(None), DispatcherMetrics(CollectorRegistry()), timeout_s=60)
+    relay = Relay(buffer, Exchange(None), DispatcherMetrics(CollectorRegistry(), slo_s=0.5), timeout_s=60)
     async with asyncio.timeout(15):
         answer = await relay.handle(ClientRequest("POST", "/predict", (), b"x"), Terms(relay.now_s() + 0.02))
     return answer.reason
@@ -57,7 +57,7 @@ class Recording(Exchange):
 async def order_of_two() -> list[str]:
     exchange = Recording()
     buffer = BurstBuffer(BufferConfig(), Backends(("http://pod",), (1,)))
-    relay = Relay(buffer, exchange, DispatcherMetrics(CollectorRegistry()), timeout_s=60)
+    relay = Relay(buffer, exchange, DispatcherMetrics(CollectorRegistry(), slo_s=0.5), timeout_s=60)
 
     async def ask(name: str) -> None:
         answer = await relay.handle(ClientRequest("POST", "/predict", (), name.encode()), Terms())
