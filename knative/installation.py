@@ -47,6 +47,7 @@ KINDS = (
     "brokers.eventing.knative.dev",
     "servicemonitors.monitoring.coreos.com",
     "podmonitors.monitoring.coreos.com",
+    "prometheusrules.monitoring.coreos.com",
     "rolebindings.rbac.authorization.k8s.io",
     "roles.rbac.authorization.k8s.io",
     "serviceaccounts",

@@ -52,7 +52,7 @@ class Layout:
 
     def kustomization(self, manifests: str) -> Json:
         """Return the kustomization, for a folder from which this path leads to the manifests."""
-        renames = [] if self.name == DEFAULT_NAME else [_service_rename(self.name), *map(self._variable, CONTAINERS)]
+        renames = [_service_rename(self.name), *map(self._variable, CONTAINERS), _monitor_rename(self.name)]
         return {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -60,7 +60,7 @@ class Layout:
             "resources": [f"{manifests}/overlays/{self.overlay}"],
             "components": [f"{manifests}/components/{part}" for part in self.parts],
             "images": [_image(name, wanted) for name, wanted in self.images.items()],
-            "patches": renames,
+            "patches": [] if self.name == DEFAULT_NAME else renames,
         }
 
     def _variable(self, deployment: str) -> Json:
@@ -81,6 +81,14 @@ def _service_rename(name: str) -> Json:
         "target": {"group": SERVING_GROUP, "kind": "Service", "name": DEFAULT_NAME},
         "patch": json.dumps([{"op": "replace", "path": place, "value": name} for place in places]),
         "options": {"allowNameChange": True},
+    }
+
+
+def _monitor_rename(name: str) -> Json:
+    """Return the patch of the label `service` on the dispatchers' metrics; without the part it has no target."""
+    return {
+        "target": {"kind": "ServiceMonitor", "name": DISPATCHER},
+        "patch": json.dumps([{"op": "replace", "path": "/spec/endpoints/0/relabelings/0/replacement", "value": name}]),
     }
 
 

@@ -1,6 +1,6 @@
 """Write the rules of knative/monitoring/rules.yaml once more, as an object of the Prometheus Operator.
 
-    .venv/bin/python scripts/prometheus_rule.py
+.venv/bin/python scripts/prometheus_rule.py
 """
 
 from pathlib import Path

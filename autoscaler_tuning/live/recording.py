@@ -42,6 +42,8 @@ class ControllerMetrics:
         about = "Figures behind the last decision"
         self.figures = Gauge("autoscaler_figure", about, ["policy", "name"], registry=registry)
         self.failures = Counter("autoscaler_failed_ticks", "Ticks that failed, by step", ["step"], registry=registry)
+        for step in ("step", "signals", "capacity"):  # a counter that begins with its first event hides it from rate()
+            self.failures.labels(step)
         about = "Whether the capacity of the pods is announced (1) or not (0)"
         self.announcing = Gauge("autoscaler_announcing", about, registry=registry)
         about = "1 for the reason why pods cannot start at the moment"

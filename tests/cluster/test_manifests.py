@@ -29,7 +29,7 @@ MONITORING = (
     "github.com/prometheus-operator/prometheus-operator@v0.85.0",
     tuple(
         f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}s.yaml"
-        for kind in ("servicemonitor", "podmonitor")
+        for kind in ("servicemonitor", "podmonitor", "prometheusrule")
     ),
 )
 
@@ -88,7 +88,7 @@ def definitions(restricted: Cluster) -> None:
         for file in files:
             path = Path(json.loads(done.stdout)["Dir"], file)
             restricted.run("kubectl", "apply", "--server-side", "-f", str(path))
-    names = ("triggers.eventing.knative.dev", "podmonitors.monitoring.coreos.com")
+    names = ("triggers.eventing.knative.dev", "prometheusrules.monitoring.coreos.com")
     for name in names:
         restricted.run("kubectl", "wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
 
@@ -106,9 +106,11 @@ def test_each_part_passes_the_definitions_of_its_kinds(restricted: Cluster, defi
     applied = restricted.run(
         "kubectl", "apply", "--server-side", "--dry-run=server", "-n", NAMESPACE, "-f", "-", given=rendered
     )
-    for kind in ("trigger.eventing", "broker.eventing", "servicemonitor.monitoring", "podmonitor.monitoring"):
+    kinds = ("trigger.eventing", "broker.eventing", "servicemonitor.monitoring", "podmonitor.monitoring")
+    for kind in (*kinds, "prometheusrule.monitoring"):
         assert kind in applied
     wrong = rendered.replace("portNumber: 8000", "portNumber: many").replace("broker: default", "broker: [default]")
+    wrong = wrong.replace("for: 1h", "for: one hour")
     done = subprocess.run(
         ["kubectl", "apply", "--dry-run=server", "-f", "-"],
         env=dict(restricted.env),
@@ -119,7 +121,8 @@ def test_each_part_passes_the_definitions_of_its_kinds(restricted: Cluster, defi
         check=False,
     )
     assert done.returncode != 0
-    assert {"portNumber", "spec.broker"} <= {word for word in ("portNumber", "spec.broker") if word in done.stderr}
+    for word in ("portNumber", "spec.broker", "].for"):
+        assert word in done.stderr
 
 
 def template(service: dict[str, Any]) -> dict[str, Any]:

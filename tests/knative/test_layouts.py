@@ -1,10 +1,12 @@
 """Layouts: what kustomize is told, and what is refused before a cluster sees it."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from knative.errors import ManifestError
 from knative.installation import rendered
@@ -30,6 +32,18 @@ def folders(kind: str) -> list[str]:
 def test_each_overlay_and_each_part_is_a_folder() -> None:
     assert sorted(OVERLAYS) == folders("overlays")
     assert sorted(PARTS) == folders("components")
+
+
+def test_another_name_reaches_the_label_of_the_dispatchers_metrics() -> None:
+    (patch,) = (
+        json.loads(one["patch"])
+        for one in layout("tuned", "service-monitor", name="cats").kustomization("m")["patches"]
+        if one["target"] == {"kind": "ServiceMonitor", "name": "dispatcher"}
+    )
+    assert patch == [{"op": "replace", "path": "/spec/endpoints/0/relabelings/0/replacement", "value": "cats"}]
+    monitors = (MANIFESTS / "components/service-monitor/monitors.yaml").read_text()
+    (dispatcher,) = (one for one in yaml.safe_load_all(monitors) if one["metadata"]["name"] == "dispatcher")
+    assert dispatcher["spec"]["endpoints"][0]["relabelings"][0] == {"targetLabel": "service", "replacement": "resnet18"}
 
 
 def test_images_are_replaced_with_tag_and_digest() -> None:

@@ -1,0 +1,66 @@
+"""The rules for Prometheus: valid, tested, described in the runbook, and the same for the Prometheus Operator."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.prometheus_rule import OBJECT, prometheus_rule
+from tests.docs.links import anchors
+from tests.monitoring.queries import RULES, RUNBOOK, rules
+from tests.paths import ROOT
+
+RULES_TEST = Path(__file__).parent / "rules_test.yaml"
+
+
+def promtool(*argv: str) -> str:
+    """Run promtool; return its output, and fail if it fails."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("needs the program promtool (Debian: apt-get install prometheus)")
+    done = subprocess.run([program, *argv], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_promtool_accepts_the_rules() -> None:
+    assert f"{len(rules('record')) + len(rules('alert'))} rules found" in promtool("check", "rules", str(RULES))
+
+
+def test_each_alert_fires_when_it_should_and_only_then() -> None:
+    promtool("test", "rules", str(RULES_TEST))
+
+
+def test_no_alert_is_without_a_test_that_it_fires() -> None:
+    cases = [case for test in yaml.safe_load(RULES_TEST.read_text())["tests"] for case in test["alert_rule_test"]]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == {rule["alert"] for rule in rules("alert")}
+
+
+def test_each_alert_links_to_its_paragraph_of_the_runbook() -> None:
+    links = {rule["alert"]: rule["annotations"]["runbook_url"].partition("#") for rule in rules("alert")}
+    headings = anchors(RUNBOOK.read_text())
+    for alert, (page, _, heading) in links.items():
+        assert ROOT / page == RUNBOOK, alert
+        assert heading in headings, f"{alert} links to #{heading}, which docs/runbook.md has not"
+
+
+def test_the_runbook_names_each_alert_below_the_heading_that_it_links_to() -> None:
+    sections = re.split(r"^## ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]
+    named = {
+        alert: next(iter(anchors("## " + text))) for text in sections for alert in re.findall(r"`(\w+)` fires", text)
+    }
+    linked = {rule["alert"]: rule["annotations"]["runbook_url"].partition("#")[2] for rule in rules("alert")}
+    assert named == linked
+
+
+def test_each_alert_has_a_severity_and_a_summary() -> None:
+    for rule in rules("alert"):
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert rule["annotations"]["summary"]
+
+
+def test_the_object_of_the_operator_has_the_same_rules() -> None:
+    assert OBJECT.read_text() == prometheus_rule(RULES.read_text()), "run scripts/prometheus_rule.py"
