@@ -158,10 +158,11 @@ async def pushed(journal: SqliteJournal, receiver: Receiver, times: int) -> None
 @pytest.mark.integration
 def test_a_sink_that_fails_gets_the_same_event_again_with_a_valid_signature(tmp_path: Path) -> None:
     receiver = Receiver(503, 302, 404)
+    outcomes: list[str] = []
 
     async def test(url: str) -> None:
         journal = await journal_with_a_result(tmp_path)
-        sink = ResultSink(journal, url, KEY, Clock())
+        sink = ResultSink(journal, url, KEY, Clock(), outcomes.append)
         sink.start()
         await pushed(journal, receiver, 4)
         await sink.stop()
@@ -169,6 +170,7 @@ def test_a_sink_that_fails_gets_the_same_event_again_with_a_valid_signature(tmp_
 
     run(receiving(receiver, test))
     assert len(receiver.got) == 4
+    assert outcomes == ["failed", "failed", "failed", "delivered"]
     bodies = {body for _, body in receiver.got}
     assert len(bodies) == 1
     for headers, body in receiver.got:

@@ -5,7 +5,7 @@ import re
 from tests.paths import ROOT
 
 PAGE = ROOT / "docs/metrics.md"
-ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
 
 
 def documented(component: str) -> dict[str, tuple[str, frozenset[str]]]:

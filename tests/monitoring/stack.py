@@ -3,6 +3,7 @@
 The cluster is one in memory, which says that one pod is ready and another cannot start.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def loaded_stack(model_dir: Path, folder: Path) -> Iterator[Stack]:
         _process(cleanup, sys.executable, *control, *listen, env={**os.environ, "KUBECONFIG": kubeconfig})
         wait_for(f"http://127.0.0.1:{controller_port}/readyz", timeout_s=120)
         _load(cleanup, good)
+        _load(cleanup, faulty)
         here = {"namespace": NAMESPACE, "service": SERVICE}
         yield Stack(
             {
@@ -93,14 +95,18 @@ def _dispatcher(cleanup: ExitStack, *flags: str) -> Dispatcher:
 
 
 def _load(cleanup: ExitStack, dispatcher: Dispatcher) -> None:
-    """Send an image every EVERY_S until the end; the first one as asynchronous work."""
+    """Send an image every EVERY_S until the end, each fourth one as asynchronous work."""
     image = (ROOT / "samples/cat.jpg").read_bytes()
     over = threading.Event()
 
     def send() -> None:
-        dispatcher.post(files={"file": image}, headers=ASYNC)
-        while not over.wait(EVERY_S):
-            dispatcher.post(files={"file": image})
+        for headers in itertools.cycle((ASYNC, {}, {}, {})):
+            if over.wait(EVERY_S):
+                return
+            try:
+                dispatcher.post(files={"file": image}, headers=headers)
+            except requests.ConnectionError:
+                return  # a test has ended the dispatcher
 
     thread = threading.Thread(target=send)
     thread.start()
