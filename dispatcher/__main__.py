@@ -9,10 +9,11 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from dispatcher.backends import Backends
 from dispatcher.buffer import BufferConfig, BurstBuffer
@@ -21,12 +22,18 @@ from dispatcher.control import ControlServer
 from dispatcher.exchange import HEADER_LIMIT_BYTES, HEADERS_LIMIT, Exchange
 from dispatcher.kept_work import KeptWork
 from dispatcher.keys import KeyFile, KeysError
+from dispatcher.line_log import LineLog
 from dispatcher.memory import give_back
 from dispatcher.metrics import DispatcherMetrics
+from dispatcher.observer import Handler, Observer
+from dispatcher.otlp import open_sender
 from dispatcher.ports import BindError, bind_failure
 from dispatcher.relay import Relay
 from dispatcher.replies import ClientServer
 from dispatcher.server import DispatcherServer
+
+if TYPE_CHECKING:
+    from dispatcher.tracing import Tracing
 
 log = logging.getLogger("dispatcher")
 
@@ -38,25 +45,24 @@ async def run(config: Config) -> int:
 
     Raise ConfigError if a file of the settings cannot be used, and BindError if a port cannot be bound.
     """
-    tls, keys, control_key = _tls(config), _api_keys(config), _control_key(config)
     registry = CollectorRegistry()
     metrics = DispatcherMetrics(registry, config.slo_s)
     buffer = make_buffer(config)
-    exchange = Exchange(tls)
+    exchange = Exchange(_tls(config))
     relay = Relay(buffer, exchange, metrics, config.request_timeout_s)
-    control = ControlServer(relay, buffer, config, registry, control_key)
-    server = DispatcherServer(relay, buffer, config, metrics, control.problem, keys)
-    kept = KeptWork(config, relay.handle, registry)
+    control = ControlServer(relay, buffer, config, registry, _control_key(config))
+    server = DispatcherServer(relay, buffer, config, metrics, control.problem, _api_keys(config))
+    observer = Observer(_line_log(config, registry), _tracing(), relay.now_s)
+    kept = KeptWork(config, observer.around_jobs(relay.handle), registry)
     control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
-    public = _public(server)
+    public = _public(observer.around(server.handle))
     runner = web.ServerRunner(public, shutdown_timeout=0.5)
     try:
         await kept.start()
         server.jobs, control.pending = kept.jobs, kept.pending
         await _listen(control_runner, (config.control_host,), config.control_port)
         sites = await _listen(runner, config.hosts(), config.port)
-        backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
-        log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
+        _log_start(config)
         _giving_back = _tidy_memory(buffer)
         await _wait_for_signal()
         server.draining = control.draining = True
@@ -72,6 +78,12 @@ async def run(config: Config) -> int:
         await control_runner.cleanup()
         await kept.close()
         exchange.close()
+        await asyncio.to_thread(observer.close)
+
+
+def _log_start(config: Config) -> None:
+    backends = "named by the controller" if config.accept_backends else ", ".join(config.ml_service_url)
+    log.info("listening on %s:%d, backends: %s, order: %s", config.host, config.port, backends, config.order)
 
 
 def make_buffer(config: Config) -> BurstBuffer:
@@ -93,9 +105,25 @@ def make_buffer(config: Config) -> BurstBuffer:
     )
 
 
-def _public(server: DispatcherServer) -> ClientServer:
+def _line_log(config: Config, registry: CollectorRegistry) -> LineLog | None:
+    if not config.log_requests:
+        return None
+    text = "Lines of the request log that could not be written"
+    return LineLog(Counter("dispatcher_log_lines_dropped", text, registry=registry).inc)
+
+
+def _tracing() -> "Tracing | None":
+    sender = open_sender(os.environ, "dispatcher")
+    if sender is None:
+        return None
+    from dispatcher.tracing import Tracing  # noqa: PLC0415  its packages are an extra
+
+    return Tracing(sender)
+
+
+def _public(handle: Handler) -> ClientServer:
     return ClientServer(
-        server.handle,
+        handle,
         # without the cancellation, a request whose client has disconnected would stay in the queue
         handler_cancellation=True,
         access_log=None,

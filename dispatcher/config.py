@@ -51,6 +51,7 @@ class Config:
     job_attempts: int = 5
     result_sink: str | None = None
     result_sink_key_file: Path | None = None
+    log_requests: bool = False
 
     def __post_init__(self) -> None:
         for name, holds, rule in RULES:
@@ -199,15 +200,24 @@ def build_parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         variable = flag.removeprefix("--").replace("-", "_").upper()
         shown = f"{about} (default: {default or 'none'})"
         parser.add_argument(flag, default=env.get(variable, default), metavar=METAVARS.get(flag, "N"), help=shown)
-    accepts = env.get("ACCEPT_BACKENDS", "").lower() in ("1", "true", "yes", "on")
     parser.add_argument(
         "--accept-backends",
         action="store_true",
-        default=accepts,
+        default=_is_on(env, "ACCEPT_BACKENDS"),
         help="let PUT /capacity name the backends, for pods on this machine; any client that can reach the port can"
         " then redirect the traffic",
     )
+    parser.add_argument(
+        "--log-requests",
+        action="store_true",
+        default=_is_on(env, "LOG_REQUESTS"),
+        help="write a line of JSON to standard output for each request",
+    )
     return parser
+
+
+def _is_on(env: Mapping[str, str], variable: str) -> bool:
+    return env.get(variable, "").lower() in ("1", "true", "yes", "on")
 
 
 def parse_config(argv: list[str] | None, env: Mapping[str, str]) -> Config:

@@ -1,8 +1,10 @@
 """Copies header fields between client and pod: raw, repeated, in order, byte for byte."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+from dispatcher.trace_context import TraceContext, parse_traceparent
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -30,11 +32,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What the dispatcher adds to a request: the Host of the pods, and the identifiers if the client sent none."""
+    """What the dispatcher adds to a request: the Host of the pods, and the identifiers if the client sent none.
+
+    takes_part: traceparent is the dispatcher's own span, and replaces that of the client.
+    """
 
     host: bytes
     request_id: bytes
     traceparent: bytes
+    takes_part: bool = False
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -58,12 +64,15 @@ def to_pod(headers: RawHeaders, body_bytes: int, origin: Origin, added: Added, s
     """
     passed = end_to_end(headers, ANSWERED_HERE | secrets if secrets else ANSWERED_HERE)
     present = {name.lower() for name, _ in passed}
+    continued = None if added.takes_part or b"traceparent" not in present else trace_of(passed)
+    if continued is None:
+        passed = _without_trace(passed, present, keep_state=added.takes_part)
     result = [(b"Host", added.host), *passed]
     if body_bytes and b"content-length" not in present:
         result.append((b"Content-Length", b"%d" % body_bytes))
     if b"x-request-id" not in present:
         result.append((b"X-Request-Id", added.request_id))
-    if b"traceparent" not in present:
+    if continued is None:
         result.append((b"traceparent", added.traceparent))
     result.append((b"Forwarded", forwarded(origin)))
     if origin.address:
@@ -73,6 +82,26 @@ def to_pod(headers: RawHeaders, body_bytes: int, origin: Origin, added: Added, s
     if b"x-forwarded-host" not in present and origin.host:
         result.append((b"X-Forwarded-Host", origin.host))
     return tuple(result)
+
+
+def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
+    """Return the trace that a request belongs to; None if it has none or its traceparent is malformed."""
+    return parse_traceparent([value.decode("latin-1") for name, value in headers if name.lower() == b"traceparent"])
+
+
+def _without_trace(
+    fields: list[tuple[bytes, bytes]], present: Collection[bytes], keep_state: bool
+) -> list[tuple[bytes, bytes]]:
+    """Return the fields without traceparent, and without a tracestate that belongs to no valid one.
+
+    Source: https://www.w3.org/TR/trace-context/, section 4.3: a malformed traceparent begins a new trace.
+    """
+    dropped = {b"traceparent", b"tracestate"}.intersection(present)
+    if not dropped:
+        return fields
+    if keep_state and trace_of(fields) is not None:
+        dropped.discard(b"tracestate")
+    return [field for field in fields if field[0].lower() not in dropped]
 
 
 def forwarded(origin: Origin) -> bytes:

@@ -33,12 +33,17 @@ def target_of(request: web.BaseRequest) -> str:
 
 
 def pod_headers(
-    request: web.BaseRequest, body_bytes: int, host: bytes, request_id: bytes, secrets: frozenset[bytes]
-) -> RawHeaders:
-    """Return the header fields as they go to a pod; host may be empty, then it is the backend's."""
+    request: web.BaseRequest, body_bytes: int, host: bytes, request_id: bytes, secrets: frozenset[bytes],
+    span: bytes = b"",
+) -> RawHeaders:  # fmt: skip
+    """Return the header fields as they go to a pod; host may be empty, then it is the backend's.
+
+    span: traceparent of the dispatcher's span for this request, if there is one.
+    """
     client_host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
     origin = Origin(request.remote or "", client_host)
-    return to_pod(request.raw_headers, body_bytes, origin, Added(host, request_id, new_traceparent()), secrets)
+    added = Added(host, request_id, span or new_traceparent(), takes_part=bool(span))
+    return to_pod(request.raw_headers, body_bytes, origin, added, secrets)
 
 
 def new_traceparent() -> bytes:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 from dispatcher.buffer import Action, BurstBuffer, Capacity, Deliver, Forward, Outcome, Reason, Reject
 from dispatcher.exchange import BodyRest, BrokenError, Exchange, PodAnswer, UnreachedError
-from dispatcher.headers import RawHeaders, server_timing_s
+from dispatcher.headers import server_timing_s
+from dispatcher.messages import BackendAnswer, ClientRequest
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.signals import TrafficLog
 from dispatcher.terms import Terms
+from dispatcher.watch import WATCH, Interval, NoPods, Trace
+
+__all__ = ["BackendAnswer", "ClientRequest", "Relay"]
 
 log = logging.getLogger(__name__)
 
@@ -25,42 +29,6 @@ MOST_FAILING = 1000
 WHOLE_KEPT_BYTES = 1 << 26
 
 
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """A request as it goes to a pod, and as a journal keeps it.
-
-    target: path and query exactly as they came.
-    headers: end-to-end fields only, with those of the dispatcher added; see headers.to_pod(). Host may be empty: then
-        it is the backend's.
-    """
-
-    method: str
-    target: str
-    headers: RawHeaders
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BackendAnswer:
-    """A backend's response, or the reason why there is none.
-
-    With a reason, status is 0, except if the attempts are exhausted and the backend itself sent the last failure.
-    retry_after_s: what a refused client is promised.
-    rest: streams what is left of a body above WHOLE_BYTES, otherwise None; its reader must close() it.
-    """
-
-    status: int
-    headers: RawHeaders = ()
-    body: bytes = b""
-    reason: Reason | None = None
-    cause: str = ""
-    attempts: int = 0
-    queue_s: float = 0.0
-    retry_after_s: float | None = None
-    phrase: str = ""
-    rest: BodyRest | None = None
-
-
 @dataclass(slots=True)
 class _Ticket:
     """An accepted request; sent_s is None until it is first forwarded."""
@@ -69,6 +37,7 @@ class _Ticket:
     terms: Terms
     arrived_s: float
     answer: asyncio.Future[BackendAnswer]
+    trace: Trace | None = None
     sent_s: float | None = None
     attempts: int = 0
     cause: str = ""
@@ -89,6 +58,7 @@ class Relay:
         self._timer: tuple[float, asyncio.Handle] | None = None
         self._failing: set[str] = set()
         self.traffic = TrafficLog()
+        self._no_pods = NoPods()
         self.streams = 0
         self.arrived = self.released = self.rejected = self.retried = 0
         metrics.waiting.set_function(lambda: buffer.waiting)
@@ -107,13 +77,17 @@ class Relay:
         """Return the response to one request. A client's disconnect cancels this call, and with it the request."""
         now_s = self.now_s()
         request_id = next(self._ids)
-        ticket = _Ticket(request, terms, now_s, self._loop.create_future())
+        watch = WATCH.get()
+        ticket = _Ticket(request, terms, now_s, self._loop.create_future(), watch.trace if watch else None)
         self._tickets[request_id] = ticket
         self.traffic.arrive(now_s)
         self.arrived += 1
         self._perform(self._buffer.arrive(request_id, now_s, terms), now_s)
         try:
-            return await ticket.answer
+            answer = await ticket.answer
+            if watch is not None:
+                watch.answer = answer
+            return answer
         except asyncio.CancelledError:
             now_s = self.now_s()
             self._perform(self._buffer.cancel(request_id, now_s), now_s)
@@ -121,10 +95,13 @@ class Relay:
         finally:
             self._tickets.pop(request_id, None)
             self.traffic.leave(self.now_s())
+            if ticket.trace is not None:
+                ticket.trace.ended(self.now_s(), self._without_pods(ticket))
 
     def set_capacity(self, requests: int, valid_s: float, backends: Sequence[str] | None, concurrency: int) -> None:
         """Apply the capacity, and the backends if any are named, that the controller has set."""
         now_s = self.now_s()
+        self._no_pods.announce(requests, now_s, valid_s)
         if backends is not None:
             self._perform(self._buffer.set_backends(list(backends), concurrency, now_s), now_s)
         self._perform(self._buffer.set_capacity(Capacity(requests, now_s + valid_s), now_s), now_s)
@@ -139,7 +116,8 @@ class Relay:
                 async with asyncio.timeout(self._timeout_s):
                     answer = await self._send(backend, request, WHOLE_BYTES)
             except (UnreachedError, BrokenError, TimeoutError) as error:
-                log.info("%s %s at %s failed: %s", request.method, request.target, backend, error)
+                path = request.target.partition("?")[0]  # a query may hold a key
+                log.info("%s %s at %s failed: %s", request.method, path, backend, error)
                 continue
             if answer.status not in RETRIED_STATUSES:
                 return answer
@@ -183,28 +161,37 @@ class Relay:
         sent_s = self.now_s()
         outcome, pod_s, ticket.got = Outcome.FAILED, None, None
         try:
+            request = ticket.request
+            if ticket.trace is not None:
+                request = ticket.trace.sent(request, forward.backend, sent_s, self._without_pods(ticket))
             async with asyncio.timeout(self._left_s(ticket, sent_s)):
-                got = await self._send(
-                    forward.backend, ticket.request, WHOLE_KEPT_BYTES if ticket.terms.kept else WHOLE_BYTES
-                )
+                got = await self._send(forward.backend, request, WHOLE_KEPT_BYTES if ticket.terms.kept else WHOLE_BYTES)
                 ticket.got = got
                 outcome = Outcome.FAILED if got.status in RETRIED_STATUSES else Outcome.ANSWERED
                 pod_s = server_timing_s(got.headers)
                 ticket.cause = f"{forward.backend} returned {got.status}"
                 if got.rest:
                     await self._stream(ticket, got, got.rest)
-        except UnreachedError as error:
-            outcome, ticket.cause = Outcome.UNREACHED, f"cannot connect to {forward.backend}: {error}"
-        except (BrokenError, TimeoutError) as error:
-            ticket.cause = f"request to {forward.backend} failed: {str(error) or type(error).__name__}"
+        except (UnreachedError, BrokenError, TimeoutError) as error:
+            outcome, ticket.cause = _failure(forward.backend, error)
         finally:
-            now_s = self.now_s()
-            self._note(forward.backend, outcome, ticket.cause)
-            actions = self._buffer.finish(forward.request_id, now_s, outcome, now_s - sent_s, pod_s)
-            if outcome is not Outcome.ANSWERED and not _ends(actions, forward.request_id):
-                self.retried += 1
-                self._metrics.retried.inc()
-            self._perform(actions, now_s)
+            self._came_back(forward, ticket, outcome, sent_s, pod_s)
+
+    def _came_back(
+        self, forward: Forward, ticket: _Ticket, outcome: Outcome, sent_s: float, pod_s: float | None
+    ) -> None:
+        """Report the end of an attempt to the buffer, and perform what follows."""
+        now_s = self.now_s()
+        self._note(forward.backend, outcome, ticket.cause)
+        actions = self._buffer.finish(forward.request_id, now_s, outcome, now_s - sent_s, pod_s)
+        retried = outcome is not Outcome.ANSWERED and not _ends(actions, forward.request_id)
+        if retried:
+            self.retried += 1
+            self._metrics.retried.inc()
+        self._perform(actions, now_s)
+        if ticket.trace is not None:
+            failure = "" if outcome is Outcome.ANSWERED else ticket.cause
+            ticket.trace.came_back(now_s, ticket.got.status if ticket.got else 0, failure, retried)
 
     def _note(self, backend: str, outcome: Outcome, cause: str) -> None:
         """Log when a backend begins to fail and when it answers again: a line for each attempt would fill disks."""
@@ -217,6 +204,10 @@ class Relay:
                 self._failing.clear()
             self._failing.add(backend)
             log.warning("%s; further failures of this backend are not logged until it answers", cause)
+
+    def _without_pods(self, ticket: _Ticket) -> Interval | None:
+        """Return the part of a request's time so far in which no pod was ready."""
+        return self._no_pods.within(ticket.arrived_s, self.now_s())
 
     def _left_s(self, ticket: _Ticket, now_s: float) -> float:
         """Return how long an attempt may take. Asynchronous work waits for a pod without counting that."""
@@ -296,3 +287,10 @@ class Relay:
 def _ends(actions: Sequence[Action], request_id: int) -> bool:
     """Return whether the actions reject or deliver the request."""
     return any(isinstance(action, Reject | Deliver) and action.request_id == request_id for action in actions)
+
+
+def _failure(backend: str, error: Exception) -> tuple[Outcome, str]:
+    """Return what an attempt without an answer counts as, and why there is none."""
+    if isinstance(error, UnreachedError):
+        return Outcome.UNREACHED, f"cannot connect to {backend}: {error}"
+    return Outcome.FAILED, f"request to {backend} failed: {str(error) or type(error).__name__}"

@@ -12,7 +12,7 @@ from aiohttp import web
 from dispatcher.answers import Renderer, passed_on, with_queue_size
 from dispatcher.buffer import BurstBuffer
 from dispatcher.config import Config
-from dispatcher.headers import first
+from dispatcher.headers import RawHeaders, first
 from dispatcher.idempotency import IdempotencyError, SharedAnswers, check_key, request_digest
 from dispatcher.incoming import check_coding, check_head, pod_headers, read_body, request_id_of, target_of
 from dispatcher.journal.base import KeyConflictError
@@ -23,6 +23,7 @@ from dispatcher.packing import kept_bytes, read_whole
 from dispatcher.relay import BackendAnswer, ClientRequest, Relay
 from dispatcher.replies import ClientReply, RefusalError, json_reply
 from dispatcher.terms import Priority, Terms, TermsError, read_terms
+from dispatcher.watch import WATCH
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ class DispatcherServer:
             raise
         except Exception:
             # one broken request must not break the connection without an answer, nor the process
-            log.exception("internal error in %s %s", request.method, request.raw_path)
+            # not the query, which may hold a key
+            log.exception("internal error in %s %s", request.method, target_of(request).partition("?")[0])
             reply = self._refused(
                 RefusalError(500, "internal error; the log has the details", close=True), request, request_id
             )
@@ -177,7 +179,7 @@ class DispatcherServer:
             return await self._job(request, path, client)
         if self._buffer.pods_known_ready(self._relay.now_s()):
             body = await self._body(request)
-            headers = pod_headers(request, len(body), self._host, request_id, client.secrets)
+            headers = self._pod_headers(request, body, request_id, client)
             got = await self._relay.look_up(ClientRequest(method, target, headers, body))
             if got is not None:
                 if got.rest is None and may_be_kept(method, request.headers, got.status, got.headers, len(got.body)):
@@ -206,7 +208,7 @@ class DispatcherServer:
         if terms.priority is Priority.HIGH and not client.may_raise:
             raise RefusalError(403, f"the API key {client.owner!r} may not raise the priority, got high")
         queue_size = path == "/add_to_queue" and request.method == "POST"
-        headers = pod_headers(request, len(body), self._host, request_id, client.secrets)
+        headers = self._pod_headers(request, body, request_id, client)
         passed = ClientRequest(request.method, f"/predict{question}{query}" if queue_size else target, headers, body)
         if prefers_async(request.headers.getall("Prefer", ())):
             return await self._submit(passed, terms, client, request.headers.get("Idempotency-Key"))
@@ -228,6 +230,15 @@ class DispatcherServer:
 
     async def _whole(self, passed: ClientRequest, terms: Terms) -> BackendAnswer:
         return await read_whole(await self._relay.handle(passed, terms))
+
+    def _pod_headers(self, request: web.BaseRequest, body: bytes, request_id: bytes, client: Client) -> RawHeaders:
+        """Return the fields for a pod; note the trace for the log."""
+        watch = WATCH.get()
+        span = watch.traceparent if watch is not None and watch.trace is not None else b""
+        headers = pod_headers(request, len(body), self._host, request_id, client.secrets, span)
+        if watch is not None and not watch.traceparent:
+            watch.traceparent = first(headers, b"traceparent") or b""
+        return headers
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         config = self._config

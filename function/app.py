@@ -27,6 +27,8 @@ from function.types import Classification
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from function.observer import Served
+
 # Key of a WSGI environment: the status and text with which the worker refused a request (function/worker.py).
 REFUSAL = "function.refusal"
 
@@ -35,8 +37,14 @@ class PodError(Exception):
     """The pod failed, not the request; rendered as 500."""
 
 
-def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig) -> Flask:
-    """Build the app around a loaded model, without opening files or reading the environment."""
+def create_app(
+    classifier: Classifier, metrics: PodMetrics, registry: CollectorRegistry, http: HttpConfig,
+    served: "Callable[[Served], None] | None" = None,
+) -> Flask:  # fmt: skip
+    """Build the app around a loaded model, without opening files or reading the environment.
+
+    served: is told about each request but those for metadata, metrics and health.
+    """
     app = Flask(__name__, static_folder=None)
     # Werkzeug silently truncates a chunked body at this length; the extra byte shows that the body was too long.
     app.config["MAX_CONTENT_LENGTH"] = http.max_body_bytes + 1
@@ -52,6 +60,8 @@ def create_app(classifier: Classifier, metrics: PodMetrics, registry: CollectorR
         return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     _measure(app, metrics, http.pod_name)
+    if served is not None:
+        _observe(app, served)
     _render_errors(app, context)
     app.wsgi_app = _plain_paths(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask documents this assignment
     return app
@@ -202,14 +212,41 @@ def _measure(app: Flask, metrics: PodMetrics, pod_name: str) -> None:
         return response
 
 
+def _observe(app: Flask, served: "Callable[[Served], None]") -> None:
+    """Report every request that is more than a question about the pod."""
+    from function.observer import Served  # noqa: PLC0415  a pod without log and traces needs none of it
+    from function.trace_context import parse_traceparent  # noqa: PLC0415  as above
+
+    @app.after_request
+    def report(response: Response) -> Response:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            served(
+                Served(
+                    request_id=request.headers.get("X-Request-Id", ""),
+                    context=parse_traceparent(request.headers.getlist("traceparent")),
+                    method=request.method,
+                    path=request.path,
+                    status=response.status_code,
+                    service_s=time.perf_counter() - g.began_s,
+                    stages_s=_stages_s(),
+                    images=len(g.timings),
+                    in_bytes=request.content_length or 0,
+                    out_bytes=response.content_length or 0,
+                )
+            )
+        return response
+
+
+def _stages_s() -> dict[str, float]:
+    """Return the seconds of each stage, summed over the images of the request; nothing without an image."""
+    if not g.timings:
+        return {}
+    return {stage: sum(getattr(timing, f"{stage}_s") for timing in g.timings) for stage in ("pre", "infer", "post")}
+
+
 def _server_timing() -> str:
     """Return the stages in milliseconds in the format of W3C Server Timing, summed over the images of a request."""
-    stages_s = {"total": time.perf_counter() - g.began_s}
-    if g.timings:
-        sums_s = {
-            stage: sum(getattr(timing, f"{stage}_s") for timing in g.timings) for stage in ("pre", "infer", "post")
-        }
-        stages_s = {**sums_s, **stages_s}
+    stages_s = {**_stages_s(), "total": time.perf_counter() - g.began_s}
     return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stages_s.items())
 
 

@@ -76,6 +76,7 @@ class HttpConfig:
     sink_url: K_SINK, which receives classified events instead of the response.
     event_extensions: attributes to add to every outgoing event, from K_CE_OVERRIDES.
     pod_name: value of the response header X-Pod.
+    log_requests: write a line of JSON to standard output for each request.
     """
 
     max_body_bytes: int = 10 * 1024 * 1024
@@ -85,6 +86,7 @@ class HttpConfig:
     sink_url: str = ""
     event_extensions: tuple[tuple[str, str], ...] = ()
     pod_name: str = ""
+    log_requests: bool = False
 
     def __post_init__(self) -> None:
         if min(self.max_body_bytes, self.max_images) < 1:
@@ -113,6 +115,7 @@ class HttpConfig:
             sink_url=env.get("K_SINK", ""),
             event_extensions=_extensions(env.get("K_CE_OVERRIDES") or "{}"),
             pod_name=env.get("POD_NAME") or socket.gethostname(),
+            log_requests=env.get("LOG_REQUESTS", "").lower() in ("1", "true", "yes", "on"),
         )
 
 

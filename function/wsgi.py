@@ -6,6 +6,7 @@ functions keep the cold start short (see function/loading.py).
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -19,9 +20,13 @@ from function.plan import ModelPlan, plan_model
 from function.startup import ColdStart, cold_start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
+    from prometheus_client import CollectorRegistry
 
     from function.classifier import ImageClassifier
+    from function.observer import Served
 
 # gunicorn exits when a worker exits with this code; after any other code it would restart the worker forever.
 WORKER_BOOT_ERROR = 3
@@ -50,11 +55,31 @@ def build_app(start: ColdStart, classifier: ImageClassifier, http: HttpConfig) -
 
     registry = CollectorRegistry()
     metrics = PodMetrics(registry, classifier.model)
-    app = create_app(classifier, metrics, registry, http)
+    app = create_app(classifier, metrics, registry, http, _served(http, registry))
     start.ready()
     for phase, seconds in start.phases_s.items():
         metrics.cold_start.labels(phase).set(seconds)
     return app
+
+
+def _served(http: HttpConfig, registry: CollectorRegistry) -> Callable[[Served], None] | None:
+    """Return what tells about each request; None, without any import, unless log or traces are wanted."""
+    if not http.log_requests and not any(name.startswith("OTEL_") for name in os.environ):
+        return None
+    from prometheus_client import Counter  # noqa: PLC0415
+
+    from function.line_log import LineLog  # noqa: PLC0415
+    from function.observer import Observer, Spans  # noqa: PLC0415
+    from function.otlp import export_wanted  # noqa: PLC0415
+
+    spans = Spans(os.environ, http.pod_name) if export_wanted(os.environ) else None
+    lines = None
+    if http.log_requests:
+        text = "Lines of the request log that could not be written"
+        lines = LineLog(Counter("function_log_lines_dropped", text, registry=registry).inc)
+    observer = Observer(http.pod_name, lines, spans)
+    atexit.register(observer.close)
+    return observer.served if lines or spans else None
 
 
 def _described(weights: str, version: str, config: Config) -> str:

@@ -47,6 +47,7 @@ class Record:
     Each of these times is None if the event never happened.
     image: name of the image that was sent. status: 0 if there was no response.
     confidence: 0 if the response contains none, nan if it is not a finite number.
+    traceparent: the trace context that the request carried, if any.
     worker: the lowest free slot, so the highest value of a run is its largest number of requests in flight.
     """
 
@@ -66,6 +67,7 @@ class Record:
     worker: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    traceparent: str = ""
 
     @property
     def good(self) -> bool:

@@ -133,7 +133,9 @@ def dies_with_parent(argv: Sequence[str]) -> list[str]:
 def environment() -> dict[str, str]:
     """Return a minimal environment for child processes: other variables could override the defaults of their flags."""
     inherited = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "KUBECONFIG") if name in os.environ
+        name: text
+        for name, text in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "TMPDIR", "KUBECONFIG", "LOG_REQUESTS") or name.startswith("OTEL_")
     }
     return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 

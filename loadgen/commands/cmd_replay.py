@@ -1,8 +1,10 @@
 """Replay a workload over HTTP in an open loop."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from loadgen.analysis.runs import Run, RunSettings
@@ -15,17 +17,20 @@ from loadgen.commands.flags import (
     positive_int,
     positive_number,
     sender_processes,
+    share,
     target,
 )
-from loadgen.commands.output_files import show
+from loadgen.commands.output_files import complain, show
 from loadgen.commands.outputs import add_gates, add_outputs, check_outputs, judge, write_outputs
 from loadgen.commands.plans import add_dry_run, check_requests, plan_line, start
 from loadgen.errors import INTERRUPTED, OK, exit_code
+from loadgen.otlp import OtlpError, export_wanted
 from loadgen.records import Record
 from loadgen.reports.progress import Progress
 from loadgen.reports.text import verbose_lines
 from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Watcher, run_replay
 from loadgen.sending.stop_signals import finishing
+from loadgen.spans import send_spans
 from loadgen.workload.arrivals import planned_times
 from loadgen.workload.families import FAMILIES
 from loadgen.workload.traces import source_file
@@ -69,6 +74,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_gates(parser)
     add_outputs(parser)
     add_dry_run(parser)
+    add(
+        "--trace",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the requests that ask to be traced, from 0 to 1; with 0 requests carry no traceparent; default:"
+        " %(default)s",
+    )
     add("--verbose", action="store_true", help="print the result of each request")
     add("--quiet", action="store_true", help="do not print progress")
     parser.set_defaults(run=run)
@@ -81,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     """
     workload = read_workload(args.workload).part(args.from_s, args.seconds).scaled(args.scale).repeated(args.repeat)
     check_requests(sum(workload.counts), "--workload, --seconds, --scale and --repeat")
-    to = target(args)
+    to = replace(target(args), trace_share=args.trace)
+    if args.trace and not export_wanted(os.environ):
+        complain("--trace sends no spans of its own: OTEL_EXPORTER_OTLP_ENDPOINT names no collector")
     bodies = load_bodies(args)
     check_outputs(args, source_file(args.workload), *input_files(args))
     times_s = planned_times(workload, args.mode, args.seed, args.from_s)
@@ -95,9 +110,20 @@ def run(args: argparse.Namespace) -> int:
         interrupted.note(replayed.interrupted)
         judged = judge(_run(args, replayed, float(workload.duration_s)), args.slo)
         written = write_outputs(args, judged)
+        if args.trace and export_wanted(os.environ):
+            _send_spans(replayed)
     stopped = INTERRUPTED if interrupted() else OK
     shown = watcher.shown if isinstance(watcher, _Verbose) else OK
     return exit_code([stopped, shown, written, judged.exit_code])
+
+
+def _send_spans(replayed: Replay) -> None:
+    try:
+        count = send_spans(replayed.records, replayed.started_unix_s)
+    except OtlpError as error:
+        complain(f"no spans are sent: {error}")
+    else:
+        complain(f"{count} spans sent to the collector")
 
 
 class _Verbose:

@@ -36,6 +36,17 @@ def positive_number(word: str) -> float:
     return value
 
 
+def share(word: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {word!r}")
+    return value
+
+
 def non_negative_int(word: str) -> int:
     """Parse an integer of at least 0."""
     if not (word.isascii() and word.isdecimal()):

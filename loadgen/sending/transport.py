@@ -20,6 +20,7 @@ from loadgen.records import Failure, Record, printable
 from loadgen.sending.answers import MOST_KEPT_BYTES, Answer, AnswerReader, Clock, Reader
 from loadgen.sending.failures import kind_of, short
 from loadgen.sending.protocols import PROTOCOLS, Body, Protocol, read_response
+from loadgen.trace_context import TraceContext
 
 # Number of pieces in which a body is sent slowly.
 SLOW_PIECES = 10
@@ -33,7 +34,8 @@ class Target:
 
     timeout_s: from the send to the last byte. cacert: the only trusted certificates. insecure: accept any certificate.
     poll_s: time between two polls for a result (protocol async). slow_send_s: time over which each body is sent.
-    most_kept_bytes: responses kept until the run is over.
+    most_kept_bytes: responses kept until the run is over. trace_share: share of the requests that ask to be traced;
+    with 0, requests carry no trace context.
     """
 
     url: str
@@ -46,6 +48,7 @@ class Target:
     poll_s: float = 0.1
     slow_send_s: float = 0.0
     most_kept_bytes: int = MOST_KEPT_BYTES
+    trace_share: float = 0.0
 
 
 def request_url(text: str) -> URL:
@@ -114,7 +117,7 @@ class Transport:
 
     async def send(self, body: Body, record: Record) -> None:
         """Send the body now and fill in the record."""
-        record.worker, record.request_id = self._take_worker(), uuid.uuid4().hex[:8]
+        record.worker, record.request_id = self._take_worker(), _name(record, self._target.trace_share)
         try:
             answer = await self._exchange(body, record)
             if answer is not None:
@@ -136,6 +139,8 @@ class Transport:
         """Return the response, or the polled result; None if the record already has the failure."""
         ids = dict.fromkeys(body.id_headers, record.request_id)
         headers = {**self._protocol.headers, **body.headers, **ids, **self._target.headers}
+        if record.traceparent:
+            headers["traceparent"] = record.traceparent
         data = body.content
         if self._target.slow_send_s:
             headers["Content-Length"], data = str(len(body.content)), self._slowly(body.content)
@@ -209,6 +214,16 @@ class Transport:
             return heapq.heappop(self._free_workers)
         self._workers += 1
         return self._workers
+
+
+def _name(record: Record, trace_share: float) -> str:
+    """Return a new id for a request; with traces it is how its trace id begins."""
+    number = uuid.uuid4()
+    if trace_share:
+        # bits of a random UUID that are neither its version nor its variant
+        sampled = (number.int & 0xFFFFFFFF) < trace_share * 2**32
+        record.traceparent = TraceContext(number.int, number.int & 2**64 - 1, sampled).traceparent()
+    return number.hex[:8]
 
 
 def _send_time_hooks(clock: Clock) -> aiohttp.TraceConfig:
