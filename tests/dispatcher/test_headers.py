@@ -106,6 +106,7 @@ def test_a_length_is_added_to_a_body_that_came_in_chunks_and_to_no_other() -> No
         ((b"cache;desc=hit",), None),
         ((b"decode;dur=10, infer;dur=90.5",), 0.1005),
         ((b"a;dur=1", b'b;desc="x";dur="2"'), 0.003),
+        ((b"pre;dur=2.1, infer;dur=11.8, post;dur=0.2, total;dur=14.5",), 0.0145),
         ((b"a;dur=-1",), None),
         ((b"a;dur=" + b"9" * 400,), 999999.999),
     ],
