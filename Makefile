@@ -96,8 +96,8 @@ comparison: $(STAMP)  ## regenerate docs/comparison.md: [COMPARISON="--live RUNS
 	$(BIN)/python scripts/comparison.py $(COMPARISON)
 picture: $(STAMP)  ## draw the figures of README and docs/autoscaling.md anew; a few minutes
 	$(BIN)/python scripts/picture.py
-image:  ## build an image: [COMPONENT=function|dispatcher|controller] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [BASE=...] [RUNTIME=...]
-	$(BUILD) --file $(if $(filter controller,$(COMPONENT)),autoscaler_tuning,$(COMPONENT))/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+image:  ## build an image: [COMPONENT=function|dispatcher|controller] [IMAGE=NAME] [WEIGHTS=imagenet|random|FILE] [OTEL=1] [BASE=...] [RUNTIME=...]
+	$(BUILD) --file $(if $(filter controller,$(COMPONENT)),autoscaler_tuning,$(COMPONENT))/Dockerfile --tag $(IMAGE) $(foreach name,WEIGHTS OTEL BASE RUNTIME,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 layout: $(STAMP)  ## print the packages, their parts and who imports whom
 	@$(BIN)/python scripts/layout.py
 format: $(STAMP)  ## correct style: what ruff can fix by itself, and the layout of the code

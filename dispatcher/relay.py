@@ -13,7 +13,7 @@ from dispatcher.messages import BackendAnswer, ClientRequest
 from dispatcher.metrics import DispatcherMetrics
 from dispatcher.signals import TrafficLog
 from dispatcher.terms import Terms
-from dispatcher.watch import WATCH, Interval, NoPods, Trace
+from dispatcher.watch import WATCH, Interval, NoPods, RequestSpans
 
 __all__ = ["BackendAnswer", "ClientRequest", "Relay"]
 
@@ -37,7 +37,7 @@ class _Ticket:
     terms: Terms
     arrived_s: float
     answer: asyncio.Future[BackendAnswer]
-    trace: Trace | None = None
+    trace: RequestSpans | None = None
     sent_s: float | None = None
     attempts: int = 0
     cause: str = ""

@@ -44,7 +44,7 @@ class Tracing:
     def _begin(
         self, name: str, kind: SpanKind, context: Context, now_s: float, links: Sequence[Link] = ()
     ) -> "RequestTrace":
-        times = _Times(now_s)
+        times = _SpanTimes(now_s)
         span = self._sender.tracer.start_span(name, context, kind, links=links, start_time=times.ns(now_s))
         return RequestTrace(self._sender.tracer, span, times, now_s)
 
@@ -53,7 +53,7 @@ class Tracing:
         self._sender.close(2.0)
 
 
-class _Times:
+class _SpanTimes:
     """Converts the relay's clock to Unix time; the difference is taken once a request, so that durations are exact."""
 
     def __init__(self, now_s: float) -> None:
@@ -64,9 +64,9 @@ class _Times:
 
 
 class RequestTrace:
-    """The spans of one request; see dispatcher.watch.Trace for what the relay tells it."""
+    """The spans of one request; see dispatcher.watch.RequestSpans for what the relay tells it."""
 
-    def __init__(self, tracer: Tracer, span: Span, times: _Times, now_s: float) -> None:
+    def __init__(self, tracer: Tracer, span: Span, times: _SpanTimes, now_s: float) -> None:
         self._tracer, self._span, self._times = tracer, span, times
         self._context = trace.set_span_in_context(span)
         self._waiting_since_s: float | None = now_s

@@ -12,7 +12,7 @@ from dispatcher.trace_context import TraceContext
 Interval = tuple[float, float]
 
 
-class Trace(Protocol):
+class RequestSpans(Protocol):
     """The spans of one request; all times are the relay's."""
 
     @property
@@ -39,7 +39,7 @@ class Trace(Protocol):
 class Watch:
     """One request: its spans, None if they are not recorded, and what the relay fills in."""
 
-    trace: Trace | None = None
+    trace: RequestSpans | None = None
     traceparent: bytes = b""
     answer: BackendAnswer | None = None
 

@@ -43,7 +43,7 @@ class Served:
     out_bytes: int
 
 
-class Observer:
+class Reporter:
     """Tells about requests. lines, spans: where to; either may be None."""
 
     def __init__(self, pod: str, lines: LineLog | None, spans: "Spans | None") -> None:

@@ -69,7 +69,7 @@ def _served(http: HttpConfig, registry: CollectorRegistry) -> Callable[[Served],
     from prometheus_client import Counter  # noqa: PLC0415
 
     from function.line_log import LineLog  # noqa: PLC0415
-    from function.observer import Observer, Spans  # noqa: PLC0415
+    from function.observer import Reporter, Spans  # noqa: PLC0415
     from function.otlp import export_wanted  # noqa: PLC0415
 
     spans = Spans(os.environ, http.pod_name) if export_wanted(os.environ) else None
@@ -77,9 +77,9 @@ def _served(http: HttpConfig, registry: CollectorRegistry) -> Callable[[Served],
     if http.log_requests:
         text = "Lines of the request log that could not be written"
         lines = LineLog(Counter("function_log_lines_dropped", text, registry=registry).inc)
-    observer = Observer(http.pod_name, lines, spans)
-    atexit.register(observer.close)
-    return observer.served if lines or spans else None
+    reporter = Reporter(http.pod_name, lines, spans)
+    atexit.register(reporter.close)
+    return reporter.served if lines or spans else None
 
 
 def _described(weights: str, version: str, config: Config) -> str:

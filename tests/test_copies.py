@@ -1,5 +1,7 @@
 """Modules that stand in several components are the same: the components cannot import each other."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.paths import ROOT
@@ -9,6 +11,11 @@ COPIES = [
     ("otlp", ("function", "loadgen")),
     ("line_log", ("function",)),
 ]
+
+
+def copies() -> set[Path]:
+    """Return all copies but the one in dispatcher."""
+    return {ROOT / other / f"{module}.py" for module, others in COPIES for other in others}
 
 
 @pytest.mark.parametrize(("module", "others"), COPIES, ids=[module for module, _ in COPIES])

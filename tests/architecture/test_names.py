@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
+from tests.test_copies import copies
 
 PACKAGES = ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen")
 # Module names that a reader expects in every package, with the same meaning in each.
@@ -49,7 +50,7 @@ def test_no_module_shares_its_name_with_a_data_folder_or_another_sub_package(pac
 def test_no_two_classes_of_the_project_share_a_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for package in PACKAGES:
-        for path in modules(package):
+        for path in set(modules(package)) - copies():
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef):
                     places[node.name].append(str(path.relative_to(ROOT)))
