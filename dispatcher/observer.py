@@ -46,7 +46,7 @@ class Observer:
             if path in PROBES and request.method in ("GET", "HEAD"):
                 return await handle(request)
             # without API keys, to know a job's id is all that it takes to read its result
-            return await self._request(request, handle, JOBS if path.startswith("/jobs/") else path)
+            return await self._request(request, handle, JOBS if path.startswith("/jobs/") else path[:MOST_CHARS])
 
         return observed
 
@@ -63,7 +63,8 @@ class Observer:
             try:
                 return await handle(request, terms)
             finally:
-                row: Row = {"method": request.method, "path": request.target.partition("?")[0], "job": True}
+                path = request.target.partition("?")[0][:MOST_CHARS]
+                row: Row = {"method": request.method, "path": path, "job": True}
                 answer = watch.answer
                 row["status"], row["bytes_in"] = (0 if answer is None else answer.status), len(request.body)
                 row["bytes_out"] = 0 if answer is None else len(answer.body)
@@ -81,10 +82,12 @@ class Observer:
     async def _request(self, request: web.BaseRequest, handle: Handler, path: str) -> web.StreamResponse:
         began_s = self._now_s()
         context = parse_traceparent(request.headers.getall("traceparent", ()))
-        name = f"{request.method} {path}"
         # a client that polls would bring traces of nothing
         traced = self._tracing if path != JOBS else None
-        trace = None if traced is None else traced.request(context, name, began_s)
+        trace = None if traced is None else traced.request(context, request.method, path, began_s)
+        if trace is None and self._lines is None:
+            WATCH.set(None)  # requests of one connection are handled in one task
+            return await handle(request)
         watch = _watch(trace, context)
         reply: web.StreamResponse | None = None
         try:
@@ -101,7 +104,6 @@ class Observer:
     def _end(self, watch: Watch, request_id: bytes, row: Row, began_s: float) -> None:
         """Write the line and end the span. row: what differs between clients' requests and jobs."""
         answer, now_s = watch.answer or BackendAnswer(0), self._now_s()
-        context = parse_traceparent([watch.traceparent.decode("latin-1")])
         row |= {
             "outcome": _outcome(watch.answer, row["status"]),
             "wait_s": round(answer.queue_s, 4),
@@ -114,7 +116,7 @@ class Observer:
             watch.trace.finish(row, answer.cause if answer.reason else "", now_s)
         if self._lines is not None:
             head: Row = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "id": _text(request_id)}
-            head["trace_id"] = "" if context is None else f"{context.trace_id:032x}"
+            head["trace_id"] = watch.traceparent[3:35].decode("latin-1")
             self._lines.put(head | row)
 
 

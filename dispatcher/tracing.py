@@ -19,6 +19,8 @@ from dispatcher.watch import Interval
 
 # An empty context: without it the SDK would take whatever span is current in the task.
 NO_PARENT = Context()
+ROUTES = frozenset({"/", "/predict", "/add_to_queue"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Tracing:
@@ -27,14 +29,19 @@ class Tracing:
     def __init__(self, sender: SpanSender) -> None:
         self._sender = sender
 
-    def request(self, parent: TraceContext | None, name: str, now_s: float) -> "RequestTrace":
-        """Begin the span of a client's request; parent: the context that came with it, None for a new trace."""
+    def request(self, parent: TraceContext | None, method: str, path: str, now_s: float) -> "RequestTrace | None":
+        """Begin the span of a client's request; None if it is not sampled.
+
+        parent: the context that came with it, None for a new trace.
+        """
+        # names must be few. Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name
+        name = f"{method if method in METHODS else 'HTTP'} {path}" if path in ROUTES else "HTTP"
         return self._begin(name, SpanKind.SERVER, NO_PARENT if parent is None else parent_of(parent), now_s)
 
     def job(self, accepted: TraceContext | None, now_s: float) -> "RequestTrace | None":
         """Begin the trace of one run of asynchronous work, with a link to the span of the request that brought it.
 
-        None if that request was not recorded.
+        None if that request was not sampled.
         """
         if accepted is None:
             return self._begin("job", SpanKind.CONSUMER, NO_PARENT, now_s)
@@ -43,10 +50,10 @@ class Tracing:
 
     def _begin(
         self, name: str, kind: SpanKind, context: Context, now_s: float, links: Sequence[Link] = ()
-    ) -> "RequestTrace":
+    ) -> "RequestTrace | None":
         times = _SpanTimes(now_s)
         span = self._sender.tracer.start_span(name, context, kind, links=links, start_time=times.ns(now_s))
-        return RequestTrace(self._sender.tracer, span, times, now_s)
+        return RequestTrace(self._sender.tracer, span, times, now_s) if span.is_recording() else None
 
     def close(self) -> None:
         """Send the last spans, for at most two seconds."""

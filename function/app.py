@@ -226,6 +226,7 @@ def _observe(app: Flask, served: "Callable[[Served], None]") -> None:
                     context=parse_traceparent(request.headers.getlist("traceparent")),
                     method=request.method,
                     path=request.path,
+                    route=request.url_rule.rule if request.url_rule else "",
                     status=response.status_code,
                     service_s=time.perf_counter() - g.began_s,
                     stages_s=_stages_s(),

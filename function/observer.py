@@ -26,8 +26,10 @@ MOST_CHARS = 128
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that was answered. stages_s: seconds of each stage, in order, as Server-Timing reports them.
+    """A request that was answered.
 
+    route: the rule that its path matches, or empty.
+    stages_s: seconds of each stage, in order, as Server-Timing reports them.
     service_s: from the request's head until the response. context: its trace; None without a valid one.
     """
 
@@ -35,6 +37,7 @@ class Served:
     context: TraceContext | None
     method: str
     path: str
+    route: str
     status: int
     service_s: float
     stages_s: Mapping[str, float]
@@ -69,7 +72,7 @@ class Reporter:
             "id": request.request_id[:MOST_CHARS],
             "trace_id": "" if request.context is None else f"{request.context.trace_id:032x}",
             "method": request.method,
-            "path": request.path,
+            "path": request.path[:MOST_CHARS],
             "status": request.status,
             "outcome": "answered" if request.status < 400 else "refused" if request.status < 500 else "failed",
             "service_s": round(request.service_s, 4),
@@ -128,11 +131,17 @@ def record(tracer: "Tracer", end_ns: int, request: Served, pod: str) -> None:
 
     parent = Context() if request.context is None else parent_of(request.context)
     attributes: dict[str, str | int] = {
-        **{"http.request.method": request.method, "url.path": request.path, "pod": pod, "images": request.images},
+        **{
+            "http.request.method": request.method,
+            "url.path": request.path[:MOST_CHARS],
+            "pod": pod,
+            "images": request.images,
+        },
         "http.response.status_code": request.status,
     }
     start_ns = end_ns - int(request.service_s * 1e9)
-    name = f"{request.method} {request.path}"
+    # names must be few. Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name
+    name = f"{request.method} {request.route}" if request.route else "HTTP"
     span = tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes, start_time=start_ns)
     stage_ns = end_ns - int(sum(request.stages_s.values()) * 1e9)
     for stage, seconds in request.stages_s.items():
