@@ -82,11 +82,10 @@ def goals(rows: Mapping[str, Sequence[PolicyRow]], unavoidable_ratio: float, has
 
 
 def without_the_future(ours: Sequence[PolicyRow], informed: Sequence[PolicyRow]) -> list[Goal]:
-    """Return the goal relative to the best policy that knows the family (informed.py), if there is such a policy."""
+    """Return the goal relative to the policy that is told the rate (informed.py), if there is such a policy."""
     if not informed:
         return []
-    text = "pod-seconds relative to the best policy without knowledge of the future"
-    return [Goal(False, text, _pods(ours, informed), 1.2)]
+    return [Goal(False, "pod-seconds relative to the policy that is told the rate", _pods(ours, informed), 1.2)]
 
 
 def missed_required(listed: Sequence[Goal]) -> list[Goal]:

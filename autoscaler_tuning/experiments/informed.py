@@ -1,13 +1,14 @@
-"""The best policy that knows how a family of traffic is made but not its future, as a yardstick beside the bound.
+"""A policy that knows how a family of traffic is made but not its future, as a yardstick beside the bound.
 
 The clairvoyant bound knows every arrival and every jump in advance. This policy knows the highest rate of the family
 and is told the present mean rate, which any other policy has to estimate; it knows neither the next jump nor the
 arrivals. So its ratio to the bound is the price of not knowing the future, at the same price of a late response.
 
-Its pods are those for the present rate plus a reserve. That is the best form if the rate follows a Markov chain and
-pods need a lead time (Song and Zipkin 1993, Inventory control in a fluctuating demand environment: a base stock for
-each state), and the reserve is found by search on fresh seeds, by least cost. The ratio to a clairvoyant solution is
-the value of perfect information (Raiffa and Schlaifer 1961). A finer policy might do a little better.
+Its pods are those for the present rate plus a reserve, which is found by search on fresh seeds, by least cost. The
+form is that of inventory control for a demand that follows a Markov chain and orders that take time, where a base stock
+for each state is optimal (Song and Zipkin 1993, Inventory control in a fluctuating demand environment). For pods that
+is no proof, so a finer policy might do better. What it costs more than a clairvoyant one is the value of perfect
+information (Raiffa and Schlaifer 1961).
 """
 
 from collections.abc import Sequence

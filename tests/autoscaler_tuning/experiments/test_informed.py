@@ -1,4 +1,4 @@
-"""The best policy that knows how a family of traffic is made, but not its future."""
+"""The policy that knows how a family of traffic is made, but not its future."""
 
 from dataclasses import replace
 
