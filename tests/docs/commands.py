@@ -48,6 +48,17 @@ FOREIGN = (
 )
 DISPATCHER_PATHS = ("/", "/healthz", "/readyz", "/add_to_queue")
 CONTROL_PATHS = ("/healthz", "/signals", "/capacity", "/queue", "/metrics")
+CONTROLLER_PATHS = (
+    "/healthz",
+    "/readyz",
+    "/livez",
+    "/metrics",
+    "/wish",
+    "/page",
+    "/page/history",
+    "/page/export",
+    "/page/action",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +185,16 @@ def _parse(module: str, argv: list[str]) -> list[str]:
 
 def _check_curl(words: Sequence[str]) -> list[str]:
     files = [found for word in words for found in re.findall(r"@([\w./]+)", word)]
-    urls = [match for word in words if (match := re.search(r"(localhost:80(?:00|01|11)|GATEWAY)(/\S*)?$", word))]
+    urls = [match for word in words if (match := re.search(r"(localhost:80(?:00|01|02|11)|GATEWAY)(/\S*)?$", word))]
     if len(urls) != 1:
-        return ["one address of localhost:8000, localhost:8001, localhost:8011 or GATEWAY was expected"]
+        return ["one address of localhost:8000, :8001, :8002, :8011 or GATEWAY was expected"]
     path = urls[0][2] or "/"
     if urls[0][1].endswith("8001") and path == "/jobs/ID":
         return []
-    known = {"8011": CONTROL_PATHS, "8001": DISPATCHER_PATHS}.get(urls[0][1][-4:], ())
+    port = urls[0][1][-4:]
+    known = {"8011": CONTROL_PATHS, "8001": DISPATCHER_PATHS, "8002": CONTROLLER_PATHS}.get(port, ())
     # the dispatcher passes every path of the pods on
-    found = path in known or (not urls[0][1].endswith("8011") and _is_route(path))
+    found = path in known or (port not in ("8002", "8011") and _is_route(path))
     return [*_missing(files), *([] if found else [f"no route {path}"])]
 
 
@@ -196,7 +208,8 @@ def _missing(names: Sequence[str]) -> list[str]:
 
 
 def _unknown_variables(variables: Sequence[str], known: set[str]) -> list[str]:
-    return [f"no variable {name}" for name in variables if name not in known]
+    # OpenTelemetry's own variables are read by its packages
+    return [f"no variable {name}" for name in variables if name not in known and not name.startswith("OTEL_")]
 
 
 def _program_variables(program: str) -> set[str]:

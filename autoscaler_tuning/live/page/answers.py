@@ -1,13 +1,13 @@
 """What the dispatchers' metrics say about answers: how many, how many in time, and the percentiles of their latency."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
 from prometheus_client.parser import text_string_to_metric_families
 
-LATENCY, ANSWERS = "dispatcher_latency_seconds", "dispatcher_answers"
+LATENCY, ANSWERS, LATE = "dispatcher_latency_seconds", "dispatcher_answers", "dispatcher_late"
 WINDOW = 10
 
 
@@ -15,25 +15,31 @@ WINDOW = 10
 class AnswerCounts:
     """Counters of one dispatcher.
 
-    buckets: answers at most as slow as each bound in seconds, inf included. lost: answers with status 429, or of 500
-        and more: for a request that no pod answered, or that there was no room or no time for.
+    buckets: answers at most as slow as each bound in seconds, inf included. answers, late: all, and those that were not
+        in time, as dispatcher_late counts them. lost: answers with status 429, or of 500 and more: for a request that
+        no pod answered, or that there was no room or no time for.
     """
 
     buckets: Mapping[float, float]
+    answers: float
+    late: float
     lost: float
 
 
 def parse_counts(text: str) -> AnswerCounts:
     """Return the counters in a page of metrics. Raises ValueError if it is malformed."""
     buckets: dict[float, float] = {}
-    lost = 0.0
+    answers = late = lost = 0.0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == f"{LATENCY}_bucket":
                 buckets[float(sample.labels["le"])] = sample.value
-            elif sample.name == f"{ANSWERS}_total" and _is_lost(sample.labels["status"]):
-                lost += sample.value
-    return AnswerCounts(buckets, lost)
+            elif sample.name == f"{ANSWERS}_total":
+                answers += sample.value
+                lost += sample.value if _is_lost(sample.labels["status"]) else 0.0
+            elif sample.name == f"{LATE}_total":
+                late = sample.value
+    return AnswerCounts(buckets, answers, late, lost)
 
 
 def _is_lost(status: str) -> bool:
@@ -42,10 +48,7 @@ def _is_lost(status: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnswersOfSecond:
-    """Answers of the last second, and the p50, p95 and p99 of the last ten seconds; None without an answer.
-
-    in_time: good answers within the SLO; a lost one never counts, however fast it was.
-    """
+    """Answers of the last second, and the p50, p95 and p99 of the last ten seconds; None without an answer."""
 
     answers: float
     in_time: float
@@ -56,28 +59,29 @@ class AnswersOfSecond:
 class AnswerWindow:
     """Turns counters that only rise, of several dispatchers, into figures of a second."""
 
-    def __init__(self, slo_s: float) -> None:
-        self._slo_s = slo_s
+    def __init__(self) -> None:
         self._before: dict[str, AnswerCounts] = {}
         self._recent: deque[dict[float, float]] = deque(maxlen=WINDOW)
 
     def update(self, counts: Mapping[str, AnswerCounts]) -> AnswersOfSecond:
-        """Add the counters of a second by dispatcher. A counter that has fallen began anew at 0.
+        """Add the counters of a second by dispatcher. Those of a restarted one began anew at 0.
 
         What a dispatcher had counted before it was seen first is left out.
         """
         risen: dict[float, float] = {}
-        lost = 0.0
+        answers = late = lost = 0.0
         for name, now in counts.items():
             before = self._before.get(name, now)
-            restarted = now.buckets.get(inf, 0) < before.buckets.get(inf, 0)
+            if now.answers < before.answers:
+                before = AnswerCounts({}, 0.0, 0.0, 0.0)
             for bound, count in now.buckets.items():
-                risen[bound] = risen.get(bound, 0.0) + count - (0.0 if restarted else before.buckets.get(bound, 0.0))
-            lost += now.lost - (0.0 if now.lost < before.lost else before.lost)
+                risen[bound] = risen.get(bound, 0.0) + count - before.buckets.get(bound, 0.0)
+            answers += now.answers - before.answers
+            late += now.late - before.late
+            lost += now.lost - before.lost
             self._before[name] = now
         self._recent.append(risen)
-        in_time = max(0.0, within(risen, self._slo_s) - lost)
-        return AnswersOfSecond(risen.get(inf, 0.0), in_time, lost, self._percentiles())
+        return AnswersOfSecond(answers, max(0.0, answers - late), lost, self._percentiles())
 
     def _percentiles(self) -> tuple[float | None, float | None, float | None]:
         total: dict[float, float] = {}
@@ -85,14 +89,6 @@ class AnswerWindow:
             for bound, count in risen.items():
                 total[bound] = total.get(bound, 0.0) + count
         return quantile(total, 0.5), quantile(total, 0.95), quantile(total, 0.99)
-
-
-def _steps(buckets: Mapping[float, float]) -> Iterable[tuple[float, float, float, float]]:
-    """Yield lower bound, upper bound, count below the lower and count below the upper one, of each bucket."""
-    lower = below = 0.0
-    for bound in sorted(buckets):
-        yield lower, bound, below, buckets[bound]
-        lower, below = bound, buckets[bound]
 
 
 def quantile(buckets: Mapping[float, float], share: float) -> float | None:
@@ -103,15 +99,10 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
     wanted = share * buckets.get(inf, 0.0)
     if wanted <= 0:
         return None
-    for lower, upper, below, count in _steps(buckets):
+    lower = below = 0.0
+    for upper in sorted(buckets):
+        count = buckets[upper]
         if count >= wanted:
             return lower if upper == inf else lower + (upper - lower) * (wanted - below) / (count - below)
+        lower, below = upper, count
     return None
-
-
-def within(buckets: Mapping[float, float], limit_s: float) -> float:
-    """Return how many answers took at most limit_s, linear within a bucket; exact at a bucket's bound."""
-    for lower, upper, below, count in _steps(buckets):
-        if limit_s <= upper:
-            return below if upper == inf else below + (count - below) * (limit_s - lower) / (upper - lower)
-    return buckets.get(inf, 0.0)

@@ -83,7 +83,7 @@ class Collector:
         phases_of: Callable[[PodSample], Mapping[str, float]] = start_phases,
     ) -> None:
         self._history, self._pages, self._phases_of = history, pages, phases_of
-        self._window = AnswerWindow(history.slo_s)
+        self._window = AnswerWindow()
         self._lock = threading.Lock()
         self._moment: Moment | None = None
         self._observed_s = float("-inf")

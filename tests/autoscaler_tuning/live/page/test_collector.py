@@ -29,7 +29,7 @@ class Pages:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = DispatcherMetrics(self.registry)
+        self.metrics = DispatcherMetrics(self.registry, slo_s=0.5)
         self.away = False
 
     def read(self, path: str) -> dict[str, bytes]:
@@ -57,7 +57,7 @@ def test_a_row_has_the_pods_the_queue_and_the_answers_of_its_second() -> None:
     made, history = collector(pages)
     made.observe(moment(10, spent=5.0))
     made.collect(time.monotonic(), 1000.0)
-    pages.metrics.latency_s.observe(0.2)
+    pages.metrics.answer(200, 0.2)
     ready, starting = PodSample("b", PodPhase.READY, 1.0, 2.0), PodSample("c", PodPhase.STARTING, 1.0)
     made.observe(moment(14, ready, starting, wanted=2, spent=7.5))
     made.collect(time.monotonic(), 1001.0)

@@ -47,7 +47,8 @@ def test_the_page_may_load_nothing_from_elsewhere() -> None:
 
 def test_the_vendored_files_are_those_whose_hashes_are_written_down() -> None:
     folder = STATIC / "uplot"
-    sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
     assert sums.keys() == {path.name for path in folder.iterdir()} - {"SHA256SUMS", "README"}
     for name, expected in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
