@@ -79,8 +79,8 @@ PARALLEL := --dist loadgroup --no-loadscope-reorder --durations 10
 test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: 5 minutes on two cores; .ci/run gives the expensive ones more rounds
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(PARALLEL)
-fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod: no 5xx, no crash, bounded memory (`make test` runs 12 seconds of it)
-	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py
+fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod, and as many to a dispatcher (`make test` runs half a minute of it)
+	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -s --timeout 7200 tests/function/test_fuzz.py tests/dispatcher/test_fuzz.py
 CHAOS_REQUESTS ?= 100000
 chaos: $(STAMP)  ## send 100,000 requests beside each kind of fault and print what became of them; an hour or two
 	CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/python -m pytest -s tests/chaos/test_dispatcher_faults.py tests/chaos/test_journal_faults.py

@@ -74,7 +74,7 @@ class RateTold:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _InformedCase:
     comparison: Comparison
     family: str
     reserve: Reserve
@@ -92,7 +92,7 @@ def informed_rows(comparison: Comparison, family: str, seeds: int) -> list[Polic
     family: the text from which comparison.counts was made; knows_rates() must hold.
     """
     best = best_reserve(comparison, family)
-    cases = [_Case(comparison, family, best, seed) for seed in range(seeds)]
+    cases = [_InformedCase(comparison, family, best, seed) for seed in range(seeds)]
     return list(parallel_map(_bounded_row, cases))
 
 
@@ -106,7 +106,7 @@ def best_reserve(comparison: Comparison, family: str) -> Reserve:
     reserves = [Reserve(sigmas, pods, ahead_s) for sigmas, pods in product(SIGMAS, RESERVES)]
     fresh = [f"{family}{',' if ':' in family else ':'}seed={seed}" for seed in FRESH_SEEDS]
     traffic = [(replace(comparison, counts=family_counts(one)[: len(comparison.counts)]), one) for one in fresh]
-    cases = [_Case(*one, reserve, seed) for reserve in reserves for seed, one in enumerate(traffic)]
+    cases = [_InformedCase(*one, reserve, seed) for reserve in reserves for seed, one in enumerate(traffic)]
     costs = list(parallel_map(_cost, cases))
     return min(zip(_means(costs, len(traffic)), range(len(reserves)), reserves, strict=True))[2]
 
@@ -115,19 +115,19 @@ def _means(values: Sequence[float], size: int) -> list[float]:
     return [fmean(values[start : start + size]) for start in range(0, len(values), size)]
 
 
-def _run(case: _Case) -> PolicyRun:
+def _run(case: _InformedCase) -> PolicyRun:
     comparison, sim = case.comparison, replace(case.comparison.sim, order="deadline")
     policy = writes_bounds(RateTold(family_rates(case.family), sim, case.reserve), RevisionSettings())
     bounded = Bounded(policy, comparison.min_pods, sim.max_pods)
     return simulate(NAME, bounded, comparison.arrivals_s(case.seed), sim, case.seed)
 
 
-def _cost(case: _Case) -> float:
+def _cost(case: _InformedCase) -> float:
     run, sim = _run(case), case.comparison.sim
     late = ~(run.done_s - run.intended_s <= sim.slo_s) & (run.intended_s >= max(START_S, sim.judged_from_s))
     return run.row.pod_seconds + LATE_PRICE * int(late.sum())
 
 
-def _bounded_row(case: _Case) -> PolicyRow:
+def _bounded_row(case: _InformedCase) -> PolicyRow:
     row = replace(_run(case).row, seed=case.seed)
     return bounds_of(case.comparison, case.seed).with_bounds(row, RevisionSettings().zero_window_s)

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PageReply:
     """An answer to a browser."""
 
     status: HTTPStatus
@@ -51,9 +51,9 @@ class Reply:
     body: bytes
 
 
-def json_reply(status: HTTPStatus, body: Mapping[str, object]) -> Reply:
+def json_reply(status: HTTPStatus, body: Mapping[str, object]) -> PageReply:
     """Return an answer in JSON."""
-    return Reply(status, "application/json", json.dumps(body).encode() + b"\n")
+    return PageReply(status, "application/json", json.dumps(body).encode() + b"\n")
 
 
 class Page:
@@ -77,13 +77,13 @@ class Page:
             return self._events(history, environ, start_response)
         return _send(environ, start_response, self._reply(path, environ, history))
 
-    def _reply(self, path: str, environ: "WSGIEnvironment", history: PageHistory | None) -> Reply:
+    def _reply(self, path: str, environ: "WSGIEnvironment", history: PageHistory | None) -> PageReply:
         if path in ("", *ASSETS):
             return asset(path or "page.html")
         if path == "history" and history:
             return json_reply(HTTPStatus.OK, self._document(history))
         if path == "export" and history:
-            return Reply(HTTPStatus.OK, "text/html", export(history.document()).encode())
+            return PageReply(HTTPStatus.OK, "text/html", export(history.document()).encode())
         if path == "action" and history:
             return self._act(environ, history)
         return _error(404, "known paths: /page, /page/history, /page/events, /page/export, /page/action")
@@ -100,7 +100,7 @@ class Page:
         start_response("200 OK", headers)
         return _Stream(history, self._viewers)
 
-    def _act(self, environ: "WSGIEnvironment", history: PageHistory) -> Reply:
+    def _act(self, environ: "WSGIEnvironment", history: PageHistory) -> PageReply:
         """Carry out a button, with the key in the Authorization field: a form of another site cannot set that."""
         if self._key is None:
             return _error(404, "there are no buttons without --page-key-file")
@@ -168,10 +168,10 @@ class _Stream:
 
 
 @cache
-def asset(name: str) -> Reply:
+def asset(name: str) -> PageReply:
     """Return a file of the page."""
     path = STATIC / ASSETS[name]
-    return Reply(HTTPStatus.OK, TYPES[path.suffix], path.read_bytes())
+    return PageReply(HTTPStatus.OK, TYPES[path.suffix], path.read_bytes())
 
 
 @cache
@@ -196,11 +196,11 @@ def export(document: Mapping[str, Any]) -> str:
     return html.replace("<title>", f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n<title>', 1)
 
 
-def _error(status: int, text: str) -> Reply:
+def _error(status: int, text: str) -> PageReply:
     return json_reply(HTTPStatus(status), {"error": text})
 
 
-def _send(environ: "WSGIEnvironment", start_response: "StartResponse", reply: Reply) -> Sequence[bytes]:
+def _send(environ: "WSGIEnvironment", start_response: "StartResponse", reply: PageReply) -> Sequence[bytes]:
     headers = [
         ("Content-Type", f"{reply.kind}; charset=utf-8"),
         ("Content-Security-Policy", POLICY),
