@@ -68,6 +68,7 @@ def test_one_trace_of_a_cold_request_has_loadgen_dispatcher_wait_cold_start_atte
             printed, _ = client.communicate(timeout=60)
         assert "1 spans sent to the collector" in printed
         spans = traced.wait_for(lambda found: {span.service for span in found} == {"loadgen", "dispatcher", "function"})
+        service_s = ours.signals()["service_time_s"]
     assert len({span.trace_id for span in spans}) == 1, trees(spans)
 
     request, served = only(spans, "request", "loadgen"), only(spans, "POST /predict")
@@ -84,6 +85,8 @@ def test_one_trace_of_a_cold_request_has_loadgen_dispatcher_wait_cold_start_atte
     assert attempt.start_ns >= queue.end_ns
     assert served.duration_s == pytest.approx(queue.duration_s + attempt.duration_s, rel=0.5)
     assert served.attributes["http.response.status_code"] == "200"
+    assert isinstance(service_s, dict)
+    assert service_s["mean"] <= attempt.duration_s, "the stages and their sum are not added up"
 
 
 def test_a_retry_is_an_attempt_of_its_own_and_each_pod_request_has_its_attempt_as_parent(traced: Collector) -> None:
