@@ -29,6 +29,7 @@ from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.report.comparison_page import Report, comparison_page
 from autoscaler_tuning.report.comparison_plots import Section
+from autoscaler_tuning.report.headline import LIVE, SIMULATED, headline, of_medians, of_summary
 from autoscaler_tuning.report.live_tables import live_tables
 from autoscaler_tuning.report.tables import (
     Table,
@@ -102,8 +103,12 @@ def _run(args: argparse.Namespace) -> int:
             runs = compare(comparison, args.policies, args.seeds, progress)
             points = frontiers(comparison, args.policies, min(args.seeds, args.frontier_seeds), progress)
     about = _about(args, comparison) + (f" {fit.about}." if fit else "")
-    report = replace(_report(args, about, runs, points), live=live_tables(rows, medians(rows)) if live else {})
-    print(report.about + "\n")
+    report = _report(args, about, runs, points)
+    if live:
+        lines = medians(rows)
+        answer = headline([of_medians(line) for line in lines], reference_policy(args.policies), LIVE)
+        report = replace(report, live=live_tables(rows, lines), headline=answer)
+    print("\n".join((f"{report.headline.title}.", *report.headline.sentences, "", report.about, "")))
     width = terminal_width()
     print("\n\n".join(f"{title}\n{table.text(width)}" for title, table in _tables(report).items()))
     _write(args, report, rows)
@@ -115,10 +120,12 @@ def _report(
 ) -> Report:
     rows = tuple(run.row for run in runs)
     first = tuple(run for run in runs if run.row.seed == 0)
+    lines = tuple(summaries(rows))
     return Report(
+        headline=headline([of_summary(line) for line in lines], reference_policy(args.policies), SIMULATED),
         about=about,
         rows=rows,
-        summaries=tuple(summaries(rows)),
+        summaries=lines,
         paired=tuple(paired(comparable(rows), reference_policy(args.policies))),
         frontiers=points,
         course=Section("Seed 0 over time", "The run with seed 0 of each policy.", args.slo_s, first),

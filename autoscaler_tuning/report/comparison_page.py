@@ -7,6 +7,7 @@ from typing import Any
 from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import Paired, PolicySummary
 from autoscaler_tuning.report.comparison_plots import Section, colour, course_plot, frontier_plot
+from autoscaler_tuning.report.headline import Headline
 from autoscaler_tuning.report.tables import Table, frontier_table, paired_table, rows_table, summary_table
 from autoscaler_tuning.results import PolicyRow
 
@@ -21,22 +22,25 @@ class Report:
     paired: tuple[Paired, ...]
     frontiers: Mapping[str, Sequence[Point]]
     course: Section
+    headline: Headline
     live: Mapping[str, Table] = field(default_factory=dict)
 
 
-def html_page(title: str, sections: Sequence[Section]) -> str:
-    """Return a page with one section after the other, each with its table and its course over time."""
-    return _page("runs.html.j2", title=title, sections=[_course(section) for section in sections])
+def html_page(title: str, headline: Headline, sections: Sequence[Section]) -> str:
+    """Return a page with the answer, then one section after the other, each with its course over time and its table."""
+    return _page("runs.html.j2", title=title, headline=headline, sections=[_course(section) for section in sections])
 
 
 def comparison_page(title: str, report: Report) -> str:
     """Return a page of a whole comparison.
 
-    It shows the means over the seeds, late requests over cost, the pairs, the course of one seed, and each row.
+    It shows the answer in words, late requests over cost, the means over the seeds, the pairs, the course of one seed,
+    and each row.
     """
     return _page(
         "comparison.html.j2",
         title=title,
+        headline=report.headline,
         about=report.about,
         summary=summary_table(report.summaries),
         colours=_colours(len(report.summaries)),

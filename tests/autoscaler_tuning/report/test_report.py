@@ -9,6 +9,7 @@ from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.report.comparison_page import Report, comparison_page, html_page
 from autoscaler_tuning.report.comparison_plots import Section
+from autoscaler_tuning.report.headline import Headline
 from autoscaler_tuning.report.tables import LIVE_HEADINGS, Table, plain, rows_as_dicts, rows_table, summary_table
 from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
 
@@ -18,6 +19,8 @@ ROW = replace(
     summarise("kpa", "live", INTENDED_S, DONE_S, 0.5, Cost(12.4, 1.0, 2)), notes=("INVALID: it fell behind <badly>",)
 )
 RUN = PolicyRun(ROW, INTENDED_S, DONE_S, (TimedPodCounts(0.0, 1, 0, 0, 0), TimedPodCounts(2.0, 1, 1, 0, 3)))
+
+ANSWER = Headline("elastic <wins>", ("by much",))
 
 
 def test_the_table_has_one_line_for_each_row_with_its_notes_in_the_last_column() -> None:
@@ -59,7 +62,7 @@ def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
 
 
 def test_the_page_contains_its_plots_loads_nothing_and_supports_dark_mode() -> None:
-    page = html_page("Title", [Section("Live", "about", 0.5, (RUN, RUN))])
+    page = html_page("Title", ANSWER, [Section("Live", "about", 0.5, (RUN, RUN))])
     assert page.count("<svg") == 1
     assert "currentColor" in page
     assert "color-scheme: light dark" in page
@@ -79,7 +82,7 @@ def comparison(bounds: bool = True) -> Report:
     points = [Point("elastic", "late_price", 25.0, 0.0, 12.0, efficient=True)]
     course = Section("Seed 0", "about", 0.5, (RUN,))
     return Report(
-        "one <two>", rows, tuple(summaries(rows)), tuple(paired(rows, "elastic")), {"elastic": points}, course
+        "one <two>", rows, tuple(summaries(rows)), tuple(paired(rows, "elastic")), {"elastic": points}, course, ANSWER
     )
 
 

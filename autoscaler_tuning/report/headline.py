@@ -1,0 +1,174 @@
+"""The answer of a comparison in words: who wins, by how much, and whether two comparisons agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import hypot, isfinite
+
+from autoscaler_tuning.experiments.live_summary import INVALID, LiveMedians
+from autoscaler_tuning.experiments.policy_summary import PolicySummary
+from autoscaler_tuning.results import PolicyRow
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Largest differences that count as none: of the late requests as a share of all, of the pod-seconds as a ratio."""
+
+    late_ratio: float
+    cost_ratio: float
+
+    @property
+    def words(self) -> str:
+        """Say which differences count as none."""
+        return (
+            f"Differences up to {100 * self.late_ratio:g} % of the requests and {100 * self.cost_ratio:g} % of the "
+            "pod-seconds count as none"
+        )
+
+
+SIMULATED = Noise(0.0002, 0.02)
+# One live run on a shared machine: a single late burst, or a pod that starts a second later, is no difference.
+LIVE = Noise(0.002, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Figures of one policy; the halves are half the width of their interval or range, 0 for a single run."""
+
+    policy: str
+    late_ratio: float
+    lost: int
+    pod_seconds: float
+    late_half: float = 0.0
+    cost_half: float = 0.0
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """Who wins, in one line; and a sentence with the figures for each of the other policies."""
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+def of_row(row: PolicyRow) -> Standing:
+    """Return the figures of one run."""
+    valid = not any(note.startswith(INVALID) for note in row.notes)
+    return Standing(row.policy, row.late_ratio, row.lost, row.pod_seconds, valid=valid)
+
+
+def of_summary(line: PolicySummary) -> Standing:
+    """Return the means of one policy, with their intervals."""
+    halves = [one.high - one.value for one in (line.late_ratio, line.pod_seconds)]
+    late_half, cost_half = (half if isfinite(half) else 0.0 for half in halves)
+    valid = not any(INVALID in note for note in line.notes)
+    late_ratio, pod_seconds = line.late_ratio.value, line.pod_seconds.value
+    return Standing(line.policy, late_ratio, line.lost, pod_seconds, late_half, cost_half, valid)
+
+
+def of_medians(line: LiveMedians) -> Standing:
+    """Return the medians of the live runs of one policy, with half of the range from the least to the most."""
+    late, cost = line.late_ratio, line.pod_seconds
+    halves = (late.most - late.least) / 2, (cost.most - cost.least) / 2
+    return Standing(line.policy, late.median, line.lost, cost.median, *halves, valid=line.valid_runs > 0)
+
+
+def headline(standings: Sequence[Standing], ours: str, noise: Noise) -> Headline:
+    """Return who wins: `ours`, or the last policy if that did not run, against each of the others.
+
+    A policy wins if it is better in late requests or pod-seconds and not worse in the other.
+    """
+    chosen = next((one for one in standings if one.policy == ours), standings[-1])
+    others = [one for one in standings if one is not chosen]
+    if not others:
+        return Headline(f"Only {chosen.policy} ran", (f"{_figures(chosen)}.",))
+    verdicts = {one.policy: _verdict(chosen, one, noise) for one in others}
+    clauses = [
+        f"{word} {_listed([name for name, verdict in verdicts.items() if verdict == kind])}"
+        for kind, word in _TITLES.items()
+        if kind in verdicts.values()
+    ]
+    sentences = [_sentence(chosen, one, verdicts[one.policy]) for one in others]
+    sentences.append(f"{noise.words}.")
+    if doubtful := [one.policy for one in standings if not one.valid]:
+        sentences.append(f"{INVALID}: do not rely on this result: see the notes on {_listed(doubtful)}.")
+    return Headline(f"{chosen.policy} {', '.join(clauses)}", tuple(sentences))
+
+
+def differences(
+    first: tuple[Sequence[Standing], Noise, str], second: tuple[Sequence[Standing], Noise, str]
+) -> list[str]:
+    """Return where two comparisons order two policies in opposite ways; each is its figures, noise and name."""
+    (ones, noise, name), (others, other_noise, other_name) = first, second
+    by_policy = {one.policy: one for one in others}
+    found = []
+    for left, right in combinations(ones, 2):
+        here = _signs(left, right, noise)
+        there = _signs(by_policy[left.policy], by_policy[right.policy], other_noise)
+        for figure, sign, other_sign in zip(("late requests", "pod-seconds"), here, there, strict=True):
+            if sign * other_sign < 0:
+                words = ("fewer", "more") if sign < 0 else ("more", "fewer")
+                found.append(
+                    f"{left.policy} has {words[0]} {figure} than {right.policy} in {name}, {words[1]} in {other_name}"
+                )
+    return found
+
+
+_TITLES = {
+    "win": "wins against",
+    "trade": "is better in one figure and worse in the other than",
+    "tie": "is level with",
+    "loss": "loses against",
+}
+
+
+def _signs(ours: Standing, theirs: Standing, noise: Noise) -> tuple[int, int]:
+    """Return -1, 0 or 1 for late requests and for pod-seconds: below 0, ours has fewer."""
+    late = ours.late_ratio - theirs.late_ratio
+    cost = ours.pod_seconds - theirs.pod_seconds
+    late_noise = max(noise.late_ratio, hypot(ours.late_half, theirs.late_half))
+    cost_noise = max(noise.cost_ratio * theirs.pod_seconds, hypot(ours.cost_half, theirs.cost_half))
+    return _sign(late, late_noise), _sign(cost, cost_noise)
+
+
+def _sign(difference: float, noise: float) -> int:
+    return 0 if abs(difference) <= noise else 1 if difference > 0 else -1
+
+
+def _verdict(ours: Standing, theirs: Standing, noise: Noise) -> str:
+    least, most = sorted(_signs(ours, theirs, noise))
+    if least < 0 < most:
+        return "trade"
+    return "win" if least < 0 else "loss" if most > 0 else "tie"
+
+
+def _sentence(ours: Standing, theirs: Standing, verdict: str) -> str:
+    ending = {
+        "win": f"{ours.policy} wins",
+        "loss": f"{theirs.policy} wins",
+        "tie": "neither wins",
+        "trade": "neither wins in both",
+    }[verdict]
+    lost = f"; {ours.lost} and {theirs.lost} requests lost" if ours.lost or theirs.lost else ""
+    return (
+        f"{ours.policy} and {theirs.policy}: {100 * ours.late_ratio:.2f} % and {100 * theirs.late_ratio:.2f} % of the "
+        f"requests late, {ours.pod_seconds:,.0f} and {theirs.pod_seconds:,.0f} pod-seconds{_change(ours, theirs)}"
+        f"{lost}: {ending}."
+    )
+
+
+def _change(ours: Standing, theirs: Standing) -> str:
+    if not theirs.pod_seconds:
+        return ""
+    percent = 100 * (ours.pod_seconds / theirs.pod_seconds - 1)
+    return f" ({abs(percent):.0f} % {'more' if percent > 0 else 'fewer'})" if round(percent) else " (the same)"
+
+
+def _figures(one: Standing) -> str:
+    lost = f", {one.lost} requests lost" if one.lost else ""
+    return f"{100 * one.late_ratio:.2f} % of the requests late, {one.pod_seconds:,.0f} pod-seconds{lost}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

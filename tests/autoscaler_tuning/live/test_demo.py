@@ -1,0 +1,77 @@
+"""The demo: its live part, its errors, and what it says when live and simulated differ."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoscaler_tuning.cli import main
+from autoscaler_tuning.live.demo import DemoConfig, chosen_part, demo_headline
+from autoscaler_tuning.results import Cost, PolicyRun, summarise
+from loadgen.workload.workload import Workload, WorkloadError, read_workload
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIG = DemoConfig(
+    ROOT / "workload.txt", ROOT / "samples", ROOT / "samples/cat.jpg", Path("r"), Path("m"), Path("l"), ()
+)
+
+
+def run(policy: str, late: int, pod_seconds: float) -> PolicyRun:
+    intended_s = np.arange(100.0)
+    done_s = intended_s + np.where(np.arange(100) < late, 0.9, 0.1)
+    return PolicyRun(
+        summarise(policy, "local", intended_s, done_s, 0.5, Cost(pod_seconds, 0, 1)), intended_s, done_s, ()
+    )
+
+
+def test_the_demo_chooses_its_part_by_the_rule_and_says_so() -> None:
+    part = chosen_part(read_workload(CONFIG.workload), CONFIG)
+    assert part.seconds == CONFIG.seconds
+    assert f"from second {part.from_s} on" in part.why
+    assert "of all parts of this length" in part.why
+
+
+def test_a_part_that_the_user_asks_for_is_said_to_be_asked_for() -> None:
+    part = chosen_part(read_workload(CONFIG.workload), replace(CONFIG, from_s=590, seconds=75))
+    assert (part.from_s, part.seconds) == (590, 10)
+    assert "--from-s" in part.why
+
+
+@pytest.mark.parametrize("from_s", [600, 0])
+def test_a_part_outside_the_workload_or_without_requests_is_refused(from_s: int) -> None:
+    with pytest.raises(WorkloadError, match="600" if from_s else "must have requests, got none in 5 s"):
+        chosen_part(Workload((0,) * 5 + (1,) * 5), replace(CONFIG, from_s=from_s, seconds=5))
+
+
+AGREE = [run("kpa", 5, 200), run("elastic", 1, 100)]
+OPPOSITE = [run("kpa", 1, 100), run("elastic", 5, 200)]
+
+
+@pytest.mark.parametrize(
+    ("live", "same", "words"),
+    [
+        pytest.param(AGREE, AGREE, "Live and simulated agree", id="agree"),
+        pytest.param(OPPOSITE, OPPOSITE, "so the cause is the part", id="the part differs from the whole"),
+        pytest.param(OPPOSITE, AGREE, "so the cause is this machine", id="the machine differs from the simulator"),
+    ],
+)
+def test_the_demo_says_whether_live_and_simulated_agree_and_else_why_not(
+    live: list[PolicyRun], same: list[PolicyRun], words: str
+) -> None:
+    found = demo_headline(live, same, AGREE, 75)
+    assert words in found.sentences[-1]
+    assert "Simulated, elastic wins against kpa" in found.title
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--from-s", "-1"), ("--from-s", "x"), ("--seconds", "0"), ("--max-pods", "-2"), ("--pad-service-s", "-0.1")],
+)
+def test_bad_numbers_are_refused_before_anything_starts(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", f"{flag}={value}"])
+    assert stopped.value.code == 2
+    assert f"got '{value}'" in capsys.readouterr().err
