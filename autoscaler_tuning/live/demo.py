@@ -28,6 +28,8 @@ from loadgen.workload.workload import Workload, WorkloadError, read_workload
 OVERHEAD_CPU_S = 0.012
 # Share of the cores that the replay may keep busy, so that the limit is the pods and not the cores.
 CPU_SHARE = 0.5
+# Requests to the warm pod whose shortest time is taken as the CPU time of one: other work on the machine only adds.
+WARM_REQUESTS = 5
 OURS = "elastic"
 TITLE = "Autoscalers on the same traffic"
 
@@ -157,7 +159,7 @@ def demo_headline(
 
 
 def show_one_photograph(config: DemoConfig, stack: StackConfig, show: Show) -> float:
-    """Send one image at zero pods, then a second one; return the CPU time of the second one in the pod, in seconds."""
+    """Send one image at zero pods, then more to the warm pod; return the least time of those, about their CPU time."""
     with LocalStack(stack) as running:
         show(f"dispatcher and controller are running with no pod; sending {config.photograph.name}")
         began_s = time.monotonic()
@@ -170,7 +172,8 @@ def show_one_photograph(config: DemoConfig, stack: StackConfig, show: Show) -> f
         again = _send(running.url, config.photograph)
         show(f"  next response, from the warm pod: {time.monotonic() - began_s:.3f} s")
         show(f"  timing inside the pod: {again.headers['Server-Timing']}")
-        return min(1.0, again.elapsed.total_seconds())
+        warm_s = [_send(running.url, config.photograph).elapsed.total_seconds() for _ in range(WARM_REQUESTS)]
+        return min(1.0, again.elapsed.total_seconds(), *warm_s)
 
 
 def fitting_scale(counts: Sequence[int], service_cpu_s: float) -> float:

@@ -91,9 +91,10 @@ def headline(standings: Sequence[Standing], ours: str, noise: Noise) -> Headline
     ]
     sentences = [_sentence(chosen, one, verdicts[one.policy]) for one in others]
     sentences.append(f"{noise.words}.")
+    title = f"{chosen.policy} {_listed(clauses)}"
     if doubtful := [one.policy for one in standings if not one.valid]:
-        sentences.append(f"{INVALID}: do not rely on this result: see the notes on {_listed(doubtful)}.")
-    return Headline(f"{chosen.policy} {', '.join(clauses)}", tuple(sentences))
+        title = f"no reliable result, because runs are {INVALID} ({_listed(doubtful)}): {title}"
+    return Headline(title, tuple(sentences))
 
 
 def differences(

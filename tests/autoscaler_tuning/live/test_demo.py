@@ -1,13 +1,17 @@
 """The demo: its live part, its errors, and what it says when live and simulated differ."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from autoscaler_tuning.cli import main
-from autoscaler_tuning.live.demo import DemoConfig, chosen_part, demo_headline
+from autoscaler_tuning.live.demo import DemoConfig, _send, chosen_part, demo_headline
+from autoscaler_tuning.live.local_stack import StackError
 from autoscaler_tuning.results import Cost, PolicyRun, summarise
 from loadgen.workload.workload import Workload, WorkloadError, read_workload
 
@@ -42,6 +46,45 @@ def test_a_part_that_the_user_asks_for_is_said_to_be_asked_for() -> None:
 def test_a_part_outside_the_workload_or_without_requests_is_refused(from_s: int) -> None:
     with pytest.raises(WorkloadError, match="600" if from_s else "must have requests, got none in 5 s"):
         chosen_part(Workload((0,) * 5 + (1,) * 5), replace(CONFIG, from_s=from_s, seconds=5))
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Refuse every image."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(400)
+        self.end_headers()
+        self.wfile.write(b"not an image")
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_request_that_fails_is_an_error_with_the_status_and_the_answer(refusing: str) -> None:
+    with pytest.raises(StackError, match=r"must answer .*cat.jpg with 200, got 400: not an image"):
+        _send(refusing, CONFIG.photograph)
+
+
+def test_a_request_without_any_answer_is_an_error_with_the_address() -> None:
+    with pytest.raises(StackError, match=r"http://127\.0\.0\.1:1/predict did not answer"):
+        _send("http://127.0.0.1:1", CONFIG.photograph)
+
+
+def test_an_image_that_cannot_be_read_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot read") as caught:
+        _send("http://127.0.0.1:1", tmp_path)
+    assert caught.value.status == 2
 
 
 AGREE = [run("kpa", 5, 200), run("elastic", 1, 100)]

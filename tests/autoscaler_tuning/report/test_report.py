@@ -63,12 +63,25 @@ def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
 
 def test_the_page_contains_its_plots_loads_nothing_and_supports_dark_mode() -> None:
     page = html_page("Title", ANSWER, [Section("Live", "about", 0.5, (RUN, RUN))])
+    assert page.index("elastic &lt;wins&gt;") < page.index("by much") < page.index("<svg") < page.index("<table>")
     assert page.count("<svg") == 1
     assert "currentColor" in page
     assert "color-scheme: light dark" in page
     assert "it fell behind &lt;badly&gt;" in page
     for link in ("src=", "<script", "<link", "@import"):
         assert link not in page
+
+
+def test_a_page_as_long_as_the_demo_has_at_most_250_kb() -> None:
+    rng = np.random.default_rng(0)
+    sections = []
+    for seconds, step_s in ((75, 0.1), (600, 0.5)):
+        at_s = np.arange(0, seconds, 0.05)
+        steps = np.arange(0, seconds, step_s)
+        pods = tuple(TimedPodCounts(float(t), *rng.integers(0, 9, 3).tolist(), int(rng.integers(9))) for t in steps)
+        run = PolicyRun(ROW, at_s, at_s + rng.exponential(0.2, len(at_s)), pods)
+        sections.append(Section("Live", "about", 0.5, (run, run, run)))
+    assert len(html_page("Title", ANSWER, sections).encode()) <= 250_000
 
 
 def test_rows_become_plain_data() -> None:
@@ -88,6 +101,7 @@ def comparison(bounds: bool = True) -> Report:
 
 def test_a_comparison_page_has_means_pairs_frontiers_the_course_and_each_row() -> None:
     page = comparison_page("Title", comparison())
+    assert page.index("elastic &lt;wins&gt;") < page.index("<svg") < page.index("<table>")
     assert page.count("<svg") == 2
     for heading in ("Late requests over cost", "elastic against the others", "Seed 0", "Every row", "Every setting"):
         assert heading in page
