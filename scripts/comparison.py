@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from autoscaler_tuning.cli import main as command  # noqa: E402  the path is set above
 from autoscaler_tuning.commands.cmd_validate import judged_table, run_name  # noqa: E402
 from autoscaler_tuning.policies.registry import ALIASES  # noqa: E402
+from autoscaler_tuning.report.headline import SIMULATED  # noqa: E402
 from autoscaler_tuning.report.tables import Table  # noqa: E402
 from autoscaler_tuning.validation.recorded_run import RecordedRun, read_recorded  # noqa: E402
 from autoscaler_tuning.validation.resimulate import Choices, setup_of_run  # noqa: E402
@@ -46,8 +47,7 @@ LONG_POLICIES = {
     "panic-threshold-percentage=150,scale-down-delay=30,target-burst-capacity=0]",
     "kpa-min-4": "kpa[window=6,panic-window-percentage=17,min-scale=4]",
 }
-# Differences up to these count as none: of the late requests as a share of all, of the pod-seconds as a ratio.
-SAME_LATE_RATIO, SAME_COST_RATIO = 0.0002, 0.02
+SAME_LATE_RATIO, SAME_COST_RATIO = SIMULATED.late_ratio, SIMULATED.cost_ratio
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.3rem .5rem;border-bottom:1px solid #8886}"
@@ -212,7 +212,12 @@ def _live_words(live: Sequence[Match]) -> str:
 
 
 def _listed(matches: Sequence[Match]) -> str:
-    names = [f"{match.traffic} ({match.where.replace('*', '')})" for match in matches]
+    names = [
+        f"{match.traffic} ({match.where.replace('*', '')}: late {100 * match.ours.late_ratio:.2f} % and KPA "
+        f"{100 * match.stock.late_ratio:.2f} %, at {match.ours.pod_seconds / match.stock.pod_seconds:.2f} times the "
+        "pod-seconds)"
+        for match in matches
+    ]
     return f"{len(names)}: {'; '.join(names)}" if names else "no row"
 
 
@@ -233,14 +238,14 @@ def appendix(commands: Commands, seeds: int) -> str:
         for name, sample in zip(("course", "azure"), SAMPLES, strict=True)
     )
     quick = ("--seeds", str(seeds), "--frontier-seeds", "0", "--bounds", "none")
-    pages = ["## Ablations: elastic without one of its parts"]
+    pages = ["## Appendix", "### Ablations: elastic without one of its parts"]
     for trace in (steps, bursts, "mmpp:seed=7,high=60"):
         pages.append(
             commands.run(
                 "compare", "--workload", trace, "--policies", ",".join([OURS, *ALIASES, f"{OURS}@fifo"]), *quick
             )[0]
         )
-    pages.append("## Beside tuned KPA, with the clairvoyant bound")
+    pages.append("### Beside tuned KPA, with the clairvoyant bound")
     pages.append("\n".join(f"- `{name}` is `{policy}`" for name, policy in LONG_POLICIES.items()))
     tuned = f"{STOCK},kpa-tuned,{OURS}"
     for trace in (steps, bursts):
@@ -254,7 +259,7 @@ def appendix(commands: Commands, seeds: int) -> str:
                 line if line.startswith("    ") else line.replace(policy, name) for line in long.splitlines()
             )
         pages.append(long)
-    pages.append("## Goals, on the last third of two traces and on families with other seeds")
+    pages.append("### Goals, on the last third of two traces and on families with other seeds")
     goals = [steps, bursts, "step:seed=11", "flash:seed=11", "mmpp:seed=11", "on-off:seed=11"]
     pages.append(commands.run("goals", "--trace", *goals, "--seeds", str(seeds), "--service-time-s", "0.1")[0])
     return "\n\n".join(pages)

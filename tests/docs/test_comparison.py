@@ -32,7 +32,9 @@ def test_the_words_count_the_rows_and_name_those_that_are_lost() -> None:
     text = words(matches, live)
     assert "fewer late requests and fewer pod-seconds in 1 of 2 rows, and KPA has both in 1" in text
     assert "1.00 % of the requests are late under `elastic` and 1.00 % under KPA, at 1.00 times" in text
-    assert "costs more than KPA in 1: calm.txt (here)" in text
+    assert (
+        "costs more than KPA in 1: calm.txt (here: late 1.00 % and KPA 0.00 %, at 2.00 times the pod-seconds)" in text
+    )
     assert "had 1.00 % late requests and stock KPA 3.00 %, at 0.60 times KPA's pod-seconds; the simulator says" in text
     assert "On a real Knative" not in words(matches, [])
 

@@ -8,7 +8,7 @@ import pytest
 from autoscaler_tuning.experiments.frontier import Point
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
 from autoscaler_tuning.report.comparison_page import Report, comparison_page, html_page
-from autoscaler_tuning.report.comparison_plots import Section
+from autoscaler_tuning.report.comparison_plots import LINE_POINTS, Section, _step_line
 from autoscaler_tuning.report.headline import Headline
 from autoscaler_tuning.report.tables import LIVE_HEADINGS, Table, plain, rows_as_dicts, rows_table, summary_table
 from autoscaler_tuning.results import Cost, PolicyRun, TimedPodCounts, summarise
@@ -82,6 +82,19 @@ def test_a_page_as_long_as_the_demo_has_at_most_250_kb() -> None:
         run = PolicyRun(ROW, at_s, at_s + rng.exponential(0.2, len(at_s)), pods)
         sections.append(Section("Live", "about", 0.5, (run, run, run)))
     assert len(html_page("Title", ANSWER, sections).encode()) <= 250_000
+
+
+def test_a_line_of_many_points_keeps_its_start_its_peak_and_its_end() -> None:
+    values = [0.0, 1.0] * 2000
+    values[1234], values[-1] = 40.0, 7.0
+    at_s, heights = _step_line(np.arange(4000.0).tolist(), values)
+    assert len(at_s) <= LINE_POINTS + 1
+    assert (at_s[0], at_s[-1], heights[-1], max(heights)) == (0.0, 3999.0, 7.0, 40.0)
+
+
+def test_a_line_of_few_changes_is_drawn_as_it_is() -> None:
+    at_s, heights = _step_line([0.0, 1.0, 2.0, 3.0], [2.0, 2.0, 5.0, 5.0])
+    assert (at_s.tolist(), heights.tolist()) == ([0.0, 2.0, 3.0], [2.0, 5.0, 5.0])
 
 
 def test_rows_become_plain_data() -> None:
