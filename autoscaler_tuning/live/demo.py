@@ -120,9 +120,13 @@ def chosen_part(workload: Workload, config: DemoConfig, service_cpu_s: float = 0
 
 
 def pods_as_here(config: DemoConfig, service_cpu_s: float, runs: Sequence[PolicyRun]) -> SimConfig:
-    """Return the simulator's settings for pods that start and compute as those of the live runs did."""
+    """Return the simulator's settings for pods that start as those of the live runs did.
+
+    A request takes the padded time even where other work made the real ones slower: the simulation of the whole shall
+    not inherit that, and the live part is compared with its own simulation to show it.
+    """
     starts_s = tuple(start_s for run in runs for start_s in run.live.starts_s if start_s > 0)
-    service_time_s = max(config.pad_service_s, service_cpu_s)
+    service_time_s = config.pad_service_s or service_cpu_s
     return SimConfig(
         service_time_s=service_time_s,
         slo_s=config.slo_s,

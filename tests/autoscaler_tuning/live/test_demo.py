@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from autoscaler_tuning.cli import main
-from autoscaler_tuning.live.demo import DemoConfig, _send, chosen_part, demo_headline
+from autoscaler_tuning.live.demo import DemoConfig, _send, chosen_part, demo_headline, pods_as_here
 from autoscaler_tuning.live.local_stack import StackError
-from autoscaler_tuning.results import Cost, PolicyRun, summarise
+from autoscaler_tuning.results import Cost, LiveFacts, PolicyRun, summarise
 from loadgen.workload.workload import Workload, WorkloadError, read_workload
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +40,18 @@ def test_a_part_that_the_user_asks_for_is_said_to_be_asked_for() -> None:
     part = chosen_part(read_workload(CONFIG.workload), replace(CONFIG, from_s=590, seconds=75))
     assert (part.from_s, part.seconds) == (590, 10)
     assert "--from-s" in part.why
+
+
+@pytest.mark.parametrize(
+    ("pad_service_s", "service_time_s", "cpu_s"), [(0.1, 0.1, 0.02), (0.0, 0.02, 0.02), (0.01, 0.01, 0.01)]
+)
+def test_simulated_pods_start_as_the_live_ones_did_and_take_the_padded_time(
+    pad_service_s: float, service_time_s: float, cpu_s: float
+) -> None:
+    live = replace(run("kpa", 0, 1.0), live=LiveFacts(starts_s=(0.4, 0.7)))
+    sim = pods_as_here(replace(CONFIG, pad_service_s=pad_service_s), 0.02, [live])
+    assert (sim.service_time_s, sim.cpu_per_request_s) == (service_time_s, cpu_s)
+    assert sim.cold_start_samples_s == (0.4, 0.7)
 
 
 @pytest.mark.parametrize("from_s", [600, 0])

@@ -72,13 +72,18 @@ def test_the_page_contains_its_plots_loads_nothing_and_supports_dark_mode() -> N
         assert link not in page
 
 
+def _random_counts(rng: np.random.Generator, time_s: float) -> TimedPodCounts:
+    ready, starting, terminating, waiting = rng.integers(0, 9, 4).tolist()
+    return TimedPodCounts(time_s, ready, starting, terminating, waiting)
+
+
 def test_a_page_as_long_as_the_demo_has_at_most_250_kb() -> None:
     rng = np.random.default_rng(0)
     sections = []
     for seconds, step_s in ((75, 0.1), (600, 0.5)):
         at_s = np.arange(0, seconds, 0.05)
         steps = np.arange(0, seconds, step_s)
-        pods = tuple(TimedPodCounts(float(t), *rng.integers(0, 9, 3).tolist(), int(rng.integers(9))) for t in steps)
+        pods = tuple(_random_counts(rng, float(t)) for t in steps)
         run = PolicyRun(ROW, at_s, at_s + rng.exponential(0.2, len(at_s)), pods)
         sections.append(Section("Live", "about", 0.5, (run, run, run)))
     assert len(html_page("Title", ANSWER, sections).encode()) <= 250_000
