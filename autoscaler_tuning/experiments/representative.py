@@ -14,7 +14,7 @@ RULE = "requests per second, and their changes from one second to the next, are 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NearestPart:
     """Some seconds of a workload; distance: 0 if its rates and their changes are distributed as in the whole."""
 
     from_s: int
@@ -22,7 +22,7 @@ class Part:
     distance: float
 
 
-def representative_part(counts: Sequence[int], seconds: int) -> Part:
+def representative_part(counts: Sequence[int], seconds: int) -> NearestPart:
     """Return the part of this length that is nearest to the whole; the earliest of equals.
 
     counts: requests of each second, not empty.
@@ -33,9 +33,11 @@ def representative_part(counts: Sequence[int], seconds: int) -> Part:
     rates_rps = np.asarray(counts, dtype=float)
     most = len(rates_rps) - seconds
     if most <= 0:
-        return Part(0, len(rates_rps), 0.0)
+        return NearestPart(0, len(rates_rps), 0.0)
     starts_s = np.unique(np.linspace(0, most, min(most + 1, MOST_CANDIDATES)).astype(int))
-    parts = (Part(int(at_s), seconds, distance(rates_rps[at_s : at_s + seconds], rates_rps)) for at_s in starts_s)
+    parts = (
+        NearestPart(int(at_s), seconds, distance(rates_rps[at_s : at_s + seconds], rates_rps)) for at_s in starts_s
+    )
     return min(parts, key=lambda part: (part.distance, part.from_s))
 
 

@@ -156,7 +156,7 @@ def demo_headline(
             "is this machine and not the part"
             if gap
             else f"The simulation of the same {seconds} s has the order of the live runs, so the cause is the part: it "
-            "starts from zero pods and is too short to repay what a policy keeps in reserve"
+            "is short, starts from zero pods, and is sent at rates that this machine can serve"
         )
         sentences.append(f"Live and simulated differ: {'; '.join(found)}. {why}.")
     return Headline(f"Live, {real.title}. Simulated, {model.title}", tuple(sentences))
