@@ -13,7 +13,7 @@ COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
 BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
 
-.PHONY: help image setup clients lock audit test fuzz chaos test-unit cluster-test cluster-proofs lint format layout bench comparison picture demo up down clean
+.PHONY: help image setup clients lock audit test fuzz chaos soak test-unit cluster-test cluster-proofs lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -84,6 +84,9 @@ fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod, and as many to a dispatcher 
 CHAOS_REQUESTS ?= 100000
 chaos: $(STAMP)  ## send 100,000 requests beside each kind of fault and print what became of them; an hour or two
 	CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(BIN)/python -m pytest -s tests/chaos/test_dispatcher_faults.py tests/chaos/test_journal_faults.py
+SOAK_S ?= 3600
+soak: $(STAMP)  ## an hour of mixed load with faults: no process may grow; writes soak.json
+	SOAK_S=$(SOAK_S) $(BIN)/python -m pytest -s tests/soak
 test-unit: $(STAMP)  ## run the tests that need no processes and sockets: 1 minute
 	$(BIN)/python -m pytest -n $(UNIT_WORKERS) $(PARALLEL) -m "not integration and not bench and not cluster"
 cluster-test: $(STAMP)  ## run the tests on a real Kubernetes and Knative, which are started for them
@@ -109,4 +112,4 @@ lint: $(STAMP)  ## check style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 clean: down  ## remove everything that the other targets created
-	rm -rf .venv .venv-clients .venv-audit sbom model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json bench-*.json bench-*.svg
+	rm -rf .venv .venv-clients .venv-audit sbom model report .run .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json soak.json bench-*.json bench-*.svg

@@ -1,0 +1,1 @@
+"""An hour of mixed load with faults: nothing of a process grows."""
