@@ -90,7 +90,8 @@ def headline(standings: Sequence[Standing], ours: str, noise: Noise) -> Headline
         if kind in verdicts.values()
     ]
     sentences = [_sentence(chosen, one, verdicts[one.policy]) for one in others]
-    sentences.append(f"{noise.words}.")
+    spread = any(one.late_half or one.cost_half for one in standings)
+    sentences.append(f"{noise.words}{', and so do those within the spread over the runs' if spread else ''}.")
     title = f"{chosen.policy} {_listed(clauses)}"
     if doubtful := [one.policy for one in standings if not one.valid]:
         title = f"no reliable result, because runs are {INVALID} ({_listed(doubtful)}): {title}"

@@ -50,7 +50,10 @@ def test_lost_requests_are_named_only_if_there_are_any() -> None:
 
 def test_a_difference_within_the_intervals_is_none() -> None:
     wide = Standing("elastic", 0.01, 0, 900.0, late_half=0.02, cost_half=200.0)
-    assert headline([KPA, wide], "elastic", SIMULATED).title == "elastic is level with kpa"
+    found = headline([KPA, wide], "elastic", SIMULATED)
+    assert found.title == "elastic is level with kpa"
+    assert found.sentences[-1].endswith("count as none, and so do those within the spread over the runs.")
+    assert "spread" not in headline([KPA, ours(0.01, 5.0)], "elastic", SIMULATED).sentences[-1]
 
 
 def test_one_policy_alone_and_comparisons_without_ours_have_a_headline_too() -> None:
