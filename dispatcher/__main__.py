@@ -31,7 +31,6 @@ from dispatcher.ports import BindError, bind_failure
 from dispatcher.relay import Relay
 from dispatcher.replies import ClientServer
 from dispatcher.server import DispatcherServer
-from dispatcher.tls import ServerTls, TlsError
 
 if TYPE_CHECKING:
     from dispatcher.tracing import Tracing
@@ -62,7 +61,7 @@ async def run(config: Config) -> int:
         await kept.start()
         server.jobs, control.pending = kept.jobs, kept.pending
         await _listen(control_runner, (config.control_host,), config.control_port)
-        sites = await _listen(runner, config.hosts(), config.port, _server_tls(config))
+        sites = await _listen(runner, config.hosts(), config.port)
         _log_start(config)
         _giving_back = _tidy_memory(buffer)
         await _wait_for_signal()
@@ -136,11 +135,9 @@ def _public(handle: Handler) -> ClientServer:
     )
 
 
-async def _listen(
-    runner: web.BaseRunner, hosts: Sequence[str], port: int, tls: ssl.SSLContext | None = None
-) -> list[web.TCPSite]:
+async def _listen(runner: web.BaseRunner, hosts: Sequence[str], port: int) -> list[web.TCPSite]:
     await runner.setup()
-    sites = [web.TCPSite(runner, host, port, backlog=1024, ssl_context=tls) for host in hosts]
+    sites = [web.TCPSite(runner, host, port, backlog=1024) for host in hosts]
     for host, site in zip(hosts, sites, strict=True):
         try:
             await site.start()
@@ -157,17 +154,6 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     except OSError as error:  # ssl.SSLError is one
         text = f"--ml-service-ca must be a file of CA certificates in PEM format, got {config.ml_service_ca}: {error}"
         raise ConfigError(text) from error
-
-
-def _server_tls(config: Config) -> ssl.SSLContext | None:
-    if config.tls_cert_file is None or config.tls_key_file is None:
-        return None
-    try:
-        tls = ServerTls(config.tls_cert_file, config.tls_key_file)
-    except TlsError as error:
-        raise ConfigError(str(error)) from error
-    tls.keep_fresh(asyncio.get_running_loop())
-    return tls.context
 
 
 def _api_keys(config: Config) -> KeyFile | None:

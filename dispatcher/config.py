@@ -52,8 +52,6 @@ class Config:
     result_sink: str | None = None
     result_sink_key_file: Path | None = None
     log_requests: bool = False
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, holds, rule in RULES:
@@ -65,9 +63,6 @@ class Config:
         if (self.result_sink is None) != (self.result_sink_key_file is None):
             given = self.result_sink or self.result_sink_key_file
             raise ConfigError(f"--result-sink and --result-sink-key-file must be set together, got only {given}")
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            one = self.tls_cert_file or self.tls_key_file
-            raise ConfigError(f"--tls-cert-file and --tls-key-file must be set together, got only {one}")
         if self.result_sink is not None and self.journal in ("", "none"):
             raise ConfigError("--result-sink must have a --journal, got none")
         if self.control_key_file is None and not is_loopback(self.control_host):
@@ -188,8 +183,6 @@ FLAGS: tuple[tuple[str, str, str], ...] = (
     ("--control-port", "8011", "port of /capacity, /signals, /queue and /metrics"),
     ("--control-key-file", "", "file with the key for that port; needed unless --control-host is loopback"),
     ("--api-keys-file", "", "file of the clients' API keys; without it, no key is needed"),
-    ("--tls-cert-file", "", "file of the certificate, and those it needs, in PEM format, to serve clients over TLS"),
-    ("--tls-key-file", "", "file of its key, in PEM format; both are read again when they change"),
     ("--ml-service-ca", "", "file of CA certificates, in PEM format, for backends with https URLs"),
     ("--journal", "none", "where asynchronous work is kept: a file, a redis:// URL, or none"),
     ("--journal-bytes", str(1 << 30), "largest size of the requests and results in the journal; then 503"),

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from tests.paths import ROOT
-from tests.ports import free_port, wait_for, wait_for_port
+from tests.ports import free_port, wait_for
 
 PHOTO = {"file": ("a.jpg", b"\xff\xd8 not decoded here", "image/jpeg")}
 
@@ -67,14 +67,13 @@ class StubHandler(BaseHTTPRequestHandler):
 class Dispatcher:
     """`python -m dispatcher` on a free port."""
 
-    def __init__(self, *flags: str, scheme: str = "http") -> None:
+    def __init__(self, *flags: str) -> None:
         self.port, self.control_port = free_port(), free_port()
-        self.url, self.control = f"{scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.control_port}"
+        self.url, self.control = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.control_port}"
         command = [sys.executable, "-m", "dispatcher", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--control-port", str(self.control_port), *flags]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        wait_for(f"{self.control}/")
-        wait_for_port(self.port)
+        wait_for(f"{self.url}/")
 
     def post(self, path: str = "/predict", **arguments: Any) -> requests.Response:
         return requests.post(self.url + path, timeout=60, **({"files": PHOTO} | arguments))
