@@ -31,6 +31,7 @@ from dispatcher.ports import BindError, bind_failure
 from dispatcher.relay import Relay
 from dispatcher.replies import ClientServer
 from dispatcher.server import DispatcherServer
+from dispatcher.tls import CertificateFiles, TlsError
 
 if TYPE_CHECKING:
     from dispatcher.tracing import Tracing
@@ -61,7 +62,7 @@ async def run(config: Config) -> int:
         await kept.start()
         server.jobs, control.pending = kept.jobs, kept.pending
         await _listen(control_runner, (config.control_host,), config.control_port)
-        sites = await _listen(runner, config.hosts(), config.port)
+        sites = await _listen(runner, config.hosts(), config.port, _serving_tls(config))
         _log_start(config)
         _giving_back = _tidy_memory(buffer)
         await _wait_for_signal()
@@ -135,9 +136,11 @@ def _public(handle: Handler) -> ClientServer:
     )
 
 
-async def _listen(runner: web.BaseRunner, hosts: Sequence[str], port: int) -> list[web.TCPSite]:
+async def _listen(
+    runner: web.BaseRunner, hosts: Sequence[str], port: int, tls: ssl.SSLContext | None = None
+) -> list[web.TCPSite]:
     await runner.setup()
-    sites = [web.TCPSite(runner, host, port, backlog=1024) for host in hosts]
+    sites = [web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024) for host in hosts]
     for host, site in zip(hosts, sites, strict=True):
         try:
             await site.start()
@@ -154,6 +157,15 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     except OSError as error:  # ssl.SSLError is one
         text = f"--ml-service-ca must be a file of CA certificates in PEM format, got {config.ml_service_ca}: {error}"
         raise ConfigError(text) from error
+
+
+def _serving_tls(config: Config) -> ssl.SSLContext | None:
+    if config.tls_cert_file is None or config.tls_key_file is None:
+        return None
+    try:
+        return CertificateFiles(config.tls_cert_file, config.tls_key_file).context()
+    except TlsError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _api_keys(config: Config) -> KeyFile | None:

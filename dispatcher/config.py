@@ -52,6 +52,8 @@ class Config:
     result_sink: str | None = None
     result_sink_key_file: Path | None = None
     log_requests: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, holds, rule in RULES:
@@ -63,6 +65,9 @@ class Config:
         if (self.result_sink is None) != (self.result_sink_key_file is None):
             given = self.result_sink or self.result_sink_key_file
             raise ConfigError(f"--result-sink and --result-sink-key-file must be set together, got only {given}")
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            given = self.tls_cert_file or self.tls_key_file
+            raise ConfigError(f"--tls-cert-file and --tls-key-file must be set together, got only {given}")
         if self.result_sink is not None and self.journal in ("", "none"):
             raise ConfigError("--result-sink must have a --journal, got none")
         if self.control_key_file is None and not is_loopback(self.control_host):
@@ -151,6 +156,8 @@ METAVARS = {
     "--result-ttl-s": "SECONDS",
     "--result-sink": "URL",
     "--result-sink-key-file": "FILE",
+    "--tls-cert-file": "FILE",
+    "--tls-key-file": "FILE",
 }
 
 
@@ -190,6 +197,8 @@ FLAGS: tuple[tuple[str, str, str], ...] = (
     ("--job-attempts", "5", "failed attempts after which asynchronous work has failed"),
     ("--result-sink", "", "URL to which the results of asynchronous work are pushed as CloudEvents"),
     ("--result-sink-key-file", "", "file with the key that signs them: whsec_ and 24 to 64 bytes in base64"),
+    ("--tls-cert-file", "", "file of the certificate chain of --port, in PEM format; without it, --port serves HTTP"),
+    ("--tls-key-file", "", "file of that certificate's key, in PEM format, without a password"),
 )
 
 

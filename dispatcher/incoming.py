@@ -41,7 +41,7 @@ def pod_headers(
     span: traceparent of the dispatcher's span for this request, if there is one.
     """
     client_host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
-    origin = Origin(request.remote or "", client_host)
+    origin = Origin(request.remote or "", client_host, b"https" if request.secure else b"http")
     added = Added(host, request_id, span or new_traceparent(), takes_part=bool(span))
     return to_pod(request.raw_headers, body_bytes, origin, added, secrets)
 

@@ -173,7 +173,9 @@ class ClientConnection(RequestHandler):
         return self._half_closed and not self._messages
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Keep the connection open if an accepted request still needs its answer."""
+        """Keep the connection open if an accepted request still needs its answer; TLS has no half-closed ones."""
+        if self.ssl_context is not None:
+            return None
         idle = self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
         request = self._current_request
         cut = request is not None and not request.content.is_eof()

@@ -14,6 +14,7 @@ def test_the_defaults() -> None:
     assert config.ml_service_host is None
     assert (config.control_host, config.control_port, config.control_key_file) == ("127.0.0.1", 8011, None)
     assert (config.api_keys_file, config.ml_service_ca, config.refuse_status) == (None, None, 429)
+    assert (config.tls_cert_file, config.tls_key_file) == (None, None)
     assert (config.body_timeout_s, config.shutdown_delay_s) == (30, 0)
     assert (config.queue_bytes, config.expired, config.retry_ratio) == (256 * 1024 * 1024, "serve", 0.2)
 
@@ -34,6 +35,7 @@ def test_each_backend_can_have_its_own_concurrency() -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["--tls-cert-file", "a.crt"], "--tls-cert-file and --tls-key-file must be set together, got only a.crt"),
         (["--port", "70000"], "--port must be from 1 to 65535, got 70000"),
         (["--queue-limit", "0"], "--queue-limit must be at least 1, got 0"),
         (["--queue-limit", "many"], "--queue-limit must be an integer, got 'many'"),
