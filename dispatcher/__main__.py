@@ -55,7 +55,7 @@ async def run(config: Config) -> int:
     server = DispatcherServer(relay, buffer, config, metrics, control.problem, _api_keys(config))
     observer = Observer(_line_log(config, registry), _tracing(), relay.now_s)
     kept = KeptWork(config, observer.around_jobs(relay.handle), registry)
-    control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1)
+    control_runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=1, keepalive_timeout=KEEPALIVE_S)
     public = _public(observer.around(server.handle))
     runner = web.ServerRunner(public, shutdown_timeout=0.5)
     try:
@@ -123,7 +123,7 @@ def _tracing() -> "Tracing | None":
 
 
 def _public(handle: Handler) -> ClientServer:
-    return ClientServer(
+    made = ClientServer(
         handle,
         # without the cancellation, a request whose client has disconnected would stay in the queue
         handler_cancellation=True,
@@ -134,6 +134,9 @@ def _public(handle: Handler) -> ClientServer:
         max_field_size=HEADER_LIMIT_BYTES,
         max_headers=HEADERS_LIMIT,
     )
+    # the rest is for connections to pods, the control port and files
+    made.most_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+    return made
 
 
 async def _listen(

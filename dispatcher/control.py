@@ -1,5 +1,6 @@
 """The control port: what the controller and operators may ask, and clients may not."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from dispatcher.relay import Relay
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LONGEST_PROBLEM = 500
+BODY_TIMEOUT_S = 10.0
 
 
 class ControlServer:
@@ -149,7 +151,8 @@ class ControlServer:
     async def capacity(self, request: web.Request) -> web.Response:
         """Accept from the controller how many pods are ready, and for how long that is valid."""
         try:
-            body = json.loads(await request.read())
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = json.loads(await request.read())
             if not isinstance(body, dict):
                 raise ConfigError(f"the body must be a JSON object, got {type(body).__name__}")
             ready = _integer(body, "ready_pods", least=0)
@@ -159,6 +162,8 @@ class ControlServer:
                 raise ConfigError(f"valid_s must be above 0 and at most 3600, got {valid_s!r}")
             problem = _problem(body)
             backends = _backends(body)
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text=f"the body must be there within {BODY_TIMEOUT_S:g} s") from error
         except (ValueError, RecursionError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         if backends is not None and not self._config.accept_backends:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
@@ -67,28 +68,34 @@ def check_head(request: web.BaseRequest, most_bytes: int) -> None:
         raise RefusalError(417, f"Expect must be 100-continue, got {expected!r}", close=True)
 
 
-async def read_body(request: web.BaseRequest, most_bytes: int, pause_s: float, count: Count) -> bytes:
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Largest size of a body, longest time without a byte of it, and longest time until all of it is there."""
+
+    most_bytes: int
+    pause_s: float
+    whole_s: float
+
+
+async def read_body(request: web.BaseRequest, limits: BodyLimits, count: Count) -> bytes:
     """Return the body.
 
-    pause_s: longest time without a byte. count: is told each change of the bytes on their way; returns False above the
+    count: is told each change of the bytes on their way; returns False above the
     bound of all bodies together. Raises RefusalError.
     """
     content = request.content
     if content.is_eof():
         body = content.read_nowait()
-        if len(body) > most_bytes:
-            raise _too_large(most_bytes)
+        if len(body) > limits.most_bytes:
+            raise _too_large(limits.most_bytes)
         return body
     if "Expect" in request.headers and request.version >= (1, 1) and request.transport:
         request.transport.write(CONTINUE)
-    reader = _BodyReader(content, most_bytes, pause_s, count)
+    reader = _BodyReader(content, limits, count)
     try:
         return await reader.read()
     except TimeoutError as error:
-        text = (
-            f"the body must not pause for more than --body-timeout-s {pause_s:g}, got {reader.size_bytes} bytes so far"
-        )
-        raise RefusalError(408, text, close=True) from error
+        raise RefusalError(408, f"{reader.broken_rule()}, got {reader.size_bytes} bytes so far", close=True) from error
     except web.RequestPayloadError as error:
         raise RefusalError(400, f"the body cannot be read: {' '.join(str(error).split())}", close=True) from error
     finally:
@@ -98,8 +105,9 @@ async def read_body(request: web.BaseRequest, most_bytes: int, pause_s: float, c
 class _BodyReader:
     """Reads a body that comes in pieces."""
 
-    def __init__(self, content: StreamReader, most_bytes: int, pause_s: float, count: Count) -> None:
-        self._content, self._most_bytes, self._pause_s, self._count = content, most_bytes, pause_s, count
+    def __init__(self, content: StreamReader, limits: BodyLimits, count: Count) -> None:
+        self._content, self._limits, self._count = content, limits, count
+        self._ends_s = asyncio.get_running_loop().time() + limits.whole_s
         self.size_bytes = 0
 
     async def read(self) -> bytes:
@@ -111,13 +119,22 @@ class _BodyReader:
             if not self._count(len(chunk)):
                 text = "the bodies that wait must be at most --queue-bytes together, got more"
                 raise RefusalError(503, text, ((b"Retry-After", b"1"),), close=True)
-            if self.size_bytes > self._most_bytes:
-                raise _too_large(self._most_bytes)
+            if self.size_bytes > self._limits.most_bytes:
+                raise _too_large(self._limits.most_bytes)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _next(self) -> bytes:
-        async with asyncio.timeout(self._pause_s):
+        async with asyncio.timeout(min(self._limits.pause_s, self._left_s())):
             return await self._content.readany()
+
+    def _left_s(self) -> float:
+        return self._ends_s - asyncio.get_running_loop().time()
+
+    def broken_rule(self) -> str:
+        """Return which of the two times is over, as a rule."""
+        if self._left_s() <= 0:
+            return f"the body must be there within --request-timeout-s {self._limits.whole_s:g}"
+        return f"the body must not pause for more than --body-timeout-s {self._limits.pause_s:g}"
 
 
 def _too_large(most_bytes: int) -> RefusalError:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from dispatcher.exchange import BodyRest, BrokenError
@@ -19,6 +20,9 @@ from dispatcher.headers import first, head
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A client that closed its sending half is asked after this time whether it still receives.
 HALF_CLOSED_S = 0.5
+# Largest head of a request in all, give or take one read; 1,000 fields within their own limit would be 64 MB.
+HEAD_LIMIT_BYTES = 128 * 1024
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -158,14 +162,38 @@ def json_reply(status: int, body: object, headers: Iterable[tuple[bytes, bytes]]
 
 
 class ClientConnection(RequestHandler):
-    """A client's connection: it answers clients that closed their sending half, and renders parser errors as JSON."""
+    """A client's connection: it answers clients that closed their sending half, and renders parser errors as JSON.
 
-    __slots__ = ("_half_closed", "_probe")
+    It also bounds what aiohttp does not: the size of a whole head, and the number of connections.
+    """
+
+    __slots__ = ("_body", "_half_closed", "_head_bytes", "_probe")
 
     def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **settings: object) -> None:
         super().__init__(manager, loop=loop, **settings)  # type: ignore[arg-type]
         self._half_closed = False
         self._probe: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._body: StreamReader = EMPTY_PAYLOAD
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or close the connection at once if there are too many."""
+        super().connection_made(transport)
+        if isinstance(self._manager, ClientServer) and self._manager.is_full:
+            self.force_close()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; end the connection if the head of a request is too large."""
+        in_head, requests = self._body.is_eof(), self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._head_bytes, self._body = 0, self._messages[-1][1]
+        elif in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES and self.transport is not None:
+                if self._current_request is None:
+                    self.transport.write(HEAD_TOO_LARGE)
+                self.force_close()
 
     @property
     def ends_after_this(self) -> bool:
@@ -226,7 +254,14 @@ class ClientConnection(RequestHandler):
 
 
 class ClientServer(web.Server):
-    """Makes a ClientConnection for each connection."""
+    """Makes a ClientConnection for each connection, up to most_connections at once."""
+
+    most_connections = 1 << 62
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than allowed."""
+        return len(self._connections) > self.most_connections
 
     def unsent_bytes(self) -> int:
         """Return the bytes of responses that the operating system has not taken yet."""

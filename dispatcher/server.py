@@ -14,7 +14,7 @@ from dispatcher.buffer import BurstBuffer
 from dispatcher.config import Config
 from dispatcher.headers import RawHeaders, first
 from dispatcher.idempotency import IdempotencyError, SharedAnswers, check_key, request_digest
-from dispatcher.incoming import check_coding, check_head, pod_headers, read_body, request_id_of, target_of
+from dispatcher.incoming import BodyLimits, check_coding, check_head, pod_headers, read_body, request_id_of, target_of
 from dispatcher.journal.base import KeyConflictError
 from dispatcher.keys import ApiKey, KeyFile, credentials, find_key
 from dispatcher.metadata import KeptAnswer, KeptAnswers, may_be_kept, ready_body
@@ -70,6 +70,7 @@ class DispatcherServer:
         self._renderer = Renderer(config)
         self._kept = KeptAnswers()
         self._shared = SharedAnswers(kept_bytes, relay.now_s)
+        self._limits = BodyLimits(config.max_body_bytes, config.body_timeout_s, config.request_timeout_s)
         self._host = (config.ml_service_host or "").encode()
         self.jobs: JobService | None = None
         self.draining = False
@@ -241,8 +242,7 @@ class DispatcherServer:
         return headers
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        config = self._config
-        return await read_body(request, config.max_body_bytes, config.body_timeout_s, self._buffer.reading)
+        return await read_body(request, self._limits, self._buffer.reading)
 
     async def _submit(
         self, passed: ClientRequest, terms: Terms, client: Client, idempotency_key: str | None

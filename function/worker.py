@@ -17,10 +17,13 @@ from typing import Any
 
 from gunicorn.http import errors
 from gunicorn.http.parser import RequestParser
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import _DEFER, STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 # Longest pause within a request. A client that pauses longer loses its thread, and gets 408 if its body is incomplete.
 MAX_PAUSE_S = 10
+# Slowest rate at which a request may come after that time: a byte every 9 s would hold a thread for ever.
+MIN_BYTES_PER_S = 16 * 1024
 # After a refusal the rest of the request is read and dropped, until the client pauses or the time is over. Closing the
 # connection earlier would reset it, and clients that read only after they have sent would lose the response.
 MAX_LINGER_S = 10
@@ -46,12 +49,40 @@ class RefusedConnectionError(errors.ParseException):  # type: ignore[misc]  # gu
         self.status = status
 
 
+def left_s(received_bytes: int, passed_s: float) -> float:
+    """Return how long a request may take until its next byte, 0 or less if it is too slow."""
+    return min(MAX_PAUSE_S, MAX_PAUSE_S + received_bytes / MIN_BYTES_PER_S - passed_s)
+
+
+class TimedUnreader(SocketUnreader):  # type: ignore[misc]  # as above
+    """Reads a connection; a client that stalls or sends a request too slowly gets BlockingIOError."""
+
+    def begin(self) -> None:
+        """Begin to measure a request."""
+        self._received_bytes, self._begin_s = 0, time.monotonic()
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes."""
+        waits_s = left_s(self._received_bytes, time.monotonic() - self._begin_s)
+        if waits_s < 0.001:  # to the kernel, 0 is no timeout
+            raise BlockingIOError
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(int(waits_s), int(waits_s % 1 * 1e6)))
+        data: bytes = super().chunk(size_hint)
+        self._received_bytes += len(data)
+        return data
+
+
 class TimedParser(RequestParser):  # type: ignore[misc]  # as above
-    """gunicorn's parser of requests, which also refuses clients that stall within the head and those that speak TLS."""
+    """gunicorn's parser of requests, which also refuses clients that stall or dribble, and those that speak TLS."""
+
+    def __init__(self, cfg: Any, source: socket.socket, source_addr: object) -> None:
+        super().__init__(cfg, source, source_addr)
+        self.unreader = TimedUnreader(source)
 
     def __next__(self) -> object:
         if self.mesg is None and self.unreader.sock.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
             raise RefusedConnectionError("this port serves HTTP, got the start of TLS: use http://, not https://", 400)
+        self.unreader.begin()
         try:
             return super().__next__()
         except BlockingIOError as error:  # SO_RCVTIMEO

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+MOST_THREADS = 200
+
+
 class AddressError(Exception):
     """An address cannot be bound."""
 
@@ -91,6 +94,10 @@ def _is_browser(path: str, environ: "WSGIEnvironment") -> bool:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Close a connection at once if too many threads run; each connection is one."""
+        return threading.active_count() < MOST_THREADS
 
 
 class _ServerIPv6(_Server):
