@@ -56,9 +56,19 @@ def make_dated_pair(folder: Path, name: str, start: str, end: str) -> Pair:
     settings.write_text(AUTHORITY.format(folder=folder))
     (folder / "index").write_text("")
     (folder / "serial").write_text("01")
-    asking = ["openssl", "req", "-new", "-key", pair.key, "-subj", f"/CN={name}", "-out", request]
+    asking: list[str | Path] = ["openssl", "req", "-new", "-key", pair.key, "-subj", f"/CN={name}", "-out", request]
     subprocess.run(asking, check=True, capture_output=True)
-    command = ["openssl", "ca", "-batch", "-notext", "-selfsign", "-config", settings, "-keyfile", pair.key]
+    command: list[str | Path] = [
+        "openssl",
+        "ca",
+        "-batch",
+        "-notext",
+        "-selfsign",
+        "-config",
+        settings,
+        "-keyfile",
+        pair.key,
+    ]
     command += ["-in", request, "-out", pair.cert, "-startdate", start, "-enddate", end]
     subprocess.run(command, check=True, capture_output=True)
     return pair

@@ -53,7 +53,7 @@ def test_a_file_that_is_no_certificate_or_does_not_exist_is_refused(tmp_path: Pa
 
 def test_a_key_with_a_password_is_refused_and_not_asked_for(tmp_path: Path, pair: Pair) -> None:
     locked = tmp_path / "locked"
-    command = ["openssl", "ec", "-in", pair.key, "-aes128", "-passout", "pass:secret", "-out", locked]
+    command: list[str | Path] = ["openssl", "ec", "-in", pair.key, "-aes128", "-passout", "pass:secret", "-out", locked]
     subprocess.run(command, check=True, capture_output=True)
     assert "without a password" in refusal(Pair(pair.cert, locked))
 

@@ -74,7 +74,8 @@ def containers() -> list[Any]:
     found = []
     for file in FILES:
         for document in documents(file):
-            spec = document.get("spec", {}).get("template", {}).get("spec", {})
+            body = document.get("spec", {})
+            spec = body.get("predictor") or body.get("template", {}).get("spec", {})
             for container in spec.get("containers", []):
                 if "image" not in container:  # a patch
                     continue
@@ -96,6 +97,11 @@ def test_every_container_is_restricted(pod: dict[str, Any], container: dict[str,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert {"requests", "limits"} <= container["resources"].keys()
+
+
+def test_only_the_controller_has_a_token_of_the_api_server() -> None:
+    names = {param.id: param.values[0].get("automountServiceAccountToken", True) for param in containers()}
+    assert [name.partition(" ")[0] for name, mounted in names.items() if mounted] == ["controller/controller.yaml"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(MANIFESTS)))
