@@ -168,7 +168,21 @@ def test_wishes_keys_and_paths_get_a_reason(stack: Stack) -> None:
 
 def test_the_control_port_refuses_what_is_no_capacity(stack: Stack) -> None:
     statuses: Counter[int] = Counter()
-    values: tuple[object, ...] = (None, True, -1, 0, 1, 2.5, 10**30, "1", [], {}, float("inf"), ["http://a"], "x" * 5000)
+    values: tuple[object, ...] = (
+        None,
+        True,
+        -1,
+        0,
+        1,
+        2.5,
+        10**30,
+        "1",
+        [],
+        {},
+        float("inf"),
+        ["http://a"],
+        "x" * 5000,
+    )
     names = ("ready_pods", "concurrency", "valid_s", "backends", "problem")
     for seeds in rounds(1):
         for seed in seeds:
