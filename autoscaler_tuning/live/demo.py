@@ -14,6 +14,7 @@ from autoscaler_tuning.experiments.representative import RULE, representative_pa
 from autoscaler_tuning.live.direct import direct_session
 from autoscaler_tuning.live.live_run import LiveConfig, live_run
 from autoscaler_tuning.live.local_stack import LocalStack, StackConfig, StackError
+from autoscaler_tuning.live.run_recording import file_name
 from autoscaler_tuning.policies.registry import PolicySpec
 from autoscaler_tuning.report.comparison_page import html_page
 from autoscaler_tuning.report.comparison_plots import Section
@@ -207,9 +208,11 @@ def _live_section(config: DemoConfig, stack: StackConfig, part: LivePart, show: 
     for spec in config.policies:
         show(f"live: {part.seconds} s under {spec.name} ...")
         traffic = (config.workload, config.images, part.from_s, part.seconds, part.scale, config.seed)
-        run, _ = live_run(spec, LiveConfig(*traffic, stack))
+        page = config.out / file_name(spec.name, config.seed).replace(".jsonl.gz", ".html")
+        run, _ = live_run(spec, LiveConfig(*traffic, replace(stack, page=page)))
         runs.append(run)
         show(f"  {100 * run.row.late_ratio:.2f} % late, {run.row.lost} lost, {run.row.pod_seconds:.0f} pod-seconds")
+        show(f"  second by second: {page}")
     about = (
         f"{part.why}. Sent at {part.scale:.2f} times these rates to real pods on this machine (0 at the start, at most "
         f"{config.max_pods}), one run for each policy. Each request takes at least {config.pad_service_s:g} s in a pod "

@@ -46,6 +46,7 @@ class StackConfig:
 
     route: the Knative Service that receives the requests; without one, pods are processes on this machine.
     shadow: the policy only observes, because Knative's own autoscaler scales.
+    page: file for the controller's live page, saved before the processes stop.
     """
 
     policy: str = "elastic"
@@ -63,6 +64,7 @@ class StackConfig:
     journal: Path | None = None
     route: KnativeRoute | None = None
     shadow: bool = False
+    page: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +215,23 @@ class LocalStack:
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        try:
+            if self._config.page and kind is None:
+                self._save_page(self._config.page)
+        finally:
+            self.close()
+
+    def _save_page(self, path: Path) -> None:
+        """Save what the controller's live page shows as one file. Raises StackError."""
+        url = f"http://127.0.0.1:{self._ports.controller}/page/export"
+        try:
+            answer = direct_session().get(url, timeout=60)
+            answer.raise_for_status()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(answer.content)
+        except (requests.RequestException, OSError) as error:
+            raise StackError(f"cannot save the live page to {path}: {error}") from error
 
     def close(self) -> None:
         """Stop the dispatcher while pods can still serve its requests, then the controller with its pods."""
