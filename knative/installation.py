@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from knative.errors import ManifestError
 from knative.kubectl import ClusterTool
 from knative.layouts import (
@@ -26,7 +24,7 @@ from knative.layouts import (
     variable,
 )
 from knative.objects import Json
-from knative.rendering import service_manifest
+from knative.rendering import as_yaml, service_manifest
 from knative.status import FOUND, Found, Status, live_revision_name, status_of
 
 Say = Callable[[str], None]
@@ -67,7 +65,7 @@ def rendered(layout: Layout, cluster: ClusterTool) -> list[Json]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         way = os.path.relpath(MANIFESTS.resolve(), folder)  # kustomize refuses absolute paths
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(layout.kustomization(way)))
+        (folder / "kustomization.yaml").write_text(as_yaml(layout.kustomization(way)))
         return cluster.kustomize(folder)
 
 

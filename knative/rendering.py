@@ -62,6 +62,13 @@ def check_name(what: str, name: str) -> None:
         )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes y and n, which kubectl and kustomize read as booleans and PyYAML does not."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
+
+
 def as_yaml(manifest: Json) -> str:
-    """Return the manifest as YAML, for `kubectl apply -f -`."""
-    return yaml.safe_dump(manifest, sort_keys=False)
+    """Return the manifest as YAML, for kubectl and kustomize."""
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False)

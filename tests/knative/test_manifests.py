@@ -175,3 +175,8 @@ def test_the_controller_may_do_no_more_than_read_patch_revisions_and_hold_leases
     assert verbs["revisions"] == {"get", "list", "watch", "patch"}
     assert all(verbs[name] == {"get", "list", "watch"} for name in ("services", "pods"))
     assert not [document for file in FILES for document in documents(file) if "Cluster" in document.get("kind", "")]
+
+
+@pytest.mark.parametrize("name", ["y", "n", "no", "on", "1", "true", "null"])
+def test_a_name_that_yaml_could_take_for_something_else_is_quoted(name: str) -> None:
+    assert as_yaml({"namespace": name}) == f"namespace: '{name}'\n"
