@@ -7,6 +7,7 @@ metrics requests during an inference. The worker class extends gthread so that S
 
 import gc
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -28,6 +29,11 @@ bind = bind_address(host, port)
 workers = 1
 worker_class = "function.worker.DrainingWorker"
 backlog = 2048
+# gunicorn accepts no more than this, so that idle connections would keep out the rest: its default is 1,000. Each needs
+# an open file, of which most systems allow more than they give.
+open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+worker_connections = max(1, min(10_000, open_files - 200))
 keepalive = 75
 timeout = 0
 try:

@@ -122,3 +122,21 @@ def test_an_api_server_that_knows_the_certificate_reads_the_wish_over_tls(tmp_pa
         context = ssl.create_default_context(cafile=str(cert))
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
             assert connection.version() in ("TLSv1.2", "TLSv1.3")
+
+
+@pytest.mark.integration
+def test_connections_beyond_the_most_threads_are_closed_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoscaler_tuning.live.status_server.MOST_THREADS", threading.active_count() + 20)
+    port = free_port()
+    StatusServer(CollectorRegistry()).start("127.0.0.1", port)
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(40)]
+    assert all(connection.recv(1) == b"" for connection in idle[-20:])
+    for connection in idle:
+        connection.close()
+    deadline_s = time.monotonic() + 30
+    while True:
+        with suppress(requests.ConnectionError):
+            assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=30).status_code == 200
+            return
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
