@@ -5,6 +5,9 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
