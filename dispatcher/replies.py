@@ -20,8 +20,10 @@ from dispatcher.headers import first, head
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A client that closed its sending half is asked after this time whether it still receives.
 HALF_CLOSED_S = 0.5
-# Largest head of a request in all, give or take one read; 1,000 fields within their own limit would be 64 MB.
-HEAD_LIMIT_BYTES = 128 * 1024
+# Memory for a head that is not complete, and for all of them; 1,000 fields within their own limit would be 64 MB.
+HEAD_LIMIT_BYTES = 512 * 1024
+HEADS_LIMIT_BYTES = 64 * 1024 * 1024
+FIELD_BYTES = 400  # of Python objects for each field; 373 were measured for short ones
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
@@ -187,13 +189,23 @@ class ClientConnection(RequestHandler):
         in_head, requests = self._body.is_eof(), self._request_count
         super().data_received(data)
         if self._request_count != requests:
-            self._head_bytes, self._body = 0, self._messages[-1][1]
-        elif in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES and self.transport is not None:
-                if self._current_request is None:
-                    self.transport.write(HEAD_TOO_LARGE)
-                self.force_close()
+            self._body = self._messages[-1][1]
+            if self._head_bytes:
+                self._count_head(-self._head_bytes)
+        elif in_head and isinstance(self._manager, ClientServer):
+            self._count_head(len(data) + FIELD_BYTES * data.count(b"\n"))
+            if self._head_bytes > HEAD_LIMIT_BYTES or self._manager.heads_bytes > HEADS_LIMIT_BYTES:
+                self._refuse_head()
+
+    def _count_head(self, change_bytes: int) -> None:
+        self._head_bytes += change_bytes
+        if isinstance(self._manager, ClientServer):
+            self._manager.heads_bytes += change_bytes
+
+    def _refuse_head(self) -> None:
+        if self.transport is not None and self._current_request is None:
+            self.transport.write(HEAD_TOO_LARGE)
+        self.force_close()
 
     @property
     def ends_after_this(self) -> bool:
@@ -237,6 +249,7 @@ class ClientConnection(RequestHandler):
         """End the probing."""
         if self._probe is not None:
             self._probe.cancel()
+        self._count_head(-self._head_bytes)
         super().connection_lost(exc)
 
     def handle_error(
@@ -254,9 +267,13 @@ class ClientConnection(RequestHandler):
 
 
 class ClientServer(web.Server):
-    """Makes a ClientConnection for each connection, up to most_connections at once."""
+    """Makes a ClientConnection for each connection, up to most_connections at once.
+
+    heads_bytes: memory of the heads that are not complete.
+    """
 
     most_connections = 1 << 62
+    heads_bytes = 0
 
     @property
     def is_full(self) -> bool:

@@ -137,10 +137,6 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
-def _hosts(listed: str) -> tuple[str, ...]:
-    return tuple(bracketed(host.strip().lower()) for host in listed.split(",") if host.strip())
-
-
 def _is_url(text: str) -> bool:
     """Return whether the text is an http or https URL to which a request can be sent."""
     try:
