@@ -31,6 +31,7 @@ from function.protocols import RefusedError
         ("minio.default.svc.cluster.local", "10.0.0.1", True),
         ("store.corp.internal", "192.168.0.1", True),
         ("minio", "10.0.0.1", True),
+        ("minio", "::ffff:10.0.0.1", True),
         ("minio", "127.0.0.1", False),
         ("minio", "169.254.169.254", False),
         ("minio", "::ffff:169.254.169.254", False),
