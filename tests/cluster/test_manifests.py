@@ -126,7 +126,7 @@ def test_each_part_passes_the_definitions_of_its_kinds(restricted: Cluster, defi
 
 
 def template(service: dict[str, Any]) -> dict[str, Any]:
-    """Return a Service's template without what the page says that kn cannot set: a read-only root, and labels."""
+    """Return a Service's template without what the page says that kn cannot set: a read-only root, no token, and labels."""
     found: dict[str, Any] = json.loads(json.dumps(service["spec"]["template"]))
     found["metadata"].pop("labels", None)
     annotations = found["metadata"]["annotations"]
@@ -138,6 +138,7 @@ def template(service: dict[str, Any]) -> dict[str, Any]:
     container.pop("volumeMounts", None)
     container.get("securityContext", {}).pop("readOnlyRootFilesystem", None)
     found["spec"].pop("volumes", None)
+    found["spec"].pop("automountServiceAccountToken", None)
     return found
 
 

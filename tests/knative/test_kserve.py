@@ -24,7 +24,7 @@ def test_kserve_accepts_the_manifest(manifest: dict[str, Any]) -> None:
     assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
     predictor = manifest["spec"].pop("predictor")
     assert manifest["spec"] == {}
-    assert predictor.keys() - COMPONENT_FIELDS == {"containers", "volumes"}
+    assert predictor.keys() - COMPONENT_FIELDS == {"automountServiceAccountToken", "containers", "volumes"}
     assert [container["name"] for container in predictor["containers"]] == ["kserve-container"]
     assert yaml.safe_load(yaml.safe_dump(manifest)) == manifest
 
@@ -37,6 +37,7 @@ def test_its_pod_is_the_same_as_the_knative_services(manifest: dict[str, Any]) -
     assert {**expected, "name": "kserve-container", "ports": [{"containerPort": 8000, "protocol": "TCP"}]} == {
         key: value for key, value in container.items() if key != "env"
     }
+    assert predictor["automountServiceAccountToken"] is ours["spec"]["automountServiceAccountToken"] is False
     assert predictor["volumes"] == ours["spec"]["volumes"]
     assert predictor["containerConcurrency"] == ours["spec"]["containerConcurrency"]
     assert predictor["timeout"] == ours["spec"]["timeoutSeconds"]
