@@ -69,8 +69,7 @@ def test_jumps_at_random_times_make_it_keep_more_pods_the_dearer_a_late_response
     dear = best_reserve(comparison(family), family)
     monkeypatch.setattr(informed, "LATE_PRICE", 0.1)
     cheap = best_reserve(comparison(family), family)
-    assert dear.pods > 2  # those for the highest rate, all the time
-    assert cheap.pods == 0
+    assert dear.pods > cheap.pods == 0
 
 
 def test_elastic_is_compared_with_it_where_it_exists() -> None:
