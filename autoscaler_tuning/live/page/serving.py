@@ -49,6 +49,7 @@ class PageReply:
     status: HTTPStatus
     kind: str
     body: bytes
+    file_name: str = ""  # of a file to save: its scripts are inline, which the page's policy would not run
 
 
 def json_reply(status: HTTPStatus, body: Mapping[str, object]) -> PageReply:
@@ -83,7 +84,7 @@ class Page:
         if path == "history" and history:
             return json_reply(HTTPStatus.OK, self._document(history))
         if path == "export" and history:
-            return PageReply(HTTPStatus.OK, "text/html", export(history.document()).encode())
+            return PageReply(HTTPStatus.OK, "text/html", export(history.document()).encode(), f"{history.service}.html")
         if path == "action" and history:
             return self._act(environ, history)
         return _error(404, "known paths: /page, /page/history, /page/events, /page/export, /page/action")
@@ -209,6 +210,8 @@ def _send(environ: "WSGIEnvironment", start_response: "StartResponse", reply: Pa
         ("Cache-Control", "no-store"),
         ("Vary", "Accept-Encoding"),
     ]
+    if reply.file_name:
+        headers.append(("Content-Disposition", f'attachment; filename="{reply.file_name}"'))
     body = reply.body
     if len(body) > LONGEST_BODY and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
         body = _zipped(body) if reply.kind in TYPES.values() and len(body) < 100_000 else gzip.compress(body, 6)

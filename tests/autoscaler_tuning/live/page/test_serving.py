@@ -104,6 +104,13 @@ def test_the_export_is_one_file_without_any_address(tmp_path: Path) -> None:
     assert len(gzip.compress(text.encode())) <= MOST_BYTES
 
 
+def test_the_export_is_saved_and_not_shown_under_the_pages_policy() -> None:
+    with served(full_history(3)) as (url, _):
+        answer = requests.get(f"{url}/page/export", timeout=60)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="resnet18.html"'
+    assert 'id="data"' in answer.text
+
+
 def test_a_reason_cannot_break_out_of_the_export(tmp_path: Path) -> None:
     history = full_history(1, service="</script><script>alert(1)</script>")
     export_page(history, tmp_path / "page.html")
