@@ -101,8 +101,9 @@ function draw(chart) {
     paths: plot.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
   });
   const axis = (more) => ({ stroke: quiet, grid, ticks: grid, ...more });
+  const times = (u, values) => values.map((v) => clock(v).slice(0, u.scales.x.max - u.scales.x.min < 300 ? 8 : 5));
   const numbers = (u, values) => values.map((v) => number(v, 3));
-  const axes = [axis({ values: (u, values) => values.map((v) => clock(v).slice(0, 5)), space: 60, size: 28 }), axis({ size: 44, values: numbers, space: 24 })];
+  const axes = [axis({ values: times, space: 70, size: 28 }), axis({ size: 44, values: numbers, space: 24 })];
   if (plot.right) axes.push(axis({ scale: "s", side: 1, size: 44, grid: { show: false }, values: numbers, space: 24 }));
   const from0 = { range: (u, low, high) => [0, Math.max(high || 0, 1) * 1.08] };
   const fine = { range: (u, low, high) => [0, Math.max(high || 0, doc.slo_s) * 1.15] };
