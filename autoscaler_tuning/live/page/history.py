@@ -4,7 +4,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autoscaler_tuning.live.operator import Operator
@@ -92,7 +92,12 @@ class PageHistory:
             self.rows.append(row)
             self.decisions.extend(decisions)
             self.starts.extend(starts)
-            news = {"row": row, "decisions": _plain(decisions), "starts": _plain(starts), **self._state()}
+            news = {
+                "row": row,
+                "decisions": [asdict(one) for one in decisions],
+                "starts": [asdict(one) for one in starts],
+                **self._state(),
+            }
             self._message = b"data: " + json.dumps(news, separators=(",", ":")).encode() + b"\n\n"
             self._count += 1
             self._changed.notify_all()
@@ -120,24 +125,14 @@ class PageHistory:
                 "slo_s": self.slo_s,
                 "columns": COLUMNS,
                 "rows": list(self.rows),
-                "decisions": _plain(self.decisions),
-                "starts": _plain(self.starts),
+                "decisions": [asdict(one) for one in self.decisions],
+                "starts": [asdict(one) for one in self.starts],
                 **self._state(),
             }
 
     def _state(self) -> dict[str, Any]:
-        ruler = self.ruler
         return {
-            "ruler": {"name": ruler.name, "why": ruler.why, "since_s": ruler.since_s},
+            "ruler": asdict(self.ruler),
             "paused": self.operator.paused,
             "bounds": self.operator.bounds or (0, self.operator.most),
         }
-
-
-def _plain(things: Sequence[DecisionMark | PodStart] | deque[DecisionMark] | deque[PodStart]) -> list[dict[str, Any]]:
-    return [
-        {"t_s": one.t_s, "pods": one.pods, "reason": one.reason}
-        if isinstance(one, DecisionMark)
-        else {"t_s": one.t_s, "pod": one.pod, "phases": dict(one.phases)}
-        for one in things
-    ]

@@ -6,7 +6,7 @@ const shade = (name) => getComputedStyle(document.documentElement).getPropertyVa
 const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour12: false });
 const number = (v, digits = 0) => (v == null ? "–" : v.toLocaleString("en", { maximumFractionDigits: digits }));
 const seconds = (v) => (v == null ? "–" : v < 1 ? `${Math.round(v * 1000)} ms` : `${number(v, 2)} s`);
-const KEPT = 3600, STALE_S = 5, TABLE_ROWS = 60, SHADES = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5"];
+const KEPT = 3600, DECISIONS_KEPT = 600, STALE_S = 5, TABLE_ROWS = 60, SHADES = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5"];
 
 // A jump is more than three standard deviations of a Poisson count above the level, as the policy tests it.
 const deviation = (level) => 3 * Math.sqrt(Math.max(1, level));
@@ -247,8 +247,8 @@ function take(news) {
   newsAt = Date.now();
   doc.rows.push(news.row);
   if (doc.rows.length > KEPT) doc.rows.shift();
-  doc.decisions.push(...news.decisions);
-  doc.starts.push(...news.starts);
+  doc.decisions = [...doc.decisions, ...news.decisions].slice(-DECISIONS_KEPT);
+  doc.starts = [...doc.starts, ...news.starts].slice(-10);
   doc.ruler = news.ruler;
   doc.paused = news.paused;
   if (!document.hidden) render(false);
