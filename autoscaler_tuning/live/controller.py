@@ -309,7 +309,7 @@ class Controller:
             "cold_starts": state.cold_starts,
         }
         try:
-            self._recorder.write(line)
+            self._recorder.write(line, state.pods, unix_s - now_s)
             self._troubles.worked("record", now_s)
         except OSError as error:  # a full disk must not stop the scaling
             self._troubles.failed("record", now_s, error)

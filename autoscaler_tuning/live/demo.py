@@ -229,10 +229,11 @@ def _simulated_section(config: DemoConfig, workload: Workload, sim: SimConfig, s
         runs.append(simulated_run(spec, arrivals_s, sim, config.seed))
         show(f"simulated: all of {config.workload.name} under {spec.name}, {time.monotonic() - began_s:.1f} s")
     starts_s = sim.cold_start_samples_s or sim.cold_start_s
+    source = "as the live ones did" if sim.cold_start_samples_s else "an assumption, because no live one started"
     about = (
         f"all {workload.duration_s} s of {config.workload.name} at its own rates, with at most {sim.max_pods} pods. "
-        f"They start in {min(starts_s):.1f} to {max(starts_s):.1f} s, as the live ones did, and take "
-        f"{sim.service_time_s:g} s for a request, {sim.cpu_per_request_s:.3f} s of it CPU time. The last pod stops "
-        f"after Knative's stable window and grace period; SLO {config.slo_s:g} s."
+        f"They start in {min(starts_s):.1f} to {max(starts_s):.1f} s, {source}, and take {sim.service_time_s:g} s for "
+        f"a request, {sim.cpu_per_request_s:.3f} s of it CPU time. The last pod stops after Knative's stable window "
+        f"and grace period; SLO {config.slo_s:g} s."
     )
     return Section("Simulated, the whole workload", about, config.slo_s, tuple(runs))

@@ -9,7 +9,8 @@ from typing import IO
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from autoscaler_tuning.live.targets import TargetState
-from autoscaler_tuning.types import Decision, PodPhase
+from autoscaler_tuning.policies.start_times import NewlyReady
+from autoscaler_tuning.types import Decision, PodPhase, PodSample
 
 
 class RecordError(Exception):
@@ -25,11 +26,23 @@ class Recorder:
             self._file: IO[str] | None = path.open("w", buffering=1, encoding="utf-8") if path else None
         except OSError as error:
             raise RecordError(f"cannot write the record to {path}: {error.strerror}") from error
+        self._newly_ready = NewlyReady()
 
-    def write(self, line: dict[str, object]) -> None:
-        """Write one line. Raises OSError, for example if the disk is full."""
+    def write(self, line: dict[str, object], pods: Sequence[PodSample] = (), unix_offset_s: float = 0.0) -> None:
+        """Write one line, with the starts of the pods that have become ready since the last one.
+
+        unix_offset_s: from the clock of the pods to Unix time. Raises OSError, for example if the disk is full.
+        """
         if self._file:
-            self._file.write(json.dumps(line) + "\n")
+            starts = [
+                {
+                    "pod": pod.name,
+                    "created_unix_s": pod.started_s + unix_offset_s,
+                    "ready_unix_s": ready_s + unix_offset_s,
+                }
+                for pod, ready_s in self._newly_ready.update(pods)
+            ]
+            self._file.write(json.dumps({**line, "starts": starts}) + "\n")
 
 
 class ControllerMetrics:

@@ -86,7 +86,8 @@ def live_setup(spec: PolicySpec, stack: StackConfig, traffic: Traffic, notes: Se
 def live_record(setup: RunSetup, result: Path, record: Path) -> RunRecord:
     """Return the run in the load generator's result and the controller's record.
 
-    Both times are Unix time of one machine. The controller records numbers of pods, so a start is derived from them.
+    Both times are Unix time of one machine. Local pods tell their start times; Kubernetes has them in whole seconds, so
+    there they are derived from the numbers of pods, which are recorded twice a second.
     """
     document = json.loads(result.read_text())
     started_unix_s = float(document["started_unix_s"])
@@ -99,9 +100,23 @@ def live_record(setup: RunSetup, result: Path, record: Path) -> RunRecord:
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     pods = tuple(_pods(line, started_unix_s) for line in lines)
     found = RunRecord(setup, tuple(requests), pods, tuple(_decisions(lines, started_unix_s)))
+    pod_starts = _told_starts(lines, started_unix_s) if setup.target == "local" else _derived_starts(found)
+    return replace(found, starts=tuple(pod_starts))
+
+
+def _told_starts(lines: Sequence[Mapping[str, Any]], started_unix_s: float) -> list[StartLine]:
+    told = (
+        StartLine(one["pod"], *(round(one[name] - started_unix_s, 4) for name in ("created_unix_s", "ready_unix_s")))
+        for line in lines
+        for one in line["starts"]
+    )
+    return sorted(told, key=lambda one: one.created_s)
+
+
+def _derived_starts(found: RunRecord) -> Iterator[StartLine]:
     created_s, ready_s = starts(from_record(found), -inf, inf)
-    pairs = enumerate(zip(created_s.tolist(), ready_s.tolist(), strict=True), 1)
-    return replace(found, starts=tuple(StartLine(f"start-{number}", *times_s) for number, times_s in pairs))
+    for number, times_s in enumerate(zip(created_s.tolist(), ready_s.tolist(), strict=True), 1):
+        yield StartLine(f"start-{number}", *times_s)
 
 
 def _pods(line: Mapping[str, Any], started_unix_s: float) -> PodsLine:

@@ -12,24 +12,32 @@ from autoscaler_tuning.types import PodSample
 LONGEST_START_S = 600.0
 
 
+class NewlyReady:
+    """Finds the pods that have become ready since the last call."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def update(self, pods: Iterable[PodSample]) -> list[tuple[PodSample, float]]:
+        """Return the pods that are ready and were not in the last call, each with its ready_s."""
+        ready = [(pod, pod.ready_s) for pod in pods if pod.ready_s is not None]
+        new = [(pod, ready_s) for pod, ready_s in ready if pod.name not in self._known]
+        self._known = {pod.name for pod, _ in ready}
+        return new
+
+
 class StartTimes:
     """The newest hundred times from the start of a pod until it was ready."""
 
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
         self._times_s: deque[float] = deque(maxlen=100)
-        self._known: set[str] = set()
+        self._newly_ready = NewlyReady()
 
     def update(self, pods: Iterable[PodSample]) -> None:
         """Add the start times of pods that became ready; a pod that was ready from the beginning has none."""
-        names = set()
-        for pod in pods:
-            names.add(pod.name)
-            if pod.ready_s is not None and pod.name not in self._known:
-                self._known.add(pod.name)
-                if 0 < pod.ready_s - pod.started_s <= LONGEST_START_S:
-                    self._times_s.append(pod.ready_s - pod.started_s)
-        self._known &= names
+        times_s = [ready_s - pod.started_s for pod, ready_s in self._newly_ready.update(pods)]
+        self.restore(times_s)
 
     @property
     def times_s(self) -> tuple[float, ...]:
@@ -37,7 +45,7 @@ class StartTimes:
         return tuple(self._times_s)
 
     def restore(self, times_s: Iterable[float]) -> None:
-        """Take start times that were learned before; those beyond the longest believable start are left out."""
+        """Add start times, except those beyond the longest believable start."""
         self._times_s.extend(time_s for time_s in times_s if 0 < time_s <= LONGEST_START_S)
 
     @property

@@ -16,6 +16,7 @@ from autoscaler_tuning.live.page.answers import AnswersOfSecond, AnswerWindow, p
 from autoscaler_tuning.live.page.history import DecisionMark, PageHistory, PodStart, Ruler
 from autoscaler_tuning.live.signals import ScrapeError
 from autoscaler_tuning.live.troubles import Troubles
+from autoscaler_tuning.policies.start_times import NewlyReady
 from autoscaler_tuning.types import PodPhase, PodSample
 
 EVERY_S = 1.0
@@ -88,8 +89,8 @@ class Collector:
         self._moment: Moment | None = None
         self._observed_s = float("-inf")
         self._decided: list[DecisionMark] = []
-        self._starting: dict[str, PodSample] = {}
-        self._ready: list[PodSample] = []
+        self._newly_ready = NewlyReady()
+        self._ready: list[tuple[PodSample, float]] = []
         self._spent = 0.0
         self._arrived: int | None = None
         self._troubles = Troubles()
@@ -104,11 +105,9 @@ class Collector:
             last = self._moment.decision if self._moment else None
             if last is None or last.pods != moment.decision.pods:
                 self._decided.append(DecisionMark(moment.unix_s, moment.decision.pods, moment.decision.reason))
-            pods = {pod.name: pod for pod in moment.state.pods}
-            self._ready += [
-                pods[name] for name in self._starting if name in pods and pods[name].phase is PodPhase.READY
-            ]
-            self._starting = {name: pod for name, pod in pods.items() if pod.phase is PodPhase.STARTING}
+            ready = self._newly_ready.update(moment.state.pods)  # a quick pod is never seen starting
+            if self._moment:  # the others were ready before this controller
+                self._ready += ready
             self._moment, self._observed_s = moment, time.monotonic()
 
     def collect(self, now_s: float, unix_s: float) -> None:
@@ -142,7 +141,7 @@ class Collector:
         if (ruler := self._history.ruler).name != moment.ruler or ruler.why != moment.why:
             since_s = ruler.since_s if ruler.name == moment.ruler else unix_s
             self._history.ruler = Ruler(moment.ruler, moment.why, since_s)
-        self._history.add(row, decided, [self._start(pod, unix_s, now_s) for pod in ready])
+        self._history.add(row, decided, [self._start(*one, unix_s - now_s) for one in ready])
 
     def _read(self, now_s: float) -> tuple[Queues, AnswersOfSecond]:
         queues, answers = Queues(), NO_ANSWERS
@@ -156,15 +155,14 @@ class Collector:
             self._troubles.failed("dispatchers' pages", now_s, error)
         return queues, answers
 
-    def _start(self, pod: PodSample, unix_s: float, now_s: float) -> PodStart:
-        """Return a pod's start by its own phases, and what remains until it was seen ready."""
-        ready_s = now_s if pod.ready_s is None else pod.ready_s
+    def _start(self, pod: PodSample, ready_s: float, unix_offset_s: float) -> PodStart:
+        """Return a pod's start by its own phases, and what remains until it was ready."""
         whole_s = ready_s - pod.started_s
         phases = self._phases_of(pod)
         around_s = max(0.0, whole_s - sum(phases.values()))
         phases = {"around the process": around_s, **phases} if phases else {"start": whole_s}
         phases = {name: round(took_s, 3) for name, took_s in phases.items()}
-        return PodStart(round(unix_s - (now_s - ready_s), 1), pod.name, phases)
+        return PodStart(round(ready_s + unix_offset_s, 1), pod.name, phases)
 
     def _run(self) -> None:
         while True:

@@ -368,6 +368,14 @@ def test_the_record_integrates_pod_seconds(tmp_path: Path) -> None:
     assert (last["ready"], last["wanted_pods"], last["unix_s"]) == (2, 2, 1003.0)
 
 
+def test_the_record_has_each_start_once_as_unix_time(tmp_path: Path) -> None:
+    world = World(Scripted(lambda obs: 2), record=tmp_path / "record.jsonl")
+    world.run(0.0, 1.0, 2.0, 3.0)
+    lines = map(json.loads, (tmp_path / "record.jsonl").read_text().splitlines())
+    starts = [(one["pod"], one["created_unix_s"], one["ready_unix_s"]) for line in lines for one in line["starts"]]
+    assert starts == [("pod-0", 1001.0, 1002.0), ("pod-1", 1001.0, 1002.0)]
+
+
 def test_signals_are_read_for_each_decision_and_ten_times_a_second_only_while_no_pod_is_wanted() -> None:
     reads: list[float] = []
 

@@ -9,10 +9,11 @@ from autoscaler_tuning.cli import main
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig
 from autoscaler_tuning.live.run_recording import Traffic, file_name, live_record, live_setup, request_path
 from autoscaler_tuning.policies.registry import policy_named
-from autoscaler_tuning.validation.run_file import DecisionLine, RequestLine, read_run, write_run
+from autoscaler_tuning.validation.run_file import DecisionLine, RequestLine, StartLine, read_run, write_run
 
 TRAFFIC = Traffic("workload.txt", 90, 60, 1.0, 3)
 STARTED_UNIX_S = 1_700_000_000.0
+TOLD = {"pod": "pod-1", "created_unix_s": STARTED_UNIX_S + 3.7, "ready_unix_s": STARTED_UNIX_S + 3.9}
 
 
 def written(folder: Path) -> tuple[Path, Path]:
@@ -31,6 +32,7 @@ def written(folder: Path) -> tuple[Path, Path]:
             **{"ready": int(at >= 8), "starting": int(0 < at < 8), "terminating": 0},
             "wanted_pods": int(at > 0),
             "reason": "rate: 1 pods" if at else "idle: 0 pods",
+            "starts": [TOLD] if at == 8 else [],
         }
         for at in range(130)
     ]
@@ -46,6 +48,12 @@ def test_the_file_has_requests_pods_decisions_and_starts(tmp_path: Path) -> None
     assert run.requests[-1] == RequestLine(59.0, None, None, 0)
     assert run.decisions == (DecisionLine(0.0, 0, "idle: 0 pods"), DecisionLine(0.5, 1, "rate: 1 pods"))
     assert [one.desired_pods for one in run.pods[:3]] == [0, 1, 1]
+    assert run.starts == (StartLine("pod-1", 3.7, 3.9),)
+
+
+def test_the_starts_of_a_knative_run_come_from_its_numbers_of_pods(tmp_path: Path) -> None:
+    stack = StackConfig(route=KnativeRoute("default", "resnet18", "http://10.0.0.1"))
+    run = live_record(live_setup(policy_named("elastic"), stack, TRAFFIC), *written(tmp_path))
     assert [(one.created_s, one.ready_s) for one in run.starts] == [(0.25, 3.75)]
 
 

@@ -124,10 +124,18 @@ def test_a_start_is_shown_once_by_its_phases_and_what_is_around_them() -> None:
     assert start.phases == {"around the process": 0.5, "interpreter": 0.1, "imports": 0.3}
 
 
-def test_a_pod_that_tells_no_phases_has_one_bar() -> None:
+def test_a_pod_that_was_ready_before_the_page_has_no_bar() -> None:
     made, history = collector(Pages())
     now_s = time.monotonic()
-    made.observe(moment(1, PodSample("b", PodPhase.STARTING, now_s)))
+    made.observe(moment(1, PodSample("b", PodPhase.READY, now_s - 9.0, now_s - 6.0)))
+    made.collect(now_s, 1000.0)
+    assert not history.starts
+
+
+def test_a_pod_that_starts_between_two_looks_has_one_bar_if_it_tells_no_phases() -> None:
+    made, history = collector(Pages())
+    now_s = time.monotonic()
+    made.observe(moment(1))
     made.observe(moment(1, PodSample("b", PodPhase.READY, now_s, now_s + 3.0)))
     made.collect(now_s + 4, 1000.0)
     assert history.starts[0].phases == {"start": 3.0}
