@@ -192,8 +192,9 @@ class Elastic:
         self._forecast.update(obs.now_s, obs.arrived)
         self._recurrence.update(obs.now_s, obs.arrived)
         begins = self._error_paths.update(obs.arrived, self._forecast.level_rps)
-        if begins and self.config.expects_recurrence and self._recurrence.burst(obs.now_s, self._before):
-            self._error_paths.explain()
+        if begins and self.config.expects_recurrence:
+            explained_s = self._recurrence.burst(obs.now_s, self._before)
+            self._error_paths.explain([round(ago_s / self.config.interval_s) for ago_s in explained_s])
         self._ticks.append(obs.arrived - self._before)
         self._before = obs.arrived
 

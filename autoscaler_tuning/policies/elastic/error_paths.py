@@ -1,6 +1,7 @@
 """Scenarios of the next seconds' arrivals: the forecast plus the errors that it made after similar past moments."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, sqrt
 from statistics import NormalDist
@@ -71,16 +72,18 @@ class ErrorPaths:
         # A ring whose rows are kept twice, so that the newest ones are always one slice.
         self._paths = np.zeros((config.steps, 2 * self._rows))
         self._levels = np.zeros(2 * self._rows)
+        self._unexplained = np.ones(2 * self._rows)
         self._fading = exp(-interval_s / config.surprise_s)
-        self._kept = 0
+        self._kept = self._ticks = 0
         self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
-        self._bursts: deque[int] = deque()
+        self._bursts: deque[tuple[int, int]] = deque()  # [first path that contains it, tick]
         self._bursting = False
         self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
         self._surprise = config.surprise * config.prior
 
     def update(self, arrived: int, level_rps: float) -> bool:
         """Add one tick, the arrivals so far and the level of the forecast then; return whether a burst begins."""
+        self._ticks += 1
         self._pending.append((arrived, level_rps))
         first, level = self._pending[0]
         ahead = arrived - first - level * self._interval_s * (len(self._pending) - 1)
@@ -92,7 +95,7 @@ class ErrorPaths:
             came = np.array([count for count, _ in self._pending][1:]) - first
             path = (came - level * self._times_s) / sqrt(max(1.0, level))
             for copy in (row, row + self._rows):
-                self._paths[:, copy], self._levels[copy] = path, log(level + 1)
+                self._paths[:, copy], self._levels[copy], self._unexplained[copy] = path, log(level + 1), 1.0
             self._surprise *= self._fading
             self._kept += 1
         return begins
@@ -101,24 +104,32 @@ class ErrorPaths:
         """Drop the incomplete paths, because ticks were missed and no path may span the gap."""
         self._pending.clear()
 
-    def explain(self) -> None:
-        """Forget the burst that begins, because it was expected: it is neither an error nor a sign of others."""
-        self._bursts.pop()
-        self._pending.clear()
+    def explain(self, ticks_ago: Sequence[int]) -> None:
+        """Forget bursts that recur: they are neither errors of the forecast nor a sign of others.
+
+        ticks_ago: when they began, to one tick; 0 is the burst that begins now.
+        """
+        for row, tick in list(self._bursts):
+            if any(abs(self._ticks - tick - ago) <= 1 for ago in ticks_ago):
+                self._bursts.remove((row, tick))
+                self._pending.clear()
+                first, end = max(row, self._kept - self._rows), min(self._kept, row + self._config.steps + 1)
+                rows = np.arange(first, end) % self._rows
+                self._unexplained[rows] = self._unexplained[rows + self._rows] = 0.0
 
     @property
     def jumps_recur(self) -> bool:
         """Whether the long memory contains at least `often` bursts; fewer count as chance."""
-        while self._bursts and self._bursts[0] < self._kept - self._rows:
+        while self._bursts and self._bursts[0][0] < self._kept - self._rows:
             self._bursts.popleft()
         return len(self._bursts) >= self._config.often
 
     def _count_burst(self, bursting: bool) -> bool:
         """Count a burst once, although several overlapping paths contain it; return whether it begins."""
-        near = self._bursts and self._kept - self._bursts[-1] <= self._config.steps
+        near = self._bursts and self._kept - self._bursts[-1][0] <= self._config.steps
         begins = bursting and not self._bursting and not near
         if begins:
-            self._bursts.append(self._kept)
+            self._bursts.append((self._kept, self._ticks))
         self._bursting = bursting
         return begins
 
@@ -141,6 +152,7 @@ class ErrorPaths:
         weights = np.empty(paths.shape[1])
         likeness = np.abs(self._levels[newest] - log(level_rps + 1))
         np.exp(-config.likeness * likeness, out=weights[:kept])
+        weights[:kept] *= self._unexplained[newest]
         weights[kept:-1] = self._prior
         surprise = self._surprise / (config.prior + kept)
         weights[:-1] *= (1 - surprise) / weights[:-1].sum()

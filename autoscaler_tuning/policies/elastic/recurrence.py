@@ -42,6 +42,11 @@ class Interval:
         """Whether bursts follow it, and not chance: among many random bursts some are an interval apart."""
         return self.hits >= PROVEN_HITS and self.misses < self.hits
 
+    def leads_from(self, before_s: float, now_s: float) -> bool:
+        """Return whether the time between is a multiple of it, within the tolerance of each."""
+        times = round((now_s - before_s) / self.seconds)
+        return abs(now_s - before_s - times * self.seconds) <= times * self.tolerance_s
+
     @property
     def chance(self) -> float:
         """Return the share of hits. Source: Laplace's rule of succession."""
@@ -79,9 +84,10 @@ class Recurrence:
             expected[1].misses += 1
             self._expected.remove(expected)
 
-    def burst(self, now_s: float, arrived: int) -> bool:
-        """Add a burst that began in the last tick; return whether it was expected after an interval that is proven.
+    def burst(self, now_s: float, arrived: int) -> list[float]:
+        """Add a burst that began in the last tick; return how long ago bursts began that a proven interval explains.
 
+        Empty if this one was not expected after an interval that is proven; else it is among them, as 0.
         arrived: requests that had arrived before it.
         """
         hits = [one for one in self._expected if abs(one[0] - now_s) <= one[1].tolerance_s]
@@ -92,25 +98,26 @@ class Recurrence:
             self._add_interval(now_s - before_s)
         self._bursts.append(now_s)
         self._growing = [(now_s - self.interval_s, arrived)]
-        self._expected += [(now_s + one.seconds, one) for one in self._intervals if one.is_worth_trying]
-        return any(interval.is_proven for _, interval in hits)
+        proven = [interval for _, interval in hits if interval.is_proven]
+        if proven:  # they explain the bursts, so other intervals need not be tried
+            self._expected = [one for one in self._expected if one[1].is_proven]
+        tried = proven or [one for one in self._intervals if one.is_worth_trying]
+        self._expected += [(now_s + one.seconds, one) for one in tried]
+        return [now_s - time_s for time_s in self._bursts if any(one.leads_from(time_s, now_s) for one in proven)]
 
     def scenarios(self, now_s: float, expected: FloatArray) -> Iterator[tuple[FloatArray, float]]:
         """Yield the cumulative arrivals with each burst that may begin within the ticks of `expected`, and its chance.
 
+        It begins at once in them: pods that are ready before it comes cannot serve it in advance, so no fewer are
+        needed for a later one.
         expected: cumulative arrivals without it, shape (ticks,).
         """
         if self._profile is None:
             return
         ticks = len(expected)
-        latest_s = now_s + ticks * self.interval_s + MOST_TOLERANCE_S
-        for time_s, interval in [one for one in self._expected if one[0] < latest_s]:
-            ahead = max(0, int((time_s - interval.tolerance_s - now_s) / self.interval_s))
-            if ahead < ticks and interval.is_worth_trying:
-                before = expected[ahead - 1] if ahead else 0.0
-                path = expected.copy()
-                path[ahead:] = np.maximum(path[ahead:], before + self._profile[: ticks - ahead])
-                yield path, interval.chance
+        for time_s, interval in self._expected:
+            if time_s - interval.tolerance_s < now_s + ticks * self.interval_s and interval.is_worth_trying:
+                yield np.maximum(expected, self._profile[:ticks]), interval.chance
 
     def bursts_before(self, now_s: float) -> tuple[float, ...]:
         """Return the times of the newest bursts, relative to now."""

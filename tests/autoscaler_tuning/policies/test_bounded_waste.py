@@ -75,10 +75,14 @@ def test_calm_traffic_gets_no_reserve_after_its_first_minute() -> None:
     assert decisions[-1].pods == 1
 
 
-def test_between_bursts_that_are_expected_no_pod_is_kept() -> None:
-    """Bursts of 20 requests a second for 10 s, 120 s apart; 70 s after the sixth one has ended."""
+@pytest.mark.parametrize(("bursts", "after_s", "pods"), [(3, 25, 2), (3, 70, 0), (4, 25, 1), (6, 70, 0)])
+def test_between_bursts_that_are_expected_no_pod_is_kept_for_them(bursts: int, after_s: int, pods: int) -> None:
+    """Bursts of 40 requests a second for 10 s, 120 s apart; some time after the last one has ended.
+
+    After the third, the interval is known and has proved true twice; two pods are for a first burst.
+    """
     policy, arrived = Elastic(), 0
-    for tick in range(2 * (620 + 70)):
-        arrived += 10 * (20 <= tick % 240 < 40)
+    for tick in range(2 * (120 * bursts - 100 + after_s)):
+        arrived += 20 * (20 <= tick % 240 < 40)
         decision = policy.decide(Observation(tick / 2, 1, 0, arrived=arrived, service_time_s=0.1))
-    assert decision.pods == 0
+    assert decision.pods == pods

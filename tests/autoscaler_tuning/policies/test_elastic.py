@@ -115,10 +115,10 @@ def test_it_scales_to_zero_when_idle() -> None:
 
 
 def pods_in_the_second_idle_minute(bursts: int) -> int:
-    """Return the wanted pods after bursts of 60 requests in a second, 40 s apart."""
-    policy = Elastic()
-    for second in range(40 * bursts + 80):
-        decision = policy.decide(seen(float(second), 60 * min(bursts, 1 + second // 40)))
+    """Return the wanted pods after bursts of 60 requests in a second, at no interval that comes again."""
+    policy, times_s = Elastic(), [40 * burst + 3 * burst**2 for burst in range(bursts)]
+    for second in range(times_s[-1] + 110):
+        decision = policy.decide(seen(float(second), 60 * sum(time_s <= second for time_s in times_s)))
     return decision.pods
 
 
@@ -249,9 +249,9 @@ def test_the_reason_names_what_the_pods_are_for(others: dict[str, object], words
 
 
 def test_after_bursts_the_last_pods_are_for_another_one() -> None:
-    policy = Elastic(ElasticConfig(hold_s=0.0))
-    for second in range(230):
-        decision = policy.decide(seen(float(second), 60 * (1 + second // 40)))
+    policy, times_s = Elastic(ElasticConfig(hold_s=0.0)), (0, 40, 90, 120, 185)
+    for second in range(210):
+        decision = policy.decide(seen(float(second), 60 * sum(time_s <= second for time_s in times_s)))
     assert decision.reason.endswith("for bursts like past ones")
 
 

@@ -76,6 +76,15 @@ def test_bursts_are_forgotten_after_the_long_memory() -> None:
     assert not error_paths.jumps_recur
 
 
+def test_a_burst_that_is_explained_is_neither_an_error_nor_a_sign_of_others() -> None:
+    """Four bursts began about 120, 90, 60 and 30 ticks ago; the paths that contain those of 90 and 30 do not count."""
+    error_paths = bursts(4, ErrorPathConfig(steps=4, surprise=0.0))
+    error_paths.explain([90, 30])
+    assert not error_paths.jumps_recur
+    paths, weights = error_paths.draw(np.array([2.0, 4.0, 6.0, 8.0]), 4.0, 0.0)
+    assert np.flatnonzero((paths[-1] > 40) & (weights > 0)).tolist() == [0, 57, 58, 59, 60]
+
+
 def test_the_weight_of_a_surprise_burst_fades_while_none_comes() -> None:
     config = ErrorPathConfig(surprise_s=100.0)
     shares = [fed([2] * ticks, config, 4.0).draw(np.array([2.0]), 4.0, 9.0)[1][-1] for ticks in (0, 50, 200, 800)]

@@ -30,14 +30,24 @@ FAULTS = [
         id="any burst is a hit",
     ),
     pytest.param(
-        ("elastic.recurrence", "np.maximum(path[ahead:], ", "np.add(path[ahead:], "),
+        ("elastic.recurrence", "np.maximum(expected, self", "np.add(expected, self"),
         ("test_recurrence", "test_traffic_that_is_already_as_high_needs_nothing_more", ()),
         id="a burst is added to traffic that contains it",
     ),
     pytest.param(
-        ("elastic.elastic", "self._error_paths.explain()", "pass"),
-        ("test_bounded_waste", "test_between_bursts_that_are_expected_no_pod_is_kept", ()),
+        ("elastic.elastic", "self._error_paths.explain([", "list(["),
+        ("test_bounded_waste", "test_between_bursts_that_are_expected_no_pod_is_kept_for_them", (3, 25, 2)),
         id="an expected burst counts as an error of the forecast",
+    ),
+    pytest.param(
+        ("elastic.error_paths", "self._unexplained[rows + self._rows] = 0.0", "self._unexplained[rows] = 1.0"),
+        ("test_error_paths", "test_a_burst_that_is_explained_is_neither_an_error_nor_a_sign_of_others", ()),
+        id="the paths of an explained burst still count",
+    ),
+    pytest.param(
+        ("elastic.recurrence", "tried = proven or [", "tried = ["),
+        ("test_recurrence", "test_once_an_interval_is_proven_no_other_is_tried", ()),
+        id="intervals are tried although one explains the bursts",
     ),
     pytest.param(
         ("elastic.elastic", "min(surprise_rps, prior.surprise_factor * self._forecast.level_rps)", "surprise_rps"),

@@ -40,10 +40,12 @@ def test_a_burst_of_another_interval_is_expected_once_the_interval_was_seen() ->
     assert expects(after_bursts([10.0, 87.0], 162.0), 162.0)
 
 
-def test_the_scenario_is_what_came_in_the_last_burst_from_its_earliest_time_on() -> None:
-    """The burst is expected at 70 s, 1 s early at most: in two of the ticks from 68 s on nothing comes before it."""
-    ((path, chance),) = after_bursts([10.0], 68.0).scenarios(68.0, NOTHING)
-    assert path.tolist() == [0.0, 0.0, *(10.0 * count for count in range(1, STEPS - 1))]
+def test_the_scenario_is_what_came_in_the_last_burst_as_soon_as_the_next_may_come_within_its_ticks() -> None:
+    """The burst is expected at 70 s, 1 s early at most; the 12 ticks from 63.5 s on reach 69.5 s."""
+    recurrence = after_bursts([10.0], 63.5)
+    assert not expects(recurrence, 63.0)
+    ((path, chance),) = recurrence.scenarios(63.5, NOTHING)
+    assert path.tolist() == [10.0 * count for count in range(1, STEPS + 1)]
     assert chance == 0.5
 
 
@@ -73,9 +75,18 @@ def test_a_burst_counts_as_expected_only_within_the_tolerance() -> None:
         assert recurrence.intervals[0] == (60.0, hits, 0)
 
 
-def test_bursts_are_explained_by_an_interval_that_proved_true_twice() -> None:
+def test_an_interval_that_proved_true_twice_explains_the_bursts_before_it_too() -> None:
     recurrence = after_bursts([10.0], 69.5)
-    assert [recurrence.burst(70.0 + 60.0 * burst, 0) for burst in range(3)] == [False, True, True]
+    assert recurrence.burst(70.0, 0) == []
+    assert recurrence.burst(100.0, 0) == []
+    assert recurrence.burst(130.0, 0) == [120.0, 60.0, 0.0]
+
+
+def test_once_an_interval_is_proven_no_other_is_tried() -> None:
+    """The burst at 10 s was expected again after 300 s, until it was explained at 271 s."""
+    assert expects(after_bursts([10.0, 97.0, 184.0], 307.0), 307.0)
+    for at_s, is_expected in ((307.0, False), (355.0, True), (568.0, False)):
+        assert expects(after_bursts([10.0, 97.0, 184.0, 271.0], at_s), at_s) is is_expected
 
 
 def test_at_most_so_many_intervals_are_remembered() -> None:
