@@ -12,9 +12,11 @@ from autoscaler_tuning.commands.trace_parts import PartOfTrace, add_trace, part_
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
 from autoscaler_tuning.experiments.compare import Comparison, compare
 from autoscaler_tuning.experiments.goals import (
+    BASELINES,
     OURS,
     POLICIES,
     Goal,
+    after_first_start,
     first_start,
     goals,
     missed_required,
@@ -84,11 +86,12 @@ def _check(
     comparison: Comparison, trace: str, seeds: int, progress: Callable[[str], None]
 ) -> tuple[list[Goal], list[Table]]:
     runs = compare(comparison, POLICIES, seeds, progress)
-    rows = [run.row for run in runs]
-    by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
-    has_jump = bool(jumps(comparison.counts, int(comparison.sim.judged_from_s)))
+    rows, sim = [run.row for run in runs], comparison.sim
+    of = {policy: [run for run in runs if run.row.policy == policy] for policy in POLICIES}
+    by_policy = {policy: [after_first_start(run, sim) for run in of[policy]] for policy in POLICIES}
+    has_jump = bool(jumps(comparison.counts, int(sim.judged_from_s)))
     listed = goals(by_policy, unavoidable_late_ratio(comparison), has_jump)
-    listed += first_start([run for run in runs if run.row.policy == OURS])
+    listed += first_start(of[OURS], of[BASELINES[0]], sim)
     informed = informed_rows(comparison, trace, seeds) if knows_rates(trace) else []
     listed += without_the_future(by_policy[OURS], informed)
     return listed, [summary_table(summaries([*rows, *informed])), goals_table(listed)]

@@ -1,7 +1,7 @@
 """The goals of `elastic` relative to KPA and to the clairvoyant bound: each with its value and whether it is met."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, nan
 
 import numpy as np
@@ -12,6 +12,7 @@ from autoscaler_tuning.experiments.estimates import Estimate, mean_of, paired_ra
 from autoscaler_tuning.experiments.reaction import BEFORE_S, jumps
 from autoscaler_tuning.policies.shadow import LATE_PRICE
 from autoscaler_tuning.results import PolicyRow, PolicyRun
+from autoscaler_tuning.simulator.world import SimConfig
 
 OURS = "elastic"
 BASELINES = ("kpa", "kpa-tuned", "kpa-tuned@deadline")
@@ -54,7 +55,8 @@ class Goal:
 def goals(rows: Mapping[str, Sequence[PolicyRow]], unavoidable_ratio: float, has_jump: bool) -> list[Goal]:
     """Return all goals with their values.
 
-    rows: for each of POLICIES its rows, sorted by seed and with the MILP bound.
+    rows: for each of POLICIES its rows, sorted by seed and with the MILP bound; their late requests are those after the
+        first start.
     unavoidable_ratio: late ratio that no policy can avoid without knowing the rate jumps in advance.
     """
     ours, kpa, tuned, ordered = (rows[name] for name in (OURS, *BASELINES))
@@ -112,10 +114,12 @@ def unavoidable_late_ratio(comparison: Comparison) -> float:
 
 
 def _late(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
+    return _ratio([row.late for row in ours], [row.late for row in theirs])
+
+
+def _ratio(ours: Sequence[int], theirs: Sequence[int]) -> Estimate:
     """Return the ratio of late requests; 0 / 0 counts as 0, because without late requests the goal is met."""
-    if not any(row.late for row in ours):
-        return Estimate(0.0, 0.0, 0.0)
-    return paired_ratio([row.late for row in ours], [row.late for row in theirs])
+    return paired_ratio(ours, theirs) if any(ours) else Estimate(0.0, 0.0, 0.0)
 
 
 def _late_beyond(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow], few_ratio: float) -> Estimate:
@@ -143,15 +147,37 @@ def _better(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
     return min(_late(ours, theirs), _pods(ours, theirs), key=lambda ratio: ratio.value)
 
 
-def first_start(runs: Sequence[PolicyRun]) -> list[Goal]:
-    """Return the goal for the first start from zero: no more pods than requests that have come when they are ready.
+def after_first_start(run: PolicyRun, sim: SimConfig) -> PolicyRow:
+    """Return the run's row without the late requests of the first start from zero."""
+    late = run.row.late - _late_in_first_start(run, sim)
+    return replace(run.row, late_ratio=late / run.row.requests if run.row.requests else nan)
 
-    Runs that begin with pods have no such start and no goal.
+
+def first_start(ours: Sequence[PolicyRun], kpa: Sequence[PolicyRun], sim: SimConfig) -> list[Goal]:
+    """Return the goals for the first start from zero; none if the runs begin with pods or are judged from later on.
+
+    No more pods than requests that have come when they are ready, and no more late requests than with stock KPA.
     """
-    ratios = [_first_start_ratio(run) for run in runs if run.pods and not run.pods[0].ready_pods]
-    if not ratios:
+    if not _has_first_start(sim):
         return []
-    return [Goal(True, "pods wanted in the first start relative to the requests by its end", mean_of(ratios), 1.0)]
+    pods = mean_of([_first_start_ratio(run) for run in ours])
+    late, theirs = ([_late_in_first_start(run, sim) for run in runs] for runs in (ours, kpa))
+    return [
+        Goal(True, "pods wanted in the first start relative to the requests by its end", pods, 1.0),
+        Goal(True, "late requests in the first start relative to stock KPA", _ratio(late, theirs), 1.0),
+    ]
+
+
+def _has_first_start(sim: SimConfig) -> bool:
+    return not sim.initial_pods and not sim.judged_from_s
+
+
+def _late_in_first_start(run: PolicyRun, sim: SimConfig) -> int:
+    """Return the late requests that are due until the longest pod start and a tick of KPA after the first request."""
+    if not _has_first_start(sim):
+        return 0
+    late = ~(run.done_s - run.intended_s <= sim.slo_s)
+    return int((late & (run.intended_s < run.intended_s[0] + bound_config(sim).wake_s)).sum())
 
 
 def _first_start_ratio(run: PolicyRun) -> float:

@@ -12,6 +12,7 @@ from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.goals import (
     POLICIES,
     Goal,
+    after_first_start,
     first_start,
     goals,
     missed_required,
@@ -136,9 +137,29 @@ def test_the_first_start_from_zero_may_want_a_pod_for_each_request_by_its_end(wa
     pods = (TimedPodCounts(1.0, 0, 2, 0, 1), TimedPodCounts(4.0, 2, 0, 0, 0), TimedPodCounts(9.0, 9, 0, 0, 0))
     arrivals_s = np.array([0.5, 1.5, 4.0, 5.0])
     run = PolicyRun(row, arrivals_s, arrivals_s, pods, ((0.5, wanted), (5.0, 9)))
-    (goal,) = first_start([run])
-    assert goal.met == met
-    assert first_start([replace(run, pods=pods[1:])]) == []
+    assert first_start([run], [run], SimConfig())[0].met == met
+
+
+def started(late_at_s: list[float]) -> PolicyRun:
+    """Return a run of a request every second from 3 s on, of which those are late."""
+    arrivals_s = np.arange(3.0, 23.0)
+    done_s = arrivals_s + np.where(np.isin(arrivals_s, late_at_s), 0.6, 0.1)
+    row = summarise("any", "simulated", arrivals_s, done_s, 0.5, Cost(60.0, 0.0, 1))
+    return PolicyRun(row, arrivals_s, done_s, (TimedPodCounts(3.0, 0, 1, 0, 1), TimedPodCounts(7.0, 1, 0, 0, 0)))
+
+
+def test_late_requests_of_the_first_start_count_apart_and_may_be_as_many_as_those_of_kpa() -> None:
+    """Pods start within 6 s and KPA ticks every 2 s, so the first start lasts from 3 s to 11 s."""
+    ours, sim = started([4.0, 10.0, 11.0]), SimConfig(cold_start_s=(2.0, 6.0))
+    assert after_first_start(ours, sim).late == 1
+    assert [first_start([ours], [started(kpa)], sim)[1].met for kpa in ([4.0, 5.0], [5.0, 11.0, 12.0])] == [True, False]
+
+
+@pytest.mark.parametrize("sim", [SimConfig(initial_pods=1), SimConfig(judged_from_s=2.0)], ids=["warm", "judged later"])
+def test_without_a_start_from_zero_all_late_requests_count_and_there_is_no_goal_for_it(sim: SimConfig) -> None:
+    ours = started([4.0, 11.0])
+    assert after_first_start(ours, sim).late == 2
+    assert first_start([ours], [ours], sim) == []
 
 
 def test_a_missed_stretch_goal_is_no_failure() -> None:
