@@ -10,13 +10,13 @@ from autoscaler_tuning.commands.flags import Flags, number, number_ranges, outpu
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
 from autoscaler_tuning.commands.trace_parts import PartOfTrace, add_trace, part_of
 from autoscaler_tuning.commands.world_flags import add_world, service_time_text, world_of
-from autoscaler_tuning.experiments.compare import Comparison, compare
+from autoscaler_tuning.experiments.compare import Comparison, bounded_rows, compare
+from autoscaler_tuning.experiments.first_start import after_first_start
 from autoscaler_tuning.experiments.goals import (
     BASELINES,
     OURS,
     POLICIES,
     Goal,
-    after_first_start,
     first_start,
     goals,
     missed_required,
@@ -85,13 +85,13 @@ def _trace_until_end_of_part(path: Path, wanted: PartOfTrace) -> tuple[Workload,
 def _check(
     comparison: Comparison, trace: str, seeds: int, progress: Callable[[str], None]
 ) -> tuple[list[Goal], list[Table]]:
-    runs = compare(comparison, POLICIES, seeds, progress)
-    rows, sim = [run.row for run in runs], comparison.sim
-    of = {policy: [run for run in runs if run.row.policy == policy] for policy in POLICIES}
-    by_policy = {policy: [after_first_start(run, sim) for run in of[policy]] for policy in POLICIES}
+    runs, sim = compare(replace(comparison, bounds=()), POLICIES, seeds, progress), comparison.sim
+    rows = bounded_rows(comparison, [after_first_start(run, sim) for run in runs], progress)
+    by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
     has_jump = bool(jumps(comparison.counts, int(sim.judged_from_s)))
     listed = goals(by_policy, unavoidable_late_ratio(comparison), has_jump)
-    listed += first_start(of[OURS], of[BASELINES[0]], sim)
+    ours, kpa = ([run for run in runs if run.row.policy == policy] for policy in (OURS, BASELINES[0]))
+    listed += first_start(ours, kpa, sim)
     informed = informed_rows(comparison, trace, seeds) if knows_rates(trace) else []
     listed += without_the_future(by_policy[OURS], informed)
     return listed, [summary_table(summaries([*rows, *informed])), goals_table(listed)]

@@ -1,6 +1,6 @@
 """Runs each policy with each seed on the same arrivals, and adds the clairvoyant lower bounds on its pod-seconds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, isfinite, nan
@@ -107,8 +107,8 @@ def compare(
         progress(f"{case.policy}, seed {case.seed}")
     if not comparison.bounds:
         return runs
-    rows = dict(_bounded_rows(comparison, [run.row for run in runs], progress))
-    return [replace(run, row=rows[(run.row.policy, run.row.seed)]) for run in runs]
+    rows = bounded_rows(comparison, [run.row for run in runs], progress)
+    return [replace(run, row=row) for run, row in zip(runs, rows, strict=True)]
 
 
 class Bounds:
@@ -184,15 +184,15 @@ def cost_per_1000_in_slo(row: PolicyRow, price_per_pod_hour: float) -> float:
     return row.pod_seconds / 3600 * price_per_pod_hour / in_slo * 1000 if in_slo else nan
 
 
-def _bounded_rows(
-    comparison: Comparison, rows: Sequence[PolicyRow], progress: Callable[[str], None]
-) -> Iterator[tuple[tuple[str, int], PolicyRow]]:
+def bounded_rows(comparison: Comparison, rows: Sequence[PolicyRow], progress: Callable[[str], None]) -> list[PolicyRow]:
+    """Return the rows with their bounds, in the same order. Raises BoundError."""
+    found: dict[tuple[str, int], PolicyRow] = {}
     by_seed = sorted(rows, key=lambda row: row.seed)
     batches = [(comparison, seed, tuple(group)) for seed, group in groupby(by_seed, key=lambda row: row.seed)]
     for (_, seed, _), bounded in zip(batches, parallel_map(_bounds_of_seed, batches), strict=True):
         progress(f"bounds, seed {seed}")
-        for row in bounded:
-            yield (row.policy, row.seed), row
+        found |= {(row.policy, row.seed): row for row in bounded}
+    return [found[(row.policy, row.seed)] for row in rows]
 
 
 def bounds_of(comparison: Comparison, seed: int) -> Bounds:

@@ -1,7 +1,7 @@
 """The goals of `elastic` relative to KPA and to the clairvoyant bound: each with its value and whether it is met."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, nan
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from autoscaler_tuning.bounds.linear_program import unavoidable_late
 from autoscaler_tuning.experiments.compare import Comparison, bound_config
 from autoscaler_tuning.experiments.estimates import Estimate, mean_of, paired_ratio
+from autoscaler_tuning.experiments.first_start import has_first_start, late_in_first_start
 from autoscaler_tuning.experiments.reaction import BEFORE_S, jumps
 from autoscaler_tuning.policies.shadow import LATE_PRICE
 from autoscaler_tuning.results import PolicyRow, PolicyRun
@@ -147,37 +148,19 @@ def _better(ours: Sequence[PolicyRow], theirs: Sequence[PolicyRow]) -> Estimate:
     return min(_late(ours, theirs), _pods(ours, theirs), key=lambda ratio: ratio.value)
 
 
-def after_first_start(run: PolicyRun, sim: SimConfig) -> PolicyRow:
-    """Return the run's row without the late requests of the first start from zero."""
-    late = run.row.late - _late_in_first_start(run, sim)
-    return replace(run.row, late_ratio=late / run.row.requests if run.row.requests else nan)
-
-
 def first_start(ours: Sequence[PolicyRun], kpa: Sequence[PolicyRun], sim: SimConfig) -> list[Goal]:
     """Return the goals for the first start from zero; none if the runs begin with pods or are judged from later on.
 
     No more pods than requests that have come when they are ready, and no more late requests than with stock KPA.
     """
-    if not _has_first_start(sim):
+    if not has_first_start(sim):
         return []
     pods = mean_of([_first_start_ratio(run) for run in ours])
-    late, theirs = ([_late_in_first_start(run, sim) for run in runs] for runs in (ours, kpa))
+    late, theirs = ([late_in_first_start(run, sim) for run in runs] for runs in (ours, kpa))
     return [
         Goal(True, "pods wanted in the first start relative to the requests by its end", pods, 1.0),
         Goal(True, "late requests in the first start relative to stock KPA", _ratio(late, theirs), 1.0),
     ]
-
-
-def _has_first_start(sim: SimConfig) -> bool:
-    return not sim.initial_pods and not sim.judged_from_s
-
-
-def _late_in_first_start(run: PolicyRun, sim: SimConfig) -> int:
-    """Return the late requests that are due until the longest pod start and a tick of KPA after the first request."""
-    if not _has_first_start(sim):
-        return 0
-    late = ~(run.done_s - run.intended_s <= sim.slo_s)
-    return int((late & (run.intended_s < run.intended_s[0] + bound_config(sim).wake_s)).sum())
 
 
 def _first_start_ratio(run: PolicyRun) -> float:

@@ -18,6 +18,7 @@ from math import ceil, sqrt
 from statistics import fmean
 
 from autoscaler_tuning.experiments.compare import Comparison, bounds_of
+from autoscaler_tuning.experiments.first_start import after_first_start
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.policies.base import Bounded, RevisionSettings
 from autoscaler_tuning.policies.scale_to_zero import writes_bounds
@@ -89,6 +90,8 @@ def knows_rates(trace: str) -> bool:
 def informed_rows(comparison: Comparison, family: str, seeds: int) -> list[PolicyRow]:
     """Return the rows of the policy with the best reserve on the comparison's traffic, with their bounds.
 
+    Late requests of the first start from zero do not count.
+
     family: the text from which comparison.counts was made; knows_rates() must hold.
     """
     best = best_reserve(comparison, family)
@@ -129,5 +132,5 @@ def _cost(case: _InformedCase) -> float:
 
 
 def _bounded_row(case: _InformedCase) -> PolicyRow:
-    row = replace(_run(case).row, seed=case.seed)
+    row = replace(after_first_start(_run(case), case.comparison.sim), seed=case.seed)
     return bounds_of(case.comparison, case.seed).with_bounds(row, RevisionSettings().zero_window_s)

@@ -9,10 +9,10 @@ import pytest
 from autoscaler_tuning.commands.cmd_goals import goals_table
 from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.experiments.estimates import Estimate
+from autoscaler_tuning.experiments.first_start import after_first_start
 from autoscaler_tuning.experiments.goals import (
     POLICIES,
     Goal,
-    after_first_start,
     first_start,
     goals,
     missed_required,
