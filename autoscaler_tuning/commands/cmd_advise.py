@@ -34,7 +34,7 @@ from autoscaler_tuning.live.service_traffic import (
     from_prometheus,
     from_queue_proxies,
 )
-from autoscaler_tuning.policies.elastic.elastic import ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.report.advice_table import advice_table

@@ -13,7 +13,7 @@ from autoscaler_tuning.commands.world_flags import add_world, service_time_text,
 from autoscaler_tuning.experiments.compare import Comparison
 from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.tune import Effort, HeldOutRun, Tuned, policy_name, tune
-from autoscaler_tuning.policies.elastic.elastic import ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
 from autoscaler_tuning.report.tables import Table, figure, plain
 from knative.objects import AUTOSCALING_GROUP

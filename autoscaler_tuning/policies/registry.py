@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from autoscaler_tuning.policies.base import Bounded, Policy, RevisionSettings
-from autoscaler_tuning.policies.elastic.elastic import ABLATIONS, Elastic, ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ABLATIONS, ElasticConfig
+from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.hpa.hpa import Hpa, HpaConfig
 from autoscaler_tuning.policies.kpa.knobs import KPA_TUNED, KpaKnobs, apply_annotations
 from autoscaler_tuning.policies.kpa.kpa import Kpa

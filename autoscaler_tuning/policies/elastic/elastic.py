@@ -1,15 +1,15 @@
 """Our own policy: it minimises the sum of the cost of pods and the cost of late responses."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from functools import cache
 from math import ceil, inf
 from typing import Any
 
 import numpy as np
 
-from autoscaler_tuning.policies.elastic.error_paths import ErrorPathConfig, ErrorPaths
-from autoscaler_tuning.policies.elastic.forecast import ForecastConfig, RateForecast
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
+from autoscaler_tuning.policies.elastic.error_paths import ErrorPaths
+from autoscaler_tuning.policies.elastic.forecast import RateForecast
 from autoscaler_tuning.policies.elastic.memory import MOST_AGE_S, Memory, parse_memory
 from autoscaler_tuning.policies.elastic.newsvendor import Scenarios
 from autoscaler_tuning.policies.elastic.queueing import late_share
@@ -19,66 +19,10 @@ from autoscaler_tuning.policies.service_times import BelievedServiceTime
 from autoscaler_tuning.policies.start_times import StartTimes
 from autoscaler_tuning.types import Decision, Observation
 
-# Ablations: elastic without one of its parts.
-ABLATIONS = {
-    "elastic-nostock": "elastic[compares_with_stock=false]",
-    "elastic-norecurrence": "elastic[expects_recurrence=false]",
-    "elastic-nosteady": "elastic[steady_share=0]",
-    "elastic-nohold": "elastic[hold_s=0]",
-    "elastic-nohedge": "elastic[hedge=1]",
-    "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
-    "elastic-nosurprise": "elastic[scenarios.surprise=0]",
-    "elastic-nolikeness": "elastic[scenarios.likeness=0]",
-    "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
-}
 # Added to counts that are replayed, because a dispatcher may have restarted and count from 0 again.
 MANY = 10**9
 # After so much traffic a first burst is expected to be at most surprise_factor times the rate.
 CALM_AFTER_S = 60.0
-ABOVE_0 = ("slo_s", "interval_s", "late_price", "drain_s", "first_service_time_s", "first_cold_start_s")
-
-
-@dataclass(frozen=True, slots=True)
-class ElasticConfig:
-    """Settings of `elastic`; the same values serve every trace, simulated and live.
-
-    late_price: price of one late response, in pod-seconds; the knob that trades cost for lateness.
-    hold_s: how long capacity stays after it was last wanted; about the time that starting a pod anew would cost.
-    hedge: most pods that may be started for each missing pod while requests are late.
-    drain_s: time within which waiting requests are served if the SLO is shorter than the service time.
-    zero_after_s: time without a request after which the policy may scale to zero.
-    most_pods: upper bound of the search for the best number of pods.
-    first_service_time_s, first_cold_start_s: assumed until measured.
-    steady_share: weight of the late responses of a steady Poisson stream (queueing.py) beside those of the scenarios,
-        which contain a part of them; with 1, the WorldCup traces take up to a tenth more pods.
-    expects_recurrence: prepare for bursts at the intervals of past ones (recurrence.py).
-    compares_with_stock: let stock KPA decide while elastic has cost more (never_worse.py).
-    forecast, scenarios: settings of the rate forecast and of its error paths.
-    """
-
-    slo_s: float = 0.5
-    interval_s: float = 0.5
-    late_price: float = 250.0
-    hold_s: float = 10.0
-    hedge: float = 3.0
-    drain_s: float = 30.0
-    zero_after_s: float = 30.0
-    most_pods: int = 1000
-    first_service_time_s: float = 0.1
-    first_cold_start_s: float = 3.0
-    steady_share: float = 0.3
-    expects_recurrence: bool = True
-    compares_with_stock: bool = True
-    forecast: ForecastConfig = field(default_factory=ForecastConfig)
-    scenarios: ErrorPathConfig = field(default_factory=ErrorPathConfig)
-
-    def __post_init__(self) -> None:
-        for name in (*ABOVE_0, "most_pods"):
-            if not 0 < getattr(self, name) < inf:
-                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name, least in (("hold_s", 0), ("zero_after_s", 0), ("hedge", 1), ("steady_share", 0)):
-            if not least <= getattr(self, name) < inf:
-                raise ValueError(f"{name} must be finite and at least {least}, got {getattr(self, name)}")
 
 
 class Elastic:
@@ -106,6 +50,7 @@ class Elastic:
         self._pods = 1
         self._woke_s = -inf
         self._due = 0
+        self._recurs = False
         self._ticks: deque[int] = deque(maxlen=round(self.config.scenarios.long_memory_s / self.config.interval_s) or 1)
         self._restored: tuple[Memory, float] | None = None
 
@@ -194,6 +139,7 @@ class Elastic:
         begins = self._error_paths.update(obs.arrived, self._forecast.level_rps)
         if begins and self.config.expects_recurrence:
             explained_s = self._recurrence.burst(obs.now_s, self._before)
+            self._recurs = bool(explained_s)
             self._error_paths.explain([round(ago_s / self.config.interval_s) for ago_s in explained_s])
         self._ticks.append(obs.arrived - self._before)
         self._before = obs.arrived
@@ -264,9 +210,14 @@ class Elastic:
         coming = present / self.config.forecast.jump_window_s * (self._starts.mean_s + self.config.interval_s)
         return max(1, ceil(min(present + max(coming, scenarios.most_requests()), self.config.most_pods)))
 
+    @property
+    def _hold_s(self) -> float:
+        """How long capacity is held: for one start if the next burst is known, because pods can be ready for it."""
+        return min(self.config.hold_s, self._starts.mean_s) if self._recurs else self.config.hold_s
+
     def _hold(self, now_s: float, pods: int) -> int:
-        """Return the most pods that were wanted within the last hold_s."""
-        while self._held and self._held[0][0] <= now_s - self.config.hold_s:
+        """Return the most pods that were wanted within the hold."""
+        while self._held and self._held[0][0] <= now_s - self._hold_s:
             self._held.popleft()
         while self._held and self._held[-1][1] <= pods:
             self._held.pop()
@@ -297,7 +248,7 @@ class Elastic:
         if pods > held:
             return f"hedge: {pods} pods instead of {held}, so that {held} are ready sooner, at {level}; {cause}"
         if held > self._pods:
-            return f"hold: {held} pods, wanted within the last {self.config.hold_s:g} s; now {self._pods} at {level}"
+            return f"hold: {held} pods, wanted within the last {self._hold_s:.2g} s; now {self._pods} at {level}"
         if pods == 0:
             idle_s = obs.now_s - (self._busy_s or 0.0)
             return f"idle: 0 pods after {idle_s:.0f} s without a request, {rate} expected"

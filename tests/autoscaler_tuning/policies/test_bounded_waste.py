@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from autoscaler_tuning.policies.elastic.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
+from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.elastic.recurrence import SCHEDULED_S
 from autoscaler_tuning.types import Observation
 from tests.autoscaler_tuning.policies.fluid_world import PRICE, SERVICE_S, START_S, World

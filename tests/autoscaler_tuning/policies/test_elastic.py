@@ -1,5 +1,6 @@
 """elastic: the pods that our policy wants, and its reasons."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler_tuning.policies.base import Bounded
-from autoscaler_tuning.policies.elastic.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
+from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.elastic.error_paths import ErrorPathConfig
 from autoscaler_tuning.types import Decision, Observation, PodPhase, PodSample
 
@@ -104,6 +106,16 @@ def test_capacity_is_held_for_hold_s_and_then_released() -> None:
     assert {decision.pods for decision in held[:-1]} == {busy}
     assert held[0].reason.startswith("hold:")
     assert held[-1].pods < busy
+
+
+def test_capacity_is_held_for_one_start_where_bursts_follow_a_known_interval() -> None:
+    """Bursts of 40 requests a second for 10 s, 120 s apart; the first start time that is assumed is 3 s."""
+    policy, arrived, held_s = Elastic(), 0, Counter[int]()
+    for tick in range(2 * 400):
+        arrived += 20 * (20 <= tick % 240 < 40)
+        decision = policy.decide(seen(tick / 2, arrived))
+        held_s[tick // 240] += "wanted within the last 3 s" in decision.reason
+    assert [held_s[burst] > 0 for burst in range(4)] == [False, False, True, True]
 
 
 def test_it_scales_to_zero_when_idle() -> None:

@@ -40,6 +40,11 @@ FAULTS = [
         id="an expected burst counts as an error of the forecast",
     ),
     pytest.param(
+        ("elastic.elastic", "self._recurs = bool(explained_s)", "self._recurs = False"),
+        ("test_elastic", "test_capacity_is_held_for_one_start_where_bursts_follow_a_known_interval", ()),
+        id="capacity is held as if the next burst were unknown",
+    ),
+    pytest.param(
         ("elastic.error_paths", "self._unexplained[rows + self._rows] = 0.0", "self._unexplained[rows] = 1.0"),
         ("test_error_paths", "test_a_burst_that_is_explained_is_neither_an_error_nor_a_sign_of_others", ()),
         id="the paths of an explained burst still count",

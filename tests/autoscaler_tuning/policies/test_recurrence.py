@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from autoscaler_tuning.policies.elastic.elastic import Elastic, ElasticConfig
+from autoscaler_tuning.policies.elastic.config import ElasticConfig
+from autoscaler_tuning.policies.elastic.elastic import Elastic
 from autoscaler_tuning.policies.elastic.recurrence import MISSES_A_HIT, SCHEDULED_S, Interval, Recurrence
 from autoscaler_tuning.types import Observation
 
