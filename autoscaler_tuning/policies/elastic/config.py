@@ -26,8 +26,8 @@ class ElasticConfig:
     """Settings of `elastic`; the same values serve every trace, simulated and live.
 
     late_price: price of one late response, in pod-seconds; the knob that trades cost for lateness.
-    hold_s: how long capacity stays after it was last wanted; about the time that starting a pod anew would cost. After
-        a burst that was expected, at most the mean start time.
+    hold_s: how long capacity stays after it was last wanted; about the time that starting a pod anew would cost. For
+        a burst that is due, and after one that was expected, at most the mean start time.
     hedge: most pods that may be started for each missing pod while requests are late.
     drain_s: time within which waiting requests are served if the SLO is shorter than the service time.
     zero_after_s: time without a request after which the policy may scale to zero.

@@ -10,8 +10,9 @@ import numpy as np
 from autoscaler_tuning.policies.elastic.config import ElasticConfig
 from autoscaler_tuning.policies.elastic.error_paths import ErrorPaths
 from autoscaler_tuning.policies.elastic.forecast import RateForecast
+from autoscaler_tuning.policies.elastic.hold import Hold
 from autoscaler_tuning.policies.elastic.memory import MOST_AGE_S, Memory, parse_memory
-from autoscaler_tuning.policies.elastic.newsvendor import Scenarios
+from autoscaler_tuning.policies.elastic.newsvendor import FOR_DUE, Scenarios
 from autoscaler_tuning.policies.elastic.queueing import late_share
 from autoscaler_tuning.policies.elastic.recurrence import Recurrence
 from autoscaler_tuning.policies.observations import Observations
@@ -43,7 +44,7 @@ class Elastic:
         self._observations = Observations()
         self._starts = StartTimes(self.config.first_cold_start_s)
         self._services = BelievedServiceTime(self.config.first_service_time_s)
-        self._held: deque[tuple[float, int]] = deque()
+        self._held, self._held_for_due = Hold(), Hold()
         self._updated_s = -inf
         self._arrived = self._before = 0
         self._busy_s: float | None = None
@@ -68,7 +69,7 @@ class Elastic:
         if self._updated_s == -inf:  # pods that already run count as wanted just now
             self._before = obs.arrived
             self._remember(obs)
-            self._held.append((obs.now_s, min(current, self.config.most_pods)))
+            self._held.most(obs.now_s, min(current, self.config.most_pods), self._hold_s)
         self._learn(obs)
         if self._busy_s is None:
             return Decision(0, "idle: 0 pods, no request so far")
@@ -81,7 +82,7 @@ class Elastic:
             self._pods = max(1, self._pods)
         elif not self._error_paths.jumps_recur and not self._due:
             self._pods = 0  # late_price alone would keep a pod for minutes after a single burst
-        held = self._hold(obs.now_s, self._pods)
+        held = self._hold(obs.now_s, self._pods, cause)
         pods = max(held, min(most, self._hedged(obs, held, service_time_s)))
         return Decision(pods, self._reason(obs, pods, held, cause), self._record(obs, service_time_s, held))
 
@@ -215,14 +216,12 @@ class Elastic:
         """How long capacity is held: for one start if the next burst is known, because pods can be ready for it."""
         return min(self.config.hold_s, self._starts.mean_s) if self._recurs else self.config.hold_s
 
-    def _hold(self, now_s: float, pods: int) -> int:
-        """Return the most pods that were wanted within the hold."""
-        while self._held and self._held[0][0] <= now_s - self._hold_s:
-            self._held.popleft()
-        while self._held and self._held[-1][1] <= pods:
-            self._held.pop()
-        self._held.append((now_s, pods))
-        return self._held[0][1]
+    def _hold(self, now_s: float, pods: int, cause: str) -> int:
+        """Return the most pods that were wanted within the hold; for a burst that was due, within one start."""
+        is_due = cause == FOR_DUE
+        held = self._held.most(now_s, 0 if is_due else pods, self._hold_s)
+        due = self._held_for_due.most(now_s, pods if is_due else 0, min(self._hold_s, self._starts.mean_s))
+        return max(held, due)
 
     def _hedged(self, obs: Observation, wanted: int, service_time_s: float) -> int:
         """Return more pods than wanted while the ready pods cannot keep up, if the time they save is worth their cost.

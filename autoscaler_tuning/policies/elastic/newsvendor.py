@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from autoscaler_tuning.policies.elastic.error_paths import PRIOR
 from autoscaler_tuning.results import FloatArray
 
+FOR_DUE = "for a burst that is due"
+
 
 @dataclass(frozen=True, slots=True)
 class Scenarios:
@@ -45,7 +47,7 @@ class Scenarios:
         past, noise = float(costs[: -len(PRIOR) - 1].sum()), float(costs[-len(PRIOR) - 1 : -1].sum())
         noise += self.steady(pods - 1) / self.late_price
         by_cause = {
-            "for a burst that is due": due,
+            FOR_DUE: due,
             "for bursts like past ones": past,
             "for noise": noise,
             "for a first burst": float(costs[-1]),

@@ -118,6 +118,16 @@ def test_capacity_is_held_for_one_start_where_bursts_follow_a_known_interval() -
     assert [held_s[burst] > 0 for burst in range(4)] == [False, False, True, True]
 
 
+def test_pods_for_a_burst_that_was_due_and_did_not_come_are_held_for_one_start() -> None:
+    """A burst at 10 s may come again 60 s later, at most 1 s late; the start time that is assumed is 3 s."""
+    policy = Elastic(ElasticConfig(zero_after_s=20.0))
+    wanted = [
+        policy.decide(seen(tick / 2, 20 * min(20, max(0, tick - 19)), ready_pods=1)).pods for tick in range(2 * 80)
+    ]
+    assert wanted[2 * 70] >= 2
+    assert wanted[2 * 76] == 0
+
+
 def test_it_scales_to_zero_when_idle() -> None:
     policy = Elastic(ElasticConfig(zero_after_s=30.0, hold_s=7.0))
     after(10, 10, policy)

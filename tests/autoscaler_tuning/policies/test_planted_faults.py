@@ -45,6 +45,11 @@ FAULTS = [
         id="capacity is held as if the next burst were unknown",
     ),
     pytest.param(
+        ("elastic.elastic", "is_due = cause == FOR_DUE", "is_due = False"),
+        ("test_elastic", "test_pods_for_a_burst_that_was_due_and_did_not_come_are_held_for_one_start", ()),
+        id="pods for a burst that did not come are held like others",
+    ),
+    pytest.param(
         ("elastic.error_paths", "self._unexplained[rows + self._rows] = 0.0", "self._unexplained[rows] = 1.0"),
         ("test_error_paths", "test_a_burst_that_is_explained_is_neither_an_error_nor_a_sign_of_others", ()),
         id="the paths of an explained burst still count",
