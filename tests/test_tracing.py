@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ import requests
 
 from tests.benchmarks import servers
 from tests.paths import ROOT
-from tests.stubs.collector import Collector, SpanRow, collector, trees
+from tests.stubs.collector import Collector, SpanRow, collector, only, trees
 from tests.stubs.processes import RunningDispatcher, dispatcher, stub_pods
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("tracing")]
@@ -41,11 +41,6 @@ def later(delay_s: float, found: RunningDispatcher) -> Iterator[None]:
         yield
     finally:
         timer.join()
-
-
-def only(spans: Sequence[SpanRow], name: str, service: str = "dispatcher") -> SpanRow:
-    (found,) = [span for span in spans if (span.name, span.service) == (name, service)]
-    return found
 
 
 def inside(inner: SpanRow, outer: SpanRow, slack_ns: int = 50_000_000) -> bool:

@@ -4,8 +4,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -46,23 +46,32 @@ class Start(Protocol):
     def __call__(self, *argv: str, log: Path | None = None) -> subprocess.Popen[bytes]: ...
 
 
-@pytest.fixture
-def start(cluster: Cluster) -> Iterator[Start]:
-    """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
+@contextmanager
+def starting(env: Mapping[str, str]) -> Iterator[Start]:
+    """Give a function that starts our own programs with these variables; they are stopped at the end of the block."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*argv: str, log: Path | None = None) -> subprocess.Popen[bytes]:
         with log.open("wb") if log else nullcontext() as output:
             command = [sys.executable, "-m", *argv]
-            process = subprocess.Popen(command, cwd=ROOT, env=cluster.env, stdout=output, stderr=output)
+            process = subprocess.Popen(command, cwd=ROOT, env=dict(env), stdout=output, stderr=output)
         started.append(process)
         return process
 
-    yield run
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(90)
+    try:
+        yield run
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(90)
+
+
+@pytest.fixture
+def start(cluster: Cluster) -> Iterator[Start]:
+    """Return a function that starts our own programs outside the cluster; they are stopped after the test."""
+    with starting(cluster.env) as run:
+        yield run
 
 
 class StartLoad(Protocol):
@@ -96,20 +105,26 @@ def start_load(start: Start, tmp_path: Path) -> StartLoad:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, oci.Image]]:
-    """Build all images; the function's model has random weights, which need no network."""
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[oci.Builder]:
+    """Return what builds images, with the base image of all of them."""
     if reason := oci.why_not():
         pytest.skip(reason)
     began_s = time.monotonic()
     folder = tmp_path_factory.mktemp("images")
-    builder = oci.Builder(folder)
-    builder.make_base()
+    made = oci.Builder(folder)
+    made.make_base()
     print(f"base image: {time.monotonic() - began_s:.0f} s")
+    yield made
+    shutil.rmtree(folder)  # a gigabyte, which pytest would keep for three runs
+
+
+@pytest.fixture(scope="session")
+def images(builder: oci.Builder) -> dict[str, oci.Image]:
+    """Build all images; the function's model has random weights, which need no network."""
     built = {}
     weights = ("--build-arg", "WEIGHTS=random")
     for component, arguments in {"function": weights, "dispatcher": (), "autoscaler_tuning": ()}.items():
         began_s = time.monotonic()
         built[component] = builder.build(component, *arguments)
         print(f"image of {component}: {time.monotonic() - began_s:.0f} s, {built[component].size_bytes / 1e6:.0f} MB")
-    yield built
-    shutil.rmtree(folder)  # a gigabyte, which pytest would keep for three runs
+    return built

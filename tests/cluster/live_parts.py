@@ -1,5 +1,6 @@
 """What tests of faults and roll-outs share: Services of the stub, our own processes, and a load with its ledger."""
 
+import json
 import re
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from tests.cluster.conftest import Start
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
 
+SYSTEM = "knative-serving"
 STUB_IMAGE = "dev.local/stub"
 PYTHON = "/usr/bin/python3"
 START_S = 3.0
@@ -59,6 +61,27 @@ def stub_services(cluster: Cluster, services: Mapping[str, Mapping[str, str]]) -
         yield
     finally:
         cluster.run("kubectl", "delete", "-n", NAMESPACE, "--wait=false", *names)
+
+
+@contextmanager
+def observed(cluster: Cluster, settings: Mapping[str, str], *names: str) -> Iterator[None]:
+    """Set these keys of Knative's config-observability, and remove them afterwards.
+
+    names: Knative's Deployments that are restarted, because they read the keys at their start.
+    """
+    _observe(cluster, settings, names)
+    try:
+        yield
+    finally:
+        _observe(cluster, dict.fromkeys(settings), names)
+
+
+def _observe(cluster: Cluster, settings: Mapping[str, str | None], names: Sequence[str]) -> None:
+    patch = json.dumps({"data": settings})
+    cluster.run("kubectl", "patch", "configmap", "config-observability", "-n", SYSTEM, "--type=merge", "-p", patch)
+    deployments = [f"deployment/{name}" for name in names]
+    cluster.run("kubectl", "rollout", "restart", "-n", SYSTEM, *deployments)
+    cluster.run("kubectl", "rollout", "status", "-n", SYSTEM, *deployments, "--timeout=150s")
 
 
 @dataclass(frozen=True, slots=True)

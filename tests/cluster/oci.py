@@ -76,14 +76,18 @@ class Builder:
         self._buildah("commit", "--quiet", "--rm", container, BASE)
         shutil.rmtree(root)
 
-    def build(self, component: str, *arguments: str) -> Image:
-        """Build COMPONENT/Dockerfile on the base image, as in the README; raise AssertionError if that fails."""
+    def build(self, component: str, *arguments: str, tag: str | None = None) -> Image:
+        """Build COMPONENT/Dockerfile on the base image, as in the README; raise AssertionError if that fails.
+
+        tag: a name for the image, unless it is the component's.
+        """
+        name = tag or component
         argv = ("bud", "--isolation", "chroot", "--build-arg", f"BASE={BASE}", *arguments)
-        self._buildah(*argv, "--file", f"{component}/Dockerfile", "--tag", component, ".")
-        self._buildah("push", "--quiet", component, f"oci:{self._folder / 'layout'}:{component}")
-        about = json.loads(self._buildah("inspect", "--type", "image", component))
-        root = Path(self._buildah("mount", self._buildah("from", component)))
-        return Image(f"{self._folder / 'layout'}:{component}", root, about["OCIv1"]["config"])
+        self._buildah(*argv, "--file", f"{component}/Dockerfile", "--tag", name, ".")
+        self._buildah("push", "--quiet", name, f"oci:{self._folder / 'layout'}:{name}")
+        about = json.loads(self._buildah("inspect", "--type", "image", name))
+        root = Path(self._buildah("mount", self._buildah("from", name)))
+        return Image(f"{self._folder / 'layout'}:{name}", root, about["OCIv1"]["config"])
 
     def _buildah(self, command: str, *arguments: str) -> str:
         folders = ("--root", str(self._folder / "storage"), "--runroot", str(self._folder / "run"))

@@ -2,12 +2,17 @@
 
 import re
 import stat
+import subprocess
 
 import pytest
+import requests
 
-from tests.cluster.oci import Image
+from tests.cluster.oci import Builder, Image
 from tests.component_env import pinned
 from tests.paths import ROOT
+from tests.ports import free_port, wait_for
+from tests.stubs.collector import collector, only
+from tests.stubs.processes import stub_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -24,6 +29,16 @@ def component(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def installed(image: Image) -> set[str]:
+    """Return the packages in an image."""
+    return {folder.name.split("-")[0].lower() for folder in (image.root / "app/packages").glob("*.dist-info")}
+
+
+def named(component: str, file: str) -> set[str]:
+    """Return the packages that a component's requirements pin."""
+    return {name.replace("-", "_").lower() for name in pinned(ROOT / component / file)}
+
+
 def test_it_runs_as_an_unprivileged_user(images: dict[str, Image], component: str) -> None:
     config = images[component].config
     assert config["User"] == "65532:65532"
@@ -33,8 +48,7 @@ def test_it_runs_as_an_unprivileged_user(images: dict[str, Image], component: st
 
 def test_it_has_the_pinned_packages_and_no_build_tools(images: dict[str, Image], component: str) -> None:
     root = images[component].root
-    installed = {folder.name.split("-")[0].lower() for folder in (root / "app/packages").glob("*.dist-info")}
-    assert installed == {name.replace("-", "_").lower() for name in pinned(ROOT / component / "requirements.txt")}
+    assert installed(images[component]) == named(component, "requirements.txt")
     commands = [file.name for folder in root.glob("usr/**/bin") for file in folder.iterdir()]
     assert [name for name in commands if COMPILERS.fullmatch(name)] == []
     assert not (root / "tools").exists()
@@ -70,3 +84,27 @@ def test_its_model_is_complete_and_has_no_files_for_absent_engines(images: dict[
     absent = [engine for engine in ENGINE_FILES if not (packages / engine).is_dir()]
     assert "torch" in absent
     assert [name for name in found if any(name.endswith(ENGINE_FILES[engine]) for engine in absent)] == []
+
+
+def test_the_dispatchers_image_with_otel_1_has_the_packages_for_traces_and_sends_spans(builder: Builder) -> None:
+    image = builder.build("dispatcher", "--build-arg", "OTEL=1", tag="dispatcher-otel")
+    extra = named("dispatcher", "requirements-otel.txt")
+    assert "opentelemetry_sdk" in extra
+    assert installed(image) == named("dispatcher", "requirements.txt") | extra
+    assert image.size_bytes < LARGEST_BYTES["dispatcher"]
+
+    port = free_port()
+    with collector() as found, stub_pods(1, 0.01) as (pod,):
+        own = dict(variable.split("=", 1) for variable in image.config["Env"])
+        own |= {"PORT": str(port), "CONTROL_PORT": str(free_port()), "ML_SERVICE_URL": f"http://127.0.0.1:{pod}"}
+        command = f"cd {image.config['WorkingDir']} && exec {' '.join(image.config['Cmd'])} --host 127.0.0.1"
+        argv = ["/usr/sbin/chroot", f"--userspec={image.config['User']}", str(image.root), "sh", "-c", command]
+        process = subprocess.Popen(argv, env={**own, **found.environment})
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz")
+            assert requests.post(f"http://127.0.0.1:{port}/predict", data=b"x", timeout=30).status_code == 200
+            spans = found.wait_for(lambda spans: any(span.name == "POST /predict" for span in spans))
+        finally:
+            process.terminate()
+            process.wait(90)
+    assert only(spans, "attempt").parent_id == only(spans, "POST /predict").span_id

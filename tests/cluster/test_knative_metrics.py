@@ -4,13 +4,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import requests
 
 from tests.cluster.cluster import NAMESPACE, Cluster
-from tests.cluster.live_parts import stub_services
+from tests.cluster.live_parts import SYSTEM, observed, stub_services
 from tests.monitoring.metrics_page import PAGE
 from tests.monitoring.prometheus import Prometheus, Scrape, scraping
 from tests.monitoring.queries import Query, board_queries
@@ -18,27 +17,10 @@ from tests.monitoring.queries import Query, board_queries
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 SERVICE = "seen"
-SYSTEM = "knative-serving"
 EXPORTERS = ("activator", "autoscaler")
 CLIENTS = 5
-PROTOCOLS = ("metrics-protocol", "request-metrics-protocol")
+PROTOCOLS = {"metrics-protocol": "prometheus", "request-metrics-protocol": "prometheus"}
 QUERIES = [query for query in board_queries() if query.needs_knative]
-
-
-@contextmanager
-def exporting(cluster: Cluster) -> Iterator[None]:
-    """Let Knative export its metrics for Prometheus, which its processes learn when they start."""
-
-    def protocol(value: str | None) -> None:
-        patch = json.dumps({"data": dict.fromkeys(PROTOCOLS, value)})
-        cluster.run("kubectl", "patch", "configmap", "config-observability", "-n", SYSTEM, "--type=merge", "-p", patch)
-        deployments = [f"deployment/{name}" for name in EXPORTERS]
-        cluster.run("kubectl", "rollout", "restart", "-n", SYSTEM, *deployments)
-        cluster.run("kubectl", "rollout", "status", "-n", SYSTEM, *deployments, "--timeout=150s")
-
-    protocol("prometheus")
-    yield
-    protocol(None)
 
 
 def scrapes(cluster: Cluster) -> Iterator[Scrape]:
@@ -67,7 +49,8 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     headers = {"Host": cluster.host(SERVICE)}
     clients = [threading.Thread(target=send) for _ in range(CLIENTS)]
     # one pod, so that its address stays the same
-    with exporting(cluster), stub_services(cluster, {SERVICE: {"min-scale": "1", "max-scale": "1"}}):
+    one = {"min-scale": "1", "max-scale": "1"}
+    with observed(cluster, PROTOCOLS, *EXPORTERS), stub_services(cluster, {SERVICE: one}):
         for client in clients:
             client.start()
         try:

@@ -50,15 +50,18 @@ def spans_of(body: bytes) -> Iterator[SpanRow]:
 
 
 class Collector(ThreadingHTTPServer):
-    """The collector on a port of this machine; spans: what came so far. status: what it answers. hangs: never answer."""
+    """The collector on a port of this machine; spans: what came so far. status: what it answers. hangs: never answer.
+
+    host: the address it listens on; pods of a cluster do not reach 127.0.0.1.
+    """
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        super().__init__((host, port), Handler)
         self.spans: list[SpanRow] = []
         self.status, self.hangs = 200, False
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.url = f"http://{host}:{self.server_address[1]}"
         self.environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
     def wait_for(self, holds: Callable[[Sequence[SpanRow]], bool], timeout_s: float = 30.0) -> list[SpanRow]:
@@ -89,15 +92,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def collector(port: int = 0) -> Iterator[Collector]:
+def collector(port: int = 0, host: str = "127.0.0.1") -> Iterator[Collector]:
     """Run a collector until the end of the block."""
-    found = Collector(port)
+    found = Collector(port, host)
     threading.Thread(target=found.serve_forever, daemon=True).start()
     try:
         yield found
     finally:
         found.shutdown()
         found.server_close()
+
+
+def only(spans: Sequence[SpanRow], name: str, service: str = "dispatcher") -> SpanRow:
+    """Return the only span of this name and service; raise ValueError if there is none, or another one."""
+    (found,) = [span for span in spans if (span.name, span.service) == (name, service)]
+    return found
 
 
 def trees(spans: Sequence[SpanRow]) -> str:
