@@ -15,6 +15,11 @@ MANIFESTS = Path(__file__).parent / "manifests"
 SERVICE = "service"
 OVERLAYS = ("kpa", "hpa", "tuned", "private", "existing", "kubernetes")
 PARTS = ("private", "redis", "eventing", "service-monitor", "network-policy")
+# What a part needs, and the overlays that do not have it
+NEEDS = {
+    "private": (("existing", "kubernetes"), "an overlay with the Knative Service"),
+    "service-monitor": (("kubernetes",), "an overlay whose dispatchers can be asked for metrics from other pods"),
+}
 
 PART_OF = "app.kubernetes.io/part-of"
 OURS = "elastic-ml-inference"
@@ -43,12 +48,16 @@ class Layout:
             for name in names:
                 if name not in known:
                     raise ManifestError(f"{what} must be one of {', '.join(known)}, got {name!r}")
+        self._check_needs()
         if self.overlay == SERVICE and self.parts:
             raise ManifestError(f"--with needs an overlay, one of {', '.join(OVERLAYS)}, got {SERVICE!r}")
-        if "private" in self.parts and self.overlay in ("existing", "kubernetes"):
-            raise ManifestError(f"the part private needs an overlay with the Knative Service, got {self.overlay!r}")
         if self.overlay == "kubernetes" and self.name != DEFAULT_NAME:
             raise ManifestError(f"--name must be that of a Knative Service, and kubernetes has none, got {self.name!r}")
+
+    def _check_needs(self) -> None:
+        for part, (lacking, need) in NEEDS.items():
+            if part in self.parts and self.overlay in lacking:
+                raise ManifestError(f"the part {part} needs {need}, got {self.overlay!r}")
 
     def kustomization(self, manifests: str) -> Json:
         """Return the kustomization, for a folder from which this path leads to the manifests."""

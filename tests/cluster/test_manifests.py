@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from knative.layouts import OVERLAYS, PARTS
 from knative.objects import MAX_SCALE, MIN_SCALE
@@ -123,6 +124,22 @@ def test_each_part_passes_the_definitions_of_its_kinds(restricted: Cluster, defi
     assert done.returncode != 0
     for word in ("portNumber", "spec.broker", "].for"):
         assert word in done.stderr
+
+
+def test_the_monitor_of_knatives_own_metrics_selects_services_with_the_port_that_it_names(
+    restricted: Cluster, definitions: None
+) -> None:
+    file = "knative/monitoring/knative-serving.yaml"
+    restricted.run("kubectl", "apply", "--server-side", "--dry-run=server", "-f", file)
+    monitor = yaml.safe_load((ROOT / file).read_text())
+    (chosen,) = monitor["spec"]["selector"]["matchExpressions"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    selector = f"{chosen['key']} {chosen['operator'].lower()} ({','.join(chosen['values'])})"
+    argv = ("kubectl", "get", "services", "-n", monitor["metadata"]["namespace"], "-l", selector, "-o", "json")
+    services = json.loads(restricted.run(*argv))["items"]
+    assert {service["metadata"]["name"] for service in services} == {"activator-service", "autoscaler"}
+    for service in services:
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
 def template(service: dict[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,10 @@ def path_to(span: SpanRow, spans: Sequence[SpanRow]) -> list[SpanRow]:
     return [*(path_to(parents[0], spans) if parents else ()), span]
 
 
+def pod_log(cluster: Cluster, pod: str, container: str) -> str:
+    return cluster.run("kubectl", "logs", pod, "-c", container, "-n", NAMESPACE)
+
+
 def test_knative_leaves_the_trace_of_a_cold_request_as_it_is(
     cluster: Cluster, traced: Collector, start: Start, tmp_path: Path, samples_dir: Path
 ) -> None:
@@ -114,7 +118,7 @@ def test_knative_leaves_the_trace_of_a_cold_request_as_it_is(
     assert "cold start" not in {span.name for span in spans}
     assert pod.start_ns - attempt.start_ns > queue.end_ns - queue.start_ns
 
-    log = cluster.run("kubectl", "logs", served.attributes["dispatcher.pod"], "-c", "user-container", "-n", NAMESPACE)
+    log = pod_log(cluster, served.attributes["dispatcher.pod"], "user-container")
     rows = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert [(row["id"], row["trace_id"]) for row in rows] == [(request.attributes["request.id"], request.trace_id)]
 
@@ -144,12 +148,13 @@ def test_knatives_own_spans_stand_between_attempt_and_pod_and_obey_the_client(
 ) -> None:
     endpoint = f"{traced.url}/v1/traces"
     tracing = {"tracing-protocol": "http/protobuf", "tracing-endpoint": endpoint, "tracing-sampling-rate": "0.01"}
+    log = {"logging.enable-request-log": "true"}
 
     def pods_will_trace() -> bool:
         argv = ("kubectl", "get", "deployments", "-n", NAMESPACE, "-l", f"serving.knative.dev/service={SHOWN}")
         return endpoint in cluster.run(*argv, "-o", "yaml")
 
-    with observed(cluster, tracing, "activator"):
+    with observed(cluster, tracing | log, "activator"):
         wait_until(pods_will_trace, "Knative has told the Revision's queue-proxies")
         send_one(start, start_dispatcher(start, cluster, SHOWN).url, samples_dir / "cat.jpg", tmp_path)
         spans = one_trace(traced, "activator", SHOWN)
@@ -159,6 +164,9 @@ def test_knatives_own_spans_stand_between_attempt_and_pod_and_obey_the_client(
         assert all(inner.start_ns >= outer.start_ns for outer, inner in pairwise(path[1:])), trees(spans)
         wait = only(spans, "throttler_try", "activator")
         assert wait.duration_s > only(spans, "POST /predict", "function").duration_s
+
+        pod = only(spans, "POST /predict").attributes["dispatcher.pod"]
+        assert f'"traceId": "{spans[0].trace_id}"' in pod_log(cluster, pod, "queue-proxy")
 
         traced.spans.clear()
         url, body = f"http://{cluster.gateway}/predict", (ROOT / "samples/cat.jpg").read_bytes()

@@ -61,6 +61,7 @@ def test_images_are_replaced_with_tag_and_digest() -> None:
         ("tuned", ("nope",), "resnet18", "part must be one of private, redis, .* got 'nope'"),
         ("service", ("redis",), "resnet18", "--with needs an overlay"),
         ("existing", ("private",), "resnet18", "needs an overlay with the Knative Service, got 'existing'"),
+        ("kubernetes", ("service-monitor",), "resnet18", "dispatchers can be asked for metrics .* got 'kubernetes'"),
         ("kubernetes", (), "cats", "--name must be that of a Knative Service, .* got 'cats'"),
         ("tuned", (), "Cats", "name must be"),
     ],
@@ -97,6 +98,19 @@ def test_another_name_reaches_the_service_its_labels_and_every_program() -> None
         assert variable(things["Deployment", name], "SERVICE") == "cats"
     assert not [name for _, name in things if name == "resnet18"]
     assert {thing["metadata"]["namespace"] for thing in things.values()} == {"team-a"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("overlay", ["tuned", "private", "existing"])
+def test_each_service_monitor_selects_a_service_with_the_port_that_it_names(overlay: str) -> None:
+    things = built(layout(overlay, "service-monitor", name="cats"))
+    services = [thing for (kind, _), thing in things.items() if kind == "Service" and thing["apiVersion"] == "v1"]
+    for (kind, name), monitor in things.items():
+        if kind == "ServiceMonitor":
+            labels, (endpoint,) = monitor["spec"]["selector"]["matchLabels"], monitor["spec"]["endpoints"]
+            selected = [one for one in services if labels.items() <= one["metadata"]["labels"].items()]
+            ports = [port["name"] for one in selected for port in one["spec"]["ports"]]
+            assert endpoint["port"] in ports, name
 
 
 @pytest.mark.integration
