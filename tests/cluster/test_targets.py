@@ -16,6 +16,7 @@ from tests.cluster.cluster import NAMESPACE, NUMBER, Cluster, wait_until
 from tests.cluster.conftest import Start
 from tests.paths import ROOT
 from tests.ports import free_port, wait_for
+from tests.stubs.certificates import Pair, make_pair
 
 pytestmark = [pytest.mark.cluster, pytest.mark.proof, pytest.mark.timeout(600)]
 
@@ -194,13 +195,9 @@ def wish_port(cluster: Cluster) -> Iterator[int]:
     cluster.run("kubectl", "delete", *registered, "-n", NAMESPACE, "--ignore-not-found")
 
 
-def serve_wish(cluster: Cluster, folder: Path, port: int) -> tuple[Path, Path]:
+def serve_wish(cluster: Cluster, folder: Path, port: int) -> Pair:
     """Register the external metrics API at this port of this machine; return the certificate and its key."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    names = f"subjectAltName=DNS:{TUNER}.{NAMESPACE}.svc"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", f"/CN={TUNER}", "-addext", names]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    pair = make_pair(folder, TUNER, f"DNS:{TUNER}.{NAMESPACE}.svc")
     service = {"name": TUNER, "namespace": NAMESPACE}
     ports = [{"name": "https", "port": port}]
     cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": {"ports": ports}})
@@ -216,7 +213,7 @@ def serve_wish(cluster: Cluster, folder: Path, port: int) -> tuple[Path, Path]:
         "group": "external.metrics.k8s.io",
         "version": "v1beta1",
         "service": {**service, "port": port},
-        "caBundle": base64.b64encode(cert.read_bytes()).decode(),
+        "caBundle": base64.b64encode(pair.cert.read_bytes()).decode(),
         "groupPriorityMinimum": 100,
         "versionPriority": 100,
     }
@@ -230,7 +227,7 @@ def serve_wish(cluster: Cluster, folder: Path, port: int) -> tuple[Path, Path]:
             {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": meta, "spec": spec}
         ),
     )
-    return cert, key
+    return pair
 
 
 def test_an_hpa_on_external_metrics_follows_the_wish(
@@ -238,9 +235,9 @@ def test_an_hpa_on_external_metrics_follows_the_wish(
 ) -> None:
     cluster.run("kubectl", "delete", "hpa", f"{NAME}-hpa", "-n", NAMESPACE, "--ignore-not-found")
     cluster.run("kubectl", "scale", f"deployment/{NAME}", "-n", NAMESPACE, "--replicas=1")
-    cert, key = serve_wish(cluster, tmp_path, wish_port)
+    pair = serve_wish(cluster, tmp_path, wish_port)
     url, control_url = dispatcher(start, deployment)
-    tls = ("--tls-port", str(wish_port), "--tls-cert-file", str(cert), "--tls-key-file", str(key))
+    tls = ("--tls-port", str(wish_port), *pair.flags())
     status, process = controller(start, control_url, "--no-patch", *tls)
     wait_for(f"{status}/readyz")
     path = f"{METRICS_API}/namespaces/{NAMESPACE}/wanted-pods"

@@ -18,6 +18,7 @@ import requests
 from dispatcher.keys import main as make_key
 from tests.dispatcher.processes import Dispatcher, RawPod, Stub, StubHandler, exchange, post
 from tests.paths import ROOT
+from tests.stubs.certificates import make_pair
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
 
@@ -183,32 +184,18 @@ def test_a_refused_deadline_can_have_status_503(dispatch: Callable[..., Dispatch
     assert answer.status_code == 503
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with a new self-signed certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    command += ["-keyout", str(folder / "key"), "-out", str(folder / "cert")]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("needs openssl: apt-get install openssl")
-    (folder / "both").write_text((folder / "key").read_text() + (folder / "cert").read_text())
-    return folder
-
-
-def test_https_backends_are_checked_against_the_ca(dispatch: Callable[..., Dispatcher], certificate: Path) -> None:
+def test_https_backends_are_checked_against_the_ca(dispatch: Callable[..., Dispatcher], tmp_path: Path) -> None:
+    pair = make_pair(tmp_path)
     server = ThreadingHTTPServer(("127.0.0.1", 0), StubHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "both")
+    context.load_cert_chain(pair.cert, pair.key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     stub = Stub()
     for name in ("delay_s", "seen", "statuses", "most_at_once", "at_once", "lock"):
         setattr(server, name, getattr(stub, name))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"https://localhost:{server.server_port}"
-    assert dispatch("--ml-service-url", url, "--ml-service-ca", str(certificate / "cert")).post().status_code == 200
+    assert dispatch("--ml-service-url", url, "--ml-service-ca", str(pair.cert)).post().status_code == 200
     doubtful = dispatch("--ml-service-url", url, "--request-timeout-s", "1").post()
     assert doubtful.status_code in (503, 504)
     assert len(stub.seen) == 1

@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from dispatcher.tls import CertificateFiles, TlsError, load_pair
-from tests.dispatcher.certificates import Pair, make_dated_pair, make_pair
 from tests.dispatcher.processes import RawPod, exchange
 from tests.paths import ROOT
 from tests.ports import free_port
+from tests.stubs.certificates import Pair, make_dated_pair, make_pair
 from tests.stubs.processes import running
 
 

@@ -16,8 +16,9 @@ from function.protocols import RefusedError
 from function.protocols.cloudevents import CLASSIFIED
 from tests.function.fakes import LABELS, Fake, client_of
 from tests.function.protocols.test_cloudevents import event, post
-from tests.loadgen.servers import Server, say, self_signed
+from tests.loadgen.servers import Server, say
 from tests.ports import free_port
+from tests.stubs.certificates import make_pair
 
 pytestmark = pytest.mark.integration
 
@@ -235,11 +236,12 @@ def test_the_timeout_covers_the_tls_handshake() -> None:
 def test_an_https_link_is_fetched_only_with_a_trusted_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = Server(lambda handler: say(handler, 200, b"photo"), self_signed(tmp_path))
+    pair = make_pair(tmp_path, "127.0.0.1", "IP:127.0.0.1")
+    server = Server(lambda handler: say(handler, 200, b"photo"), pair)
     address = f"127.0.0.1:{server.server_address[1]}"
     status, text = refused(f"https://{address}/", address)
     assert (status, "CERTIFICATE_VERIFY_FAILED" in text) == (502, True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "only.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair.cert))
     assert fetch(f"https://{address}/photo", (address,), 30.0, 10) == b"photo"
     other = f"localhost:{server.server_address[1]}"
     status, text = refused(f"https://{other}/", other)

@@ -3,14 +3,14 @@
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, BinaryIO
+
+from tests.stubs.certificates import Pair
 
 
 class Server(ThreadingHTTPServer):
@@ -19,7 +19,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, respond: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> None:
+    def __init__(self, respond: Callable[[BaseHTTPRequestHandler], None], pair: Pair | None = None) -> None:
         self.connections = 0
         self.got: list[tuple[dict[str, str], bytes]] = []
         got = self.got
@@ -43,9 +43,9 @@ class Server(ThreadingHTTPServer):
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.scheme = "http"
-        if certificate:
+        if pair:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
+            context.load_cert_chain(pair.cert, pair.key)
             self.socket = context.wrap_socket(self.socket, server_side=True)
             self.scheme = "https"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -159,13 +159,3 @@ def talk_nonsense(handler: BaseHTTPRequestHandler) -> None:
     """Send something that is not HTTP."""
     handler.wfile.write(b"\x15\x03\x01 hello\r\n\r\n")
     handler.close_connection = True
-
-
-def self_signed(folder: Path) -> Path:
-    """Write a self-signed certificate for 127.0.0.1 with its key; needs openssl."""
-    path = folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(folder / "only.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_text(path.read_text() + (folder / "only.pem").read_text())
-    return path

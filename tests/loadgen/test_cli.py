@@ -14,8 +14,9 @@ import pytest
 
 from loadgen.cli import COMMANDS, main
 from loadgen.errors import exit_code
-from tests.loadgen.servers import Server, say, self_signed
+from tests.loadgen.servers import Server, say
 from tests.ports import free_port
+from tests.stubs.certificates import make_pair
 
 URL = "http://127.0.0.1:9/predict"
 
@@ -209,7 +210,7 @@ def test_an_unreachable_server_exits_4_with_one_line(run: Callable[..., Any], ur
 
 @pytest.mark.integration
 def test_a_failed_tls_handshake_exits_4_with_one_line(run: Callable[..., Any], tmp_path: Path) -> None:
-    url = Server(say, self_signed(tmp_path)).url
+    url = Server(say, make_pair(tmp_path)).url
     code, _, err = run(url)
     assert (code, err.count("\n")) == (4, 1)
     assert "self-signed certificate" in err

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.loadgen.servers import Server, hang_up_in_the_middle, say, self_signed
+from tests.loadgen.servers import Server, hang_up_in_the_middle, say
+from tests.stubs.certificates import make_pair
 
 
 @pytest.mark.integration
 def test_tls_works_with_the_right_certificate_or_without_verification(
     loadgen: Callable[..., Any], tmp_path: Path
 ) -> None:
-    url = Server(say, self_signed(tmp_path)).url
-    for flags in (["--cacert", str(tmp_path / "only.pem")], ["--insecure"]):
+    pair = make_pair(tmp_path)
+    url = Server(say, pair).url
+    for flags in (["--cacert", str(pair.cert)], ["--insecure"]):
         process = loadgen(url, "3", *flags)
         out, _ = process.communicate(timeout=60)
         assert (process.returncode, "Test Results: 3/3" in out) == (0, True)

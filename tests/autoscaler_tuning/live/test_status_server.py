@@ -1,10 +1,8 @@
 """The controller's own port: it is not ready before a decision was carried out."""
 
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +17,7 @@ from autoscaler_tuning.live.service_metrics import ServiceMetrics
 from autoscaler_tuning.live.status_server import AddressError, StatusServer
 from autoscaler_tuning.live.wish import API_PATH, Wish
 from tests.ports import free_port
+from tests.stubs.certificates import make_pair
 
 
 def get(server: StatusServer, path: str) -> tuple[int, str]:
@@ -106,23 +105,18 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 @pytest.mark.integration
 def test_an_api_server_that_knows_the_certificate_reads_the_wish_over_tls(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl: apt-get install openssl")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *subject, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    pair = make_pair(tmp_path)
     server, port = StatusServer(CollectorRegistry()), free_port()
     server.wish = lambda: Wish("default", {"ml-app": 4}, 0.0)
-    server.start("127.0.0.1", port, TlsConfig(port, cert, key).context())
+    server.start("127.0.0.1", port, TlsConfig(port, pair.cert, pair.key).context())
     url = f"https://127.0.0.1:{port}{API_PATH}/namespaces/default/wanted-pods"
     with socket.create_connection(("127.0.0.1", port)):  # a client that never shakes hands delays no other
-        body = requests.get(url, verify=str(cert), timeout=30).json()
+        body = requests.get(url, verify=str(pair.cert), timeout=30).json()
     assert [item["value"] for item in body["items"]] == ["4"]
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(url, timeout=30)
     with socket.create_connection(("127.0.0.1", port)) as plain:
-        context = ssl.create_default_context(cafile=str(cert))
+        context = ssl.create_default_context(cafile=str(pair.cert))
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
             assert connection.version() in ("TLSv1.2", "TLSv1.3")
 

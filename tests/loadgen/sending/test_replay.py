@@ -19,6 +19,7 @@ from loadgen.sending.replay import Replay, SendPlan, SilentWatcher, Target, run_
 from tests.loadgen import servers
 from tests.loadgen.servers import Server, say
 from tests.ports import free_port
+from tests.stubs.certificates import make_pair
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("timing")]
 
@@ -144,10 +145,11 @@ def test_a_refused_connection_differs_from_a_broken_one() -> None:
 
 
 def test_an_untrusted_certificate_is_a_tls_failure(tmp_path: Path) -> None:
-    url = Server(say, servers.self_signed(tmp_path)).url
+    pair = make_pair(tmp_path)
+    url = Server(say, pair).url
     (refused,) = sent(url, [0.0]).records
     assert refused.failure is Failure.TLS
-    assert sent(url, [0.0], cacert=tmp_path / "only.pem").records[0].good
+    assert sent(url, [0.0], cacert=pair.cert).records[0].good
     assert sent(url, [0.0], insecure=True).records[0].good
 
 

@@ -39,13 +39,16 @@ class Pair:
             fresh.replace(ours)
 
 
-def make_pair(folder: Path, name: str) -> Pair:
-    """Make a self-signed certificate for localhost; skip without openssl."""
+def make_pair(folder: Path, name: str = "localhost", names: str = "DNS:localhost,IP:127.0.0.1") -> Pair:
+    """Make a self-signed certificate; skip without openssl.
+
+    name: of the files and the subject. names: those for which the certificate is valid, as openssl spells them.
+    """
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl: apt-get install openssl")
     pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2"]
+    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", "-days", "2"]
     subprocess.run([*command, "-keyout", pair.key, "-out", pair.cert], check=True, capture_output=True)
     return pair
 
