@@ -219,8 +219,3 @@ def _send(environ: "WSGIEnvironment", start_response: "StartResponse", reply: Pa
     headers.append(("Content-Length", str(len(body))))
     start_response(f"{reply.status.value} {reply.status.phrase}", headers)
     return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
-
-
-def export_page(history: PageHistory, path: Path) -> None:
-    """Write the page of a history as one offline HTML file. Raises OSError."""
-    path.write_text(export(history.document()), encoding="utf-8")

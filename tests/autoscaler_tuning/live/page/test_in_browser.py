@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.page.history import PageHistory
-from autoscaler_tuning.live.page.serving import export_page
+from autoscaler_tuning.live.page.serving import export
 from tests.autoscaler_tuning.live.page.made import full_history, growing, row, served
 from tests.stubs import browser as browsers
 from tests.stubs.browser import Browser
@@ -138,7 +138,7 @@ def test_the_buttons_appear_with_a_key_and_pause_the_tuner(browser: Browser) -> 
 
 
 def test_the_saved_file_shows_the_same_without_a_server(browser: Browser, tmp_path: Path) -> None:
-    export_page(full_history(120), tmp_path / "page.html")
+    (tmp_path / "page.html").write_text(export(full_history(120).document()), encoding="utf-8")
     browser.requested.clear()
     browser.show((tmp_path / "page.html").as_uri())
     browser.wait_for(DRAWN)

@@ -4,14 +4,13 @@ import gzip
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 import requests
 
 from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.page import serving
-from autoscaler_tuning.live.page.serving import MOST_ACTIONS_PER_MINUTE, STATIC, carry_out, export_page
+from autoscaler_tuning.live.page.serving import MOST_ACTIONS_PER_MINUTE, STATIC, carry_out, export
 from tests.autoscaler_tuning.live.page.made import full_history, growing, served
 
 MOST_BYTES = 100_000
@@ -93,11 +92,8 @@ def test_each_service_has_its_history_and_an_unknown_one_is_named() -> None:
         assert requests.get(f"{url}/page/x", timeout=60).status_code == 404
 
 
-def test_the_export_is_one_file_without_any_address(tmp_path: Path) -> None:
-    history = full_history(30)
-    path = tmp_path / "page.html"
-    export_page(history, path)
-    text = path.read_text()
+def test_the_export_is_one_file_without_any_address() -> None:
+    text = export(full_history(30).document())
     assert not re.search(r"(src|href)=\"(?!data:)", text.replace('href="/page/export"', ""))
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
     assert len(json.loads(data)["rows"]) == 30
@@ -111,10 +107,9 @@ def test_the_export_is_saved_and_not_shown_under_the_pages_policy() -> None:
     assert 'id="data"' in answer.text
 
 
-def test_a_reason_cannot_break_out_of_the_export(tmp_path: Path) -> None:
+def test_a_reason_cannot_break_out_of_the_export() -> None:
     history = full_history(1, service="</script><script>alert(1)</script>")
-    export_page(history, tmp_path / "page.html")
-    assert "<script>alert" not in (tmp_path / "page.html").read_text()
+    assert "<script>alert" not in export(history.document())
 
 
 def test_without_a_key_file_there_are_no_buttons() -> None:
