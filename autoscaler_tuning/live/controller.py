@@ -250,17 +250,17 @@ class Controller:
             self._metrics.decisions.inc()
         self._decision, self._decided = decision, True
         if now_s - self._signals_read_s >= self._config.release_after_s:
-            self._release(f"no signals for {self._config.release_after_s:g} s")
+            self._release(f"no signals for {self._config.release_after_s:g} s", state)
         elif self.operator.paused:
-            self._release(PAUSED)
+            self._release(PAUSED, state)
         else:
             self._released = False
             self._target.scale_to(decision.pods)
 
-    def _release(self, why: str) -> None:
+    def _release(self, why: str, state: TargetState) -> None:
         if not self._released:
             self._released = True
-            log.warning("%s; the pods are left to another autoscaler", why)
+            log.warning("%s; %s", why, _left(state))
             self._target.release()
 
     def _ruler(self, state: TargetState) -> tuple[str, str]:
@@ -269,7 +269,9 @@ class Controller:
             return "another controller", f"{state.leader} leads"
         if self._refused is None:
             return self._named_policy.name, "its decisions are carried out"
-        if self._released or self.operator.paused:
+        if self.operator.paused:
+            return "paused", f"{PAUSED}; {_left(state)}"
+        if self._released and state.backends is None:
             return "another autoscaler", self._refused
         return "lapsed", self._refused
 
@@ -313,3 +315,8 @@ class Controller:
             self._troubles.worked("record", now_s)
         except OSError as error:  # a full disk must not stop the scaling
             self._troubles.failed("record", now_s, error)
+
+
+def _left(state: TargetState) -> str:
+    """Return what becomes of pods that the controller leaves alone: processes have no other autoscaler."""
+    return "the bounds found before hold" if state.backends is None else "the pods keep their number"

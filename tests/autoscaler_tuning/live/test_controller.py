@@ -435,18 +435,24 @@ def test_a_policy_knows_how_many_requests_a_pod_serves_at_once() -> None:
     assert world.policy.seen[-1].concurrency == 10
 
 
-def test_a_paused_controller_leaves_the_pods_to_another_autoscaler_until_it_is_resumed() -> None:
+@pytest.mark.parametrize(
+    ("has_route", "rest"),
+    [(True, "the bounds found before hold"), (False, "the pods keep their number")],
+    ids=["Knative", "this machine"],
+)
+def test_a_paused_controller_leaves_the_pods_alone_until_it_is_resumed(has_route: bool, rest: str) -> None:
     world = World(Scripted(lambda _: 3))
-    told: list[str] = []
-    world.controller.observe = lambda moment: told.append(moment.ruler)
+    world.pods.has_route = has_route
+    told: list[tuple[str, str]] = []
+    world.controller.observe = lambda moment: told.append((moment.ruler, moment.why))
     world.run(*range(0, 5))
-    assert told[-1] == "scripted"
+    assert told[-1][0] == "scripted"
     world.controller.operator.paused = True
     wanted, announced = len(world.pods.wanted), len(world.source.announced)
     world.run(*range(5, 12))
     assert world.pods.released == 1
     assert (len(world.pods.wanted), len(world.source.announced)) == (wanted, announced)
-    assert told[-1] == "another autoscaler"
+    assert told[-1] == ("paused", f"an operator has paused this controller; {rest}")
     world.controller.operator.paused = False
     world.run(*range(12, 16))
     assert len(world.pods.wanted) > wanted
