@@ -207,4 +207,5 @@ def _write(args: argparse.Namespace, report: Report, live: Sequence[LiveRow]) ->
     if args.markdown:
         tables = [f"{title}:\n\n{table.markdown()}\n" for title, table in _tables(report).items()]
         notes = [f"- {row.policy}, run {row.seed + 1}: {note}" for row in report.rows for note in row.notes if live]
-        args.markdown.write_text("\n".join([f"{report.about}\n", *tables, *notes, *("" for _ in notes[:1])]), "utf-8")
+        first = [f"{report.headline.markdown()}\n", f"{report.about}\n"]
+        args.markdown.write_text("\n".join([*first, *tables, *notes, *("" for _ in notes[:1])]), "utf-8")

@@ -51,6 +51,10 @@ class Headline:
     title: str
     sentences: tuple[str, ...]
 
+    def markdown(self) -> str:
+        """Return both as Markdown."""
+        return "\n".join((f"**{self.title}.**", "", *(f"- {sentence}" for sentence in self.sentences)))
+
 
 def of_row(row: PolicyRow) -> Standing:
     """Return the figures of one run."""

@@ -79,7 +79,7 @@ def test_help_shows_a_default_with_a_percent_sign(
 def test_compare_writes_tables_json_csv_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workload = tmp_path / "w.txt"
     workload.write_text("5 " * 30)
-    files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "html")}
+    files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "html", "markdown")}
     flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
     assert main(["compare", "--workload", str(workload), "--policies", "kpa,elastic", "--seeds", "2", *flags]) == 0
     rows = json.loads(files["json"].read_text())["rows"]
@@ -87,7 +87,12 @@ def test_compare_writes_tables_json_csv_and_a_page(tmp_path: Path, capsys: pytes
     assert {row["requests"] for row in rows} == {150}
     assert len(list(csv.DictReader(files["csv"].open()))) == 4
     assert "<svg" in files["html"].read_text()
-    assert "pod-s" in capsys.readouterr().out
+    printed, markdown = capsys.readouterr().out, files["markdown"].read_text()
+    assert "pod-s" in printed
+    title = printed.splitlines()[0]
+    assert "elastic" in title
+    assert markdown.startswith(f"**{title[:-1]}.**\n\n- elastic and kpa: ")
+    assert markdown.index("count as none") < markdown.index("SLO 0.5 s") < markdown.index("| policy |")
 
 
 def test_every_row_has_all_documented_figures_and_json_has_no_nan(tmp_path: Path) -> None:

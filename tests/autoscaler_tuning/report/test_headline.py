@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler_tuning.report.headline import LIVE, SIMULATED, Standing, differences, headline
+from autoscaler_tuning.report.headline import LIVE, SIMULATED, Headline, Standing, differences, headline
 
 KPA = Standing("kpa", 0.02, 0, 1000.0)
 
@@ -59,6 +59,12 @@ def test_a_difference_within_the_intervals_is_none() -> None:
 def test_one_policy_alone_and_comparisons_without_ours_have_a_headline_too() -> None:
     assert headline([KPA], "elastic", SIMULATED).title == "Only kpa ran"
     assert headline([KPA, Standing("peak", 0.5, 0, 2000.0)], "elastic", SIMULATED).title == "peak loses against kpa"
+
+
+def test_in_markdown_the_winner_is_a_paragraph_and_each_other_policy_an_item() -> None:
+    assert Headline("a wins against b", ("By much.", "Of two.")).markdown() == (
+        "**a wins against b.**\n\n- By much.\n- Of two."
+    )
 
 
 def test_an_invalid_run_makes_the_headline_warn() -> None:
