@@ -66,6 +66,8 @@ def growing(history: PageHistory, every_s: float = 0.2) -> Iterator[threading.Ev
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield stopped
-    stopped.set()
-    thread.join()
+    try:
+        yield stopped
+    finally:
+        stopped.set()
+        thread.join()
