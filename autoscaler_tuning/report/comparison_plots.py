@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +20,15 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", ":")
 # Placeholder that is replaced by the text colour of the page.
 INK = "#123456"
+# Above the plot, on the left, where a phone shows it without scrolling.
+LEGEND: Mapping[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "borderaxespad": 0,
+    "frameon": False,
+    "labelcolor": INK,
+    "ncols": 4,
+}
 SMOOTHING_S = 3
 # Most points of a line over time: with these the page of two sections with three policies has less than 250 kB.
 LINE_POINTS = 200
@@ -47,7 +57,7 @@ def _dash(index: int) -> str:
 
 def course_plot(section: Section) -> str:
     """Return a plot of offered load, pods, queue and latency over time."""
-    figure = Figure(figsize=(10, 9))
+    figure = Figure(figsize=(8, 8))
     load, pods, queue, latency = figure.subplots(4, 1, sharex=True)
     longest = max(section.runs, key=lambda run: len(run.intended_s))
     seconds = np.arange(int(longest.intended_s.max()) + 1)
@@ -73,13 +83,13 @@ def course_plot(section: Section) -> str:
     for axes, label in zip((load, pods, queue, latency), labels, strict=True):
         _style(axes, label)
     latency.set_xlabel("seconds from the start", color=INK)
-    pods.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=6, fontsize=9)
+    pods.legend(**LEGEND, fontsize=9)
     return _svg(figure)
 
 
 def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequence[Point]]) -> str:
     """Return a plot of late requests over cost: each policy, its efficient settings as a curve, and the lower bound."""
-    figure = Figure(figsize=(10, 5.5))
+    figure = Figure(figsize=(8, 5))
     axes = figure.subplots()
     for index, line in enumerate(lines):
         curve = sorted((p.pod_seconds, 100 * p.late_ratio) for p in frontiers.get(line.policy, ()) if p.efficient)
@@ -98,7 +108,7 @@ def frontier_plot(lines: Sequence[PolicySummary], frontiers: Mapping[str, Sequen
     axes.yaxis.set_major_formatter("{x:g}")
     _style(axes, "late requests, %")
     axes.set_xlabel("pod-seconds (large dot: the compared setting; curve: other values of its main knob)", color=INK)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, labelcolor=INK, ncols=4)
+    axes.legend(**LEGEND)
     return _svg(figure)
 
 

@@ -105,8 +105,10 @@ def browser() -> Iterator[Browser]:
         try:
             port = _port(Path(folder) / "DevToolsActivePort")
             session, socket = loop.run_until_complete(_connect(port))
-            yield Browser(loop, socket)
-            loop.run_until_complete(session.close())
+            try:
+                yield Browser(loop, socket)
+            finally:
+                loop.run_until_complete(session.close())
         finally:
             loop.close()
             process.terminate()
