@@ -35,6 +35,35 @@ def test_a_second_has_what_was_added_since_the_one_before() -> None:
     assert (second.answers, second.in_time, second.lost) == (3, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("status", "lost"), [(200, 0), (404, 0), (428, 0), (429, 1), (431, 0), (500, 1), (503, 1)], ids=str
+)
+def test_lost_are_those_without_room_time_or_an_answer_of_a_pod(status: int, lost: int) -> None:
+    assert page_of((0.1, status)).lost == lost
+
+
+def test_the_percentiles_are_the_usual_three_over_all_dispatchers() -> None:
+    window = AnswerWindow()
+    window.update({"a": AnswerCounts({}, 0, 0, 0), "b": AnswerCounts({}, 0, 0, 0)})
+    a = AnswerCounts({1.0: 50, 2.0: 50, 3.0: 50, inf: 50}, 50, 0, 0)
+    b = AnswerCounts({1.0: 0, 2.0: 45, 3.0: 49, inf: 50}, 50, 0, 0)
+    assert window.update({"a": a, "b": b}).percentiles_s == (1.0, 2.0, 3.0)
+
+
+def test_an_answer_counts_in_the_percentiles_for_ten_seconds() -> None:
+    window = AnswerWindow()
+    window.update({"a": page_of()})
+    seconds = [window.update({"a": page_of(FAST)}).percentiles_s for _ in range(11)]
+    assert None not in seconds[9]
+    assert seconds[10] == (None, None, None)
+
+
+def test_more_late_ones_than_answers_leave_none_in_time_and_not_fewer() -> None:
+    window = AnswerWindow()
+    window.update({"a": AnswerCounts({}, 0, 0, 0)})
+    assert window.update({"a": AnswerCounts({}, 1, 2, 0)}).in_time == 0
+
+
 def test_what_was_counted_before_the_first_look_is_left_out() -> None:
     assert AnswerWindow().update({"a": page_of(FAST, FAST)}).answers == 0
 

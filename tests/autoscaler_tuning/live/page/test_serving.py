@@ -10,7 +10,7 @@ import requests
 
 from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.page import serving
-from autoscaler_tuning.live.page.serving import MOST_ACTIONS_PER_MINUTE, STATIC, carry_out, export
+from autoscaler_tuning.live.page.serving import MOST_ACTIONS_PER_MINUTE, STATIC, Page, carry_out, export
 from tests.autoscaler_tuning.live.page.made import full_history, growing, served
 
 MOST_BYTES = 100_000
@@ -64,6 +64,30 @@ def test_events_follow_each_other_until_the_viewer_leaves() -> None:
         lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
         rows = [json.loads(next(lines).removeprefix(b"data: "))["row"] for _ in range(3)]
     assert rows[0][0] < rows[1][0] < rows[2][0]
+
+
+def test_a_viewer_gets_no_old_second_and_a_sign_of_life_while_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "KEEP_ALIVE_S", 0.01)
+    with served(full_history(3)) as (url, _), requests.get(f"{url}/page/events", stream=True, timeout=60) as answer:
+        lines = filter(None, answer.iter_lines())
+        assert [next(lines) for _ in range(3)] == [b"retry: 2000", b": no news", b": no news"]
+
+
+@pytest.mark.parametrize("path", ["/page", "/page/page.js", "/page/history", "/page/export", "/page/nowhere"])
+def test_no_answer_is_kept_guessed_framed_or_cut(path: str) -> None:
+    with served(full_history(3)) as (url, _):
+        headers = requests.get(f"{url}{path}", timeout=60).headers
+        head = requests.head(f"{url}{path}", headers={"Accept-Encoding": "identity"}, timeout=60)
+    named = ("Cache-Control", "X-Content-Type-Options", "Referrer-Policy", "Vary")
+    assert [headers[name] for name in named] == ["no-store", "nosniff", "no-referrer", "Accept-Encoding"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert int(head.headers["Content-Length"]) > 0
+
+
+def test_a_question_for_the_head_gets_no_body() -> None:
+    page, told = Page({"a": full_history(3, "a")}, None), []
+    body = page.respond({"REQUEST_METHOD": "HEAD", "PATH_INFO": "/page"}, lambda *words: told.append(words) or print)
+    assert (list(body), told[0][0]) == ([], "200 OK")
 
 
 def test_too_many_viewers_are_refused_and_a_seat_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +145,7 @@ def test_without_a_key_file_there_are_no_buttons() -> None:
     assert not history.operator.paused
 
 
-def test_the_key_pauses_resumes_and_sets_bounds() -> None:
+def test_the_key_pauses_resumes_and_sets_bounds_and_each_use_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     history = full_history(3)
     with served(history, key="k3y") as (url, _):
         for body, paused in (({"do": "pause"}, True), ({"do": "resume"}, False)):
@@ -129,7 +153,13 @@ def test_the_key_pauses_resumes_and_sets_bounds() -> None:
             assert answer.json() == {"done": f"{body['do']}d"}
             assert history.operator.paused is paused
         requests.post(f"{url}/page/action", json={"do": "bounds", "min": 1, "max": 3}, headers=KEY, timeout=60)
-    assert history.operator.bounds == (1, 3)
+        assert history.operator.bounds == (1, 3)
+        longest = b'{"do": "bounds", "min": 2, "max": 4}'.ljust(1000)
+        assert requests.post(f"{url}/page/action", data=longest, headers=KEY, timeout=60).status_code == 200
+    assert history.operator.bounds == (2, 4)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"resnet18: by hand, from 127.0.0.1: {done}" for done in ("paused", "resumed", "bounds 1 to 3", "bounds 2 to 4")
+    ]
 
 
 @pytest.mark.parametrize("given", [{}, {"Authorization": "Bearer other"}, {"Authorization": "Bearer k3y\xe9"}])
@@ -158,6 +188,8 @@ def test_keys_cannot_be_tried_without_end() -> None:
         (b'{"do": "stop"}', "do must be pause, resume or bounds, got 'stop'"),
         (b'{"do": "bounds", "min": true, "max": 2}', "min must be an integer, got True"),
         (b'{"do": "bounds", "min": 3, "max": 2}', "bounds must be 0 <= min <= max <= 40 with max >= 1, got 3, 2"),
+        (b'{"do": "bounds", "min": -1, "max": 2}', "bounds must be 0 <= min <= max <= 40 with max >= 1, got -1, 2"),
+        (b'{"do": "bounds", "min": 0, "max": 0}', "bounds must be 0 <= min <= max <= 40 with max >= 1, got 0, 0"),
         (b'{"do": "bounds", "min": 0, "max": 41}', "bounds must be 0 <= min <= max <= 40 with max >= 1, got 0, 41"),
     ],
 )
