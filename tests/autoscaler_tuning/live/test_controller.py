@@ -457,6 +457,21 @@ def test_a_paused_controller_leaves_the_pods_alone_until_it_is_resumed(has_route
     world.run(*range(12, 16))
     assert len(world.pods.wanted) > wanted
     assert len(world.source.announced) > announced
+    world.controller.operator.paused = True
+    world.run(*range(16, 20))
+    assert world.pods.released == 2
+
+
+@pytest.mark.parametrize(("has_route", "ruler"), [(True, "another autoscaler"), (False, "lapsed")])
+def test_without_signals_another_autoscaler_decides_if_there_is_one(has_route: bool, ruler: str) -> None:
+    world = World(Scripted(lambda _: 3))
+    world.pods.has_route = has_route
+    told: list[str] = []
+    world.controller.observe = lambda moment: told.append(moment.ruler)
+    world.run(*range(0, 5))
+    world.source.now = None
+    world.run(*range(5, 60))
+    assert (world.pods.released, told[-1]) == (1, ruler)
 
 
 def test_bounds_set_by_hand_keep_the_policy_within_them() -> None:
@@ -474,7 +489,7 @@ def test_it_tells_why_it_does_not_decide_on_the_pods() -> None:
     world = World(Scripted(lambda _: 3))
     moments: list[Moment] = []
     world.controller.observe = moments.append
-    world.pods.confirmed = False
+    world.pods.has_route, world.pods.confirmed = True, False
     world.run(*range(0, 5))
     assert moments[-1].ruler == "lapsed"
     world.pods.leader = "other-1"
