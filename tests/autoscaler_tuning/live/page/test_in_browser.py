@@ -1,6 +1,5 @@
 """The page in a real browser: it draws, follows, says when it is stale, and works by keyboard, on a phone, in the dark."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,12 @@ from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.page.history import PageHistory
 from autoscaler_tuning.live.page.serving import export
 from tests.autoscaler_tuning.live.page.made import full_history, growing, row, served
-from tests.stubs import browser as browsers
 from tests.stubs.browser import Browser
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 
 DRAWN = "document.querySelectorAll('#plots canvas').length === 4 && document.getElementById('period').textContent"
 STALE = "!document.getElementById('stale').hidden && document.getElementById('stale').textContent"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for this module."""
-    if reason := browsers.why_not():
-        pytest.skip(reason)
-    with browsers.browser() as tab:
-        yield tab
 
 
 def text(browser: Browser, name: str) -> str:
