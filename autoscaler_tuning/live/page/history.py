@@ -127,6 +127,7 @@ class PageHistory:
                 "rows": list(self.rows),
                 "decisions": [asdict(one) for one in self.decisions],
                 "starts": [asdict(one) for one in self.starts],
+                "count": self._count,
                 **self._state(),
             }
 

@@ -99,7 +99,9 @@ class Page:
             return _send(environ, start_response, _error(503, f"at most {MOST_VIEWERS} viewers at once"))
         headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
         start_response("200 OK", headers)
-        return _Stream(history, self._viewers)
+        after = parse_qs(environ.get("QUERY_STRING", "")).get("after", [""])[0]
+        count = int(after) if after.isdecimal() and len(after) < 16 else history.count
+        return _Stream(history, min(count, history.count), self._viewers)
 
     def _act(self, environ: "WSGIEnvironment", history: PageHistory) -> PageReply:
         """Carry out a button, with the key in the Authorization field: a form of another site cannot set that."""
@@ -150,14 +152,14 @@ def _integer(body: Mapping[str, object], name: str) -> int:
 
 
 class _Stream:
-    """The events of one viewer; the seat is given back when the connection ends."""
+    """The events of one viewer, who knows the first `count` seconds; closing it gives the seat back."""
 
-    def __init__(self, history: PageHistory, seats: threading.BoundedSemaphore) -> None:
-        self._history, self._seats, self._open = history, seats, True
+    def __init__(self, history: PageHistory, count: int, seats: threading.BoundedSemaphore) -> None:
+        self._history, self._count, self._seats, self._open = history, count, seats, True
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"retry: 2000\n\n"
-        count = self._history.count
+        count = self._count
         while True:
             count, message = self._history.after(count, KEEP_ALIVE_S)
             yield message or b": no news\n\n"

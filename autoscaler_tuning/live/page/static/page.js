@@ -274,7 +274,7 @@ async function load(service) {
     $("service-label").hidden = doc.services.length < 2;
   }
   if (source) source.close();
-  source = new EventSource(`/page/events${query}`);
+  source = new EventSource(`/page/events?${new URLSearchParams({ service: doc.service, after: doc.count })}`);
   source.onmessage = (event) => take(JSON.parse(event.data));
   source.onerror = () => { lost = true; stale(); };
   source.onopen = () => { if (lost) { lost = false; load(service); } }; // what happened meanwhile is in the history

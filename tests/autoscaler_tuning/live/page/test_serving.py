@@ -11,7 +11,7 @@ import requests
 from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.page import serving
 from autoscaler_tuning.live.page.serving import MOST_ACTIONS_PER_MINUTE, STATIC, Page, carry_out, export
-from tests.autoscaler_tuning.live.page.made import full_history, growing, served
+from tests.autoscaler_tuning.live.page.made import full_history, growing, row, served
 
 MOST_BYTES = 100_000
 KEY = {"Authorization": "Bearer k3y"}
@@ -71,6 +71,20 @@ def test_a_viewer_gets_no_old_second_and_a_sign_of_life_while_there_is_none(monk
     with served(full_history(3)) as (url, _), requests.get(f"{url}/page/events", stream=True, timeout=60) as answer:
         lines = filter(None, answer.iter_lines())
         assert [next(lines) for _ in range(3)] == [b"retry: 2000", b": no news", b": no news"]
+
+
+def test_a_viewer_misses_nothing_between_the_history_and_the_events() -> None:
+    history = full_history(3)
+    with served(history) as (url, _):
+        known = requests.get(f"{url}/page/history", timeout=60).json()["count"]
+        history.add(row(4, 5.0), [], [])
+        for after in (known, 10**9, "x"):
+            with requests.get(f"{url}/page/events?after={after}", stream=True, timeout=60) as answer:
+                lines = filter(None, answer.iter_lines(chunk_size=1))
+                assert next(lines) == b"retry: 2000"
+                if after != known:
+                    history.add(row(5, 6.0), [], [])
+                assert next(lines).startswith(b"data: ")
 
 
 @pytest.mark.parametrize("path", ["/page", "/page/page.js", "/page/history", "/page/export", "/page/nowhere"])
