@@ -130,11 +130,13 @@ def test_asynchronous_work_is_a_trace_of_its_own_with_a_link_to_the_request_that
         url = f"http://127.0.0.1:{ours.port}/predict"
         answer = requests.post(url, files=PHOTO, headers={"Prefer": "respond-async"}, timeout=30)
         assert answer.status_code == 202
+        assert requests.get(f"http://127.0.0.1:{ours.port}/jobs/{answer.json()['id']}", timeout=30).ok
         spans = traced.wait_for(lambda found: {"job", "POST /predict"} <= {span.name for span in found})
     accepted, job = only(spans, "POST /predict"), only(spans, "job")
     assert (job.links, job.parent_id) == ((accepted.trace_id,), "")
     assert job.trace_id != accepted.trace_id
     assert only(spans, "attempt").parent_id == job.span_id
+    assert "HTTP" not in {span.name for span in traced.spans}, "a client that polls brings no trace"
 
 
 @pytest.mark.parametrize("fault", ["away", "hangs", "fails"])

@@ -95,6 +95,7 @@ def test_refusals_retries_and_clients_that_hang_up_are_lines_too_and_probes_are_
     with logged(stub.url, "--attempts", "2") as ours:
         for path in ("/", "/healthz", "/readyz"):
             requests.get(ours.url + path, timeout=10)
+            requests.head(ours.url + path + "?from=a-probe", timeout=10)
         stub.statuses = [503, 503]
         ours.post()
         ours.post(files=None, data=b"")
@@ -105,7 +106,9 @@ def test_refusals_retries_and_clients_that_hang_up_are_lines_too_and_probes_are_
         )
         ours.post(headers={"X-Request-Deadline-Ms": "50"})
         with socket.create_connection(("127.0.0.1", ours.port)) as client:
-            client.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            path, request_id = b"/" + bytes(200).replace(b"\0", b"x"), bytes(200).replace(b"\0", b"i")
+            head = b"POST %b HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: 3\r\n\r\nabc"
+            client.sendall(head % (path, request_id))
             time.sleep(0.5)
         rows = ours.rows(4)
     found = [(row["status"], row["outcome"], row["attempts"]) for row in rows]
@@ -113,6 +116,7 @@ def test_refusals_retries_and_clients_that_hang_up_are_lines_too_and_probes_are_
         (503, "attempts exhausted", 2), (400, "answered here", 0), (429, "deadline cannot be met", 0), (0, "client gone", 0),
     ]  # fmt: skip
     assert all(re.fullmatch("[0-9a-f]{32}", row["trace_id"]) for row in rows if row["status"] != 400)
+    assert (rows[3]["path"], rows[3]["id"]) == ("/" + 127 * "x", 128 * "i")
 
 
 @pytest.mark.integration
@@ -126,6 +130,10 @@ def test_asynchronous_work_is_a_line_when_accepted_and_a_line_when_run_without_i
     kinds = {(row.get("job", False), row["status"], row["id"]) for row in rows[:2]}
     assert kinds == {(False, 202, "id-7"), (True, 200, "id-7")}
     assert {row["trace_id"] for row in rows[:2]} == {GIVEN[3:35]}
+    (run,) = [row for row in rows[:2] if row.get("job")]
+    assert (run["path"], run["outcome"], run["pod"]) == ("/predict", "answered", "stub")
+    assert run["bytes_in"] > len(PHOTO["file"][1])
+    assert run["bytes_out"] > 0
     assert rows[2]["path"] == "/jobs/ID"
     assert job_id not in json.dumps(rows)
 

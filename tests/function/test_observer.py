@@ -16,7 +16,7 @@ from function.app import create_app
 from function.config import HttpConfig
 from function.line_log import LineLog
 from function.metrics import PodMetrics
-from function.observer import MOST_WAITING, Reporter, Served, Spans, record
+from function.observer import MOST_CHARS, MOST_WAITING, Reporter, Served, Spans, record
 from function.trace_context import TraceContext
 from tests.function.fakes import Fake
 
@@ -79,6 +79,36 @@ def test_a_line_has_the_fields_of_the_documentation(status: int, outcome: str) -
     }  # fmt: skip
 
 
+def line_of(request: Served) -> dict[str, object]:
+    """Return the line of a request without its time."""
+    reading, writing = os.pipe()
+    reporter = Reporter("pod-1", LineLog(lambda count: None, writing), None)
+    reporter.served(request)
+    reporter.close()
+    os.close(writing)
+    with os.fdopen(reading) as written:
+        row: dict[str, object] = json.loads(written.read())
+    del row["time"]
+    return row
+
+
+def test_the_line_of_a_request_has_each_figure_in_its_unit_and_bounded_texts() -> None:
+    long = "x" * (2 * MOST_CHARS)
+    row = line_of(Served(long, TraceContext(7, 8, True), "POST", long, "", 404, 0.05, STAGES, 3, 100, 20))
+    assert row == {
+        **{"id": long[:MOST_CHARS], "trace_id": f"{7:032x}", "method": "POST", "path": long[:MOST_CHARS]},
+        **{"status": 404, "outcome": "refused", "service_s": 0.05, "pre_s": 0.01, "infer_s": 0.03, "post_s": 0.001},
+        **{"images": 3, "pod": "pod-1", "bytes_in": 100, "bytes_out": 20},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(399, "answered"), (400, "refused"), (499, "refused"), (500, "failed")], ids=str
+)
+def test_an_outcome_changes_with_the_class_of_the_status(status: int, outcome: str) -> None:
+    assert line_of(served(status=status))["outcome"] == outcome
+
+
 def recorded(request: Served) -> list[ReadableSpan]:
     provider, exporter = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -94,7 +124,16 @@ def test_the_stages_lie_end_to_end_before_the_response() -> None:
     assert (whole.name, whole.start_time, whole.end_time) == ("POST /predict", 950_000_000, 1_000_000_000)
     assert whole.parent is not None
     assert (whole.parent.trace_id, whole.parent.span_id) == (7, 8)
+    assert dict(whole.attributes or {}) == {
+        **{"http.request.method": "POST", "url.path": "/predict", "pod": "pod-1", "images": 1},
+        "http.response.status_code": 200,
+    }
     assert {span.parent.span_id for span in stages if span.parent} == {whole.context.span_id}
+
+
+def test_a_path_that_no_route_knows_names_no_span() -> None:
+    request = Served("id-1", None, "POST", "/tenant/1", "", 404, 0.05, {}, 0, 0, 0)
+    assert [span.name for span in recorded(request)] == ["HTTP"]
 
 
 def test_a_failure_is_an_error_and_a_refusal_is_none() -> None:
@@ -109,6 +148,8 @@ def test_requests_that_ask_for_no_recording_are_not_queued_and_the_queue_is_boun
     spans = Spans({}, "pod-1")
     spans.add(served(TraceContext(7, 8, False)))
     assert len(spans._waiting) == 0
+    spans.add(served(None))
+    assert len(spans._waiting) == 1, "the sampler decides about a request without a trace"
     for _ in range(2 * MOST_WAITING):
         spans.add(served(TraceContext(7, 8, True)))
     assert len(spans._waiting) == MOST_WAITING
