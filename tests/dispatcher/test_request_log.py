@@ -106,9 +106,9 @@ def test_refusals_retries_and_clients_that_hang_up_are_lines_too_and_probes_are_
         )
         ours.post(headers={"X-Request-Deadline-Ms": "50"})
         with socket.create_connection(("127.0.0.1", ours.port)) as client:
-            path, request_id = b"/" + bytes(200).replace(b"\0", b"x"), bytes(200).replace(b"\0", b"i")
+            target, request_id = b"/" + bytes(200).replace(b"\0", b"x"), bytes(200).replace(b"\0", b"i")
             head = b"POST %b HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: 3\r\n\r\nabc"
-            client.sendall(head % (path, request_id))
+            client.sendall(head % (target, request_id))
             time.sleep(0.5)
         rows = ours.rows(4)
     found = [(row["status"], row["outcome"], row["attempts"]) for row in rows]
