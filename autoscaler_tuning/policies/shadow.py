@@ -209,7 +209,8 @@ class Shadow:
     def decide(self, obs: Observation) -> Decision:
         """Return the inner policy's decision; its record also has the figures of both services."""
         obs = self._observations.usable(obs)
-        if not obs.fresh or obs.now_s - (self._stepped_s or obs.now_s) > LONGEST_GAP_S:
+        gap_s = 0.0 if self._stepped_s is None else obs.now_s - self._stepped_s
+        if not obs.fresh or gap_s > LONGEST_GAP_S:
             self._stepped_s = None
             return replace(self._decision, reason="shadow: no data")
         self._starts.update(obs.pods)

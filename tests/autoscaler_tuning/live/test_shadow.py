@@ -197,6 +197,13 @@ def test_a_jump_of_the_clock_counts_for_neither_service(now_s: float) -> None:
     assert shadow.figures()["live_pod_seconds"] == pytest.approx(before["live_pod_seconds"], abs=5)
 
 
+def test_a_jump_from_a_clock_at_zero_counts_for_neither_service() -> None:
+    shadow = Shadow(Fixed(2), ShadowConfig())
+    for now_s in (0.0, 1000.0):
+        shadow.decide(Observation(now_s, 2, 0, service_time_s=SERVICE_S))
+    assert shadow.figures()["live_pod_seconds"] == 0
+
+
 @pytest.mark.parametrize("name", ["slo_s", "late_price", "first_service_time_s"])
 def test_invalid_settings_are_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be above 0 and finite, got 0"):
