@@ -106,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
     report = _report(args, about, runs, points)
     if live:
         lines = medians(rows)
-        answer = headline([of_medians(line) for line in lines], reference_policy(args.policies), LIVE)
+        answer = headline([of_medians(line, rows) for line in lines], reference_policy(args.policies), LIVE)
         report = replace(report, live=live_tables(rows, lines), headline=answer)
     print("\n".join((f"{report.headline.title}.", *report.headline.sentences, "", report.about, "")))
     width = terminal_width()
@@ -122,7 +122,7 @@ def _report(
     first = tuple(run for run in runs if run.row.seed == 0)
     lines = tuple(summaries(rows))
     return Report(
-        headline=headline([of_summary(line) for line in lines], reference_policy(args.policies), SIMULATED),
+        headline=headline([of_summary(line, rows) for line in lines], reference_policy(args.policies), SIMULATED),
         about=about,
         rows=rows,
         summaries=lines,

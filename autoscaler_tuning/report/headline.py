@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import hypot, isfinite
+from itertools import combinations, product
 
-from autoscaler_tuning.experiments.live_summary import INVALID, LiveMedians
+from autoscaler_tuning.experiments.live_summary import INVALID, LiveMedians, LiveRow
 from autoscaler_tuning.experiments.policy_summary import PolicySummary
 from autoscaler_tuning.results import PolicyRow
 
@@ -33,14 +32,16 @@ LIVE = Noise(0.002, 0.05)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Figures of one policy; the halves are half the width of their interval or range, 0 for a single run."""
+    """Figures of one policy.
+
+    runs: late_ratio and pod_seconds of each of several runs, in an order in which those of all policies are comparable.
+    """
 
     policy: str
     late_ratio: float
     lost: int
     pod_seconds: float
-    late_half: float = 0.0
-    cost_half: float = 0.0
+    runs: tuple[tuple[float, float], ...] = ()
     valid: bool = True
 
 
@@ -62,20 +63,19 @@ def of_row(row: PolicyRow) -> Standing:
     return Standing(row.policy, row.late_ratio, row.lost, row.pod_seconds, valid=valid)
 
 
-def of_summary(line: PolicySummary) -> Standing:
-    """Return the means of one policy, with their intervals."""
-    halves = [one.high - one.value for one in (line.late_ratio, line.pod_seconds)]
-    late_half, cost_half = (half if isfinite(half) else 0.0 for half in halves)
+def of_summary(line: PolicySummary, rows: Sequence[PolicyRow]) -> Standing:
+    """Return the means of one policy; rows: those of all policies, ordered by seed."""
     valid = not any(INVALID in note for note in line.notes)
-    late_ratio, pod_seconds = line.late_ratio.value, line.pod_seconds.value
-    return Standing(line.policy, late_ratio, line.lost, pod_seconds, late_half, cost_half, valid)
+    runs = tuple((row.late_ratio, row.pod_seconds) for row in rows if row.policy == line.policy)
+    return Standing(line.policy, line.late_ratio.value, line.lost, line.pod_seconds.value, runs, valid)
 
 
-def of_medians(line: LiveMedians) -> Standing:
-    """Return the medians of the live runs of one policy, with half of the range from the least to the most."""
-    late, cost = line.late_ratio, line.pod_seconds
-    halves = (late.most - late.least) / 2, (cost.most - cost.least) / 2
-    return Standing(line.policy, late.median, line.lost, cost.median, *halves, valid=line.valid_runs > 0)
+def of_medians(line: LiveMedians, rows: Sequence[LiveRow]) -> Standing:
+    """Return the medians of the live runs of one policy; rows: those of all policies, in the order of the runs."""
+    valid = line.valid_runs > 0
+    used = (row for row in rows if row.policy == line.policy and row.valid >= valid)
+    runs = tuple((row.late_ratio, row.pod_seconds) for row in used)
+    return Standing(line.policy, line.late_ratio.median, line.lost, line.pod_seconds.median, runs, valid)
 
 
 def headline(standings: Sequence[Standing], ours: str, noise: Noise) -> Headline:
@@ -94,8 +94,8 @@ def headline(standings: Sequence[Standing], ours: str, noise: Noise) -> Headline
         if kind in verdicts.values()
     ]
     sentences = [_sentence(chosen, one, verdicts[one.policy]) for one in others]
-    spread = any(one.late_half or one.cost_half for one in standings)
-    sentences.append(f"{noise.words}{', and so do those within the spread over the runs' if spread else ''}.")
+    several = any(len(one.runs) > 1 for one in standings)
+    sentences.append(f"{noise.words}{', and so do those in which the runs disagree' if several else ''}.")
     title = f"{chosen.policy} {_listed(clauses)}"
     if doubtful := [one.policy for one in standings if not one.valid]:
         title = f"no reliable result, because runs are {INVALID} ({_listed(doubtful)}): {title}"
@@ -131,11 +131,17 @@ _TITLES = {
 
 def _signs(ours: Standing, theirs: Standing, noise: Noise) -> tuple[int, int]:
     """Return -1, 0 or 1 for late requests and for pod-seconds: below 0, ours has fewer."""
-    late = ours.late_ratio - theirs.late_ratio
-    cost = ours.pod_seconds - theirs.pod_seconds
-    late_noise = max(noise.late_ratio, hypot(ours.late_half, theirs.late_half))
-    cost_noise = max(noise.cost_ratio * theirs.pod_seconds, hypot(ours.cost_half, theirs.cost_half))
-    return _sign(late, late_noise), _sign(cost, cost_noise)
+    # runs of the same seed or turn are compared; if some are invalid, all with all
+    pairs = list((zip if len(ours.runs) == len(theirs.runs) else product)(ours.runs, theirs.runs))
+    late = _sign(ours.late_ratio - theirs.late_ratio, noise.late_ratio)
+    cost = _sign(ours.pod_seconds - theirs.pod_seconds, noise.cost_ratio * theirs.pod_seconds)
+    late_differences, cost_differences = ([one[at] - other[at] for one, other in pairs] for at in (0, 1))
+    return _agreed(late, late_differences), _agreed(cost, cost_differences)
+
+
+def _agreed(sign: int, differences: Sequence[float]) -> int:
+    """Return the sign, or 0 if any of the differences has the opposite one."""
+    return 0 if any(sign * difference < 0 for difference in differences) else sign
 
 
 def _sign(difference: float, noise: float) -> int:

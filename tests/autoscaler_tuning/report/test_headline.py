@@ -1,5 +1,7 @@
 """The headline: who wins, in words with the figures, and whether two comparisons agree."""
 
+from statistics import fmean
+
 import pytest
 
 from autoscaler_tuning.report.headline import LIVE, SIMULATED, Headline, Standing, differences, headline
@@ -48,12 +50,36 @@ def test_lost_requests_are_named_only_if_there_are_any() -> None:
     assert "lost" not in headline([KPA, ours(0.01, 500.0)], "elastic", SIMULATED).sentences[0]
 
 
-def test_a_difference_within_the_intervals_is_none() -> None:
-    wide = Standing("elastic", 0.01, 0, 900.0, late_half=0.02, cost_half=200.0)
-    found = headline([KPA, wide], "elastic", SIMULATED)
-    assert found.title == "elastic is level with kpa"
-    assert found.sentences[-1].endswith("count as none, and so do those within the spread over the runs.")
-    assert "spread" not in headline([KPA, ours(0.01, 5.0)], "elastic", SIMULATED).sentences[-1]
+def several(policy: str, *runs: tuple[float, float]) -> Standing:
+    """Return the means of several runs, each its share of late requests and its pod-seconds."""
+    late_ratio, pod_seconds = (fmean(figures) for figures in zip(*runs, strict=True))
+    return Standing(policy, late_ratio, 0, pod_seconds, runs)
+
+
+@pytest.mark.parametrize(
+    ("runs", "title"),
+    [
+        pytest.param(
+            [(0.002, 500.0), (0.03, 500.0)],
+            "elastic is better in one figure and worse in the other than hpa",
+            id="both runs have more late requests, of a wide spread",
+        ),
+        pytest.param([(0.0, 500.0), (0.032, 500.0)], "elastic wins against hpa", id="one run has fewer late requests"),
+        pytest.param([(0.0, 8500.0), (0.032, 9000.0)], "elastic is level with hpa", id="the runs disagree in both"),
+        pytest.param(
+            [(0.002, 500.0)],
+            "elastic is better in one figure and worse in the other than hpa",
+            id="fewer runs, of which each is compared with all",
+        ),
+        pytest.param([(0.002, 9000.0)], "elastic loses against hpa", id="fewer runs, within the others"),
+    ],
+)
+def test_a_difference_counts_if_no_run_contradicts_it(runs: list[tuple[float, float]], title: str) -> None:
+    hpa = several("hpa", (0.001, 8000.0), (0.001, 10_000.0))
+    found = headline([hpa, several("elastic", *runs)], "elastic", SIMULATED)
+    assert found.title == title
+    assert found.sentences[-1].endswith("count as none, and so do those in which the runs disagree.")
+    assert "disagree" not in headline([KPA, ours(0.01, 5.0)], "elastic", SIMULATED).sentences[-1]
 
 
 def test_one_policy_alone_and_comparisons_without_ours_have_a_headline_too() -> None:
