@@ -15,7 +15,9 @@ ABLATIONS = {
     "elastic-nohedge": "elastic[hedge=1]",
     "elastic-nojump": "elastic[forecast.jump_sigmas=1e9]",
     "elastic-nosurprise": "elastic[scenarios.surprise=0]",
-    "elastic-nolikeness": "elastic[scenarios.likeness=0]",
+    "elastic-nogrowth": "elastic[scenarios.growth_s=0]",
+    "elastic-nolikeness": "elastic[scenarios.likeness=0,scenarios.long_likeness=0]",
+    "elastic-nolong": "elastic[scenarios.long_likeness=0]",
     "elastic-nopast": "elastic[scenarios.memory_s=0.001]",
 }
 ABOVE_0 = ("slo_s", "interval_s", "late_price", "drain_s", "first_service_time_s", "first_cold_start_s")
@@ -43,14 +45,14 @@ class ElasticConfig:
     slo_s: float = 0.5
     interval_s: float = 0.5
     late_price: float = 250.0
-    hold_s: float = 10.0
+    hold_s: float = 7.0
     hedge: float = 3.0
     drain_s: float = 30.0
     zero_after_s: float = 30.0
     most_pods: int = 1000
     first_service_time_s: float = 0.1
     first_cold_start_s: float = 3.0
-    steady_share: float = 0.3
+    steady_share: float = 0.6
     expects_recurrence: bool = True
     compares_with_stock: bool = True
     forecast: ForecastConfig = field(default_factory=ForecastConfig)

@@ -154,8 +154,9 @@ class Elastic:
         horizon_s = self._starts.mean_s + interval_s
         times_s = interval_s * np.arange(1, min(steps, max(2, round(horizon_s / interval_s))) + 1)
         expected = np.asarray(self._forecast.level_rps * times_s, dtype=np.float64)
+        growth_rps_s = self._forecast.growth_rps_s if obs.ready_pods else 0.0  # from zero, only what has come counts
         paths, weights = self._error_paths.draw(
-            expected, self._forecast.level_rps, self._surprise_rps(obs, service_time_s)
+            expected, self._forecast.level_rps, self._surprise_rps(obs, service_time_s), growth_rps_s
         )
         self._due = 0
         for path, chance in self._recurrence.scenarios(obs.now_s, expected):

@@ -23,11 +23,13 @@ class ErrorPathConfig:
         pods ready for a jump that was long ago, because late responses cost so much more than pods.
     long_memory_s: the same if jumps recur, which means that it contains at least `often` bursts. A burst is a path that
         ends more than `burst` standard deviations of a Poisson count above the forecast.
-    likeness: a past path has the weight exp(-likeness x |log ratio of its level to the present one|); with 0 all paths
-        have the same weight.
+    likeness, long_likeness: a past path has the weight exp(-likeness x |log ratio of its level to the present one| -
+        long_likeness x the same of the levels' mean, which is smoothed with the time constant long_s); with 0 and 0 all
+        paths have the same weight. The long one tells a lull from calm, and a jump from a rate that has lasted.
     prior: weight of the prior scenarios, in ticks of experience: Poisson noise, and in addition a share `surprise` of
         this weight for a burst that keeps surprise_pods pods busy, at most surprise_factor times as many as the present
         rate does once a minute of it has been seen. That share falls to 1/e after surprise_s of traffic.
+    growth_s: how long a rate that just jumped goes on rising as fast in the highest of the noise scenarios.
     """
 
     steps: int = 12
@@ -35,32 +37,34 @@ class ErrorPathConfig:
     long_memory_s: float = 600.0
     often: int = 4
     burst: float = 15.0
-    likeness: float = 5.0
-    prior: float = 100.0
-    surprise: float = 0.1
+    likeness: float = 3.0
+    long_likeness: float = 4.0
+    long_s: float = 60.0
+    prior: float = 50.0
+    surprise: float = 0.2
     surprise_pods: float = 2.0
     surprise_factor: float = 5.0
     surprise_s: float = 80.0
+    growth_s: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "memory_s", "long_memory_s", "often", "burst", "prior", "surprise_s"):
+        for name in ("steps", "memory_s", "long_memory_s", "often", "burst", "long_s", "prior", "surprise_s"):
             if not 0 < getattr(self, name) < inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        if not 0 <= self.surprise_factor < inf:
-            raise ValueError(f"surprise_factor must be finite and at least 0, got {self.surprise_factor}")
-        if not (0 <= self.likeness < inf and 0 <= self.surprise <= 1 and 0 <= self.surprise_pods < inf):
-            raise ValueError(
-                "likeness and surprise_pods must be finite and at least 0, surprise from 0 to 1, "
-                f"got {self.likeness}, {self.surprise_pods}, {self.surprise}"
-            )
+        for name in ("likeness", "long_likeness", "surprise_pods", "surprise_factor", "growth_s"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if not 0 <= self.surprise <= 1:
+            raise ValueError(f"surprise must be from 0 to 1, got {self.surprise}")
 
 
 class ErrorPaths:
     """Past forecast errors, kept as whole paths in standard deviations of a Poisson count.
 
     Thus a burst that once followed an idle period can recur at its own size, and noise grows with the square root of
-    the rate. Source: a block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by likeness and combined with a
-    prior (Rubin 1981, the Bayesian bootstrap).
+    the rate. Source: a block bootstrap of residuals (Efron 1979; Künsch 1989), weighted by the likeness of the moment
+    (Lall and Sharma 1996) and combined with a prior (Rubin 1981, the Bayesian bootstrap). The growth that stops after
+    growth_s is a damped trend (Gardner and McKenzie 1985).
     """
 
     def __init__(self, config: ErrorPathConfig, interval_s: float) -> None:
@@ -71,11 +75,12 @@ class ErrorPaths:
         self._rows = max(self._short_rows, round(config.long_memory_s / interval_s))
         # A ring whose rows are kept twice, so that the newest ones are always one slice.
         self._paths = np.zeros((config.steps, 2 * self._rows))
-        self._levels = np.zeros(2 * self._rows)
+        self._levels = np.zeros((2, 2 * self._rows))  # log(level + 1), and the same of the mean
         self._unexplained = np.ones(2 * self._rows)
         self._fading = exp(-interval_s / config.surprise_s)
+        self._mean_rps, self._mean_gain = 0.0, 1 - exp(-interval_s / config.long_s)
         self._kept = self._ticks = 0
-        self._pending: deque[tuple[int, float]] = deque(maxlen=config.steps + 1)
+        self._pending: deque[tuple[int, float, float]] = deque(maxlen=config.steps + 1)
         self._bursts: deque[tuple[int, int]] = deque()  # [first path that contains it, tick]
         self._bursting = False
         self._prior = np.full(len(PRIOR), config.prior / len(PRIOR))
@@ -84,18 +89,20 @@ class ErrorPaths:
     def update(self, arrived: int, level_rps: float) -> bool:
         """Add one tick, the arrivals so far and the level of the forecast then; return whether a burst begins."""
         self._ticks += 1
-        self._pending.append((arrived, level_rps))
-        first, level = self._pending[0]
+        self._mean_rps += self._mean_gain * (level_rps - self._mean_rps)
+        self._pending.append((arrived, level_rps, self._mean_rps))
+        first, level, mean = self._pending[0]
         ahead = arrived - first - level * self._interval_s * (len(self._pending) - 1)
         # in a shorter time the level may still be settling, unless hardly anything had arrived before
         known = first < self._config.burst or len(self._pending) > self._config.steps
         begins = self._count_burst(known and ahead > self._config.burst * max(1.0, level) ** 0.5)
         if len(self._pending) > self._config.steps:
             row = self._kept % self._rows
-            came = np.array([count for count, _ in self._pending][1:]) - first
+            came = np.array([count for count, *_ in self._pending][1:]) - first
             path = (came - level * self._times_s) / sqrt(max(1.0, level))
             for copy in (row, row + self._rows):
-                self._paths[:, copy], self._levels[copy], self._unexplained[copy] = path, log(level + 1), 1.0
+                self._paths[:, copy], self._unexplained[copy] = path, 1.0
+                self._levels[:, copy] = log(level + 1), log(mean + 1)
             self._surprise *= self._fading
             self._kept += 1
         return begins
@@ -133,11 +140,14 @@ class ErrorPaths:
         self._bursting = bursting
         return begins
 
-    def draw(self, expected: FloatArray, level_rps: float, surprise_rps: float) -> tuple[FloatArray, FloatArray]:
+    def draw(
+        self, expected: FloatArray, level_rps: float, surprise_rps: float, growth_rps_s: float = 0.0
+    ) -> tuple[FloatArray, FloatArray]:
         """Return scenarios of the cumulative arrivals, shape (ticks, scenarios), and their weights, which sum to 1.
 
         expected: forecast of the cumulative arrivals, shape (ticks,), at most config.steps ticks.
         level_rps: present level of the forecast. surprise_rps: extra rate in the scenario of a burst.
+        growth_rps_s: by how much the rate rose in the last second, if it jumped.
         """
         config, steps = self._config, len(expected)
         kept = min(self._kept, self._rows if self.jumps_recur else self._short_rows)
@@ -146,12 +156,16 @@ class ErrorPaths:
         paths = np.empty((steps, kept + len(PRIOR) + 1))
         np.multiply(self._paths[:steps, newest], sqrt(max(1.0, level_rps)), out=paths[:, :kept])
         np.multiply(np.sqrt(expected)[:, None], PRIOR, out=paths[:, kept:-1])
-        paths[:, -1] = surprise_rps * self._times_s[:steps]
+        times_s = self._times_s[:steps]
+        growing_s = np.minimum(times_s, config.growth_s)
+        paths[:, -2] += growth_rps_s * growing_s * (times_s - growing_s / 2)
+        paths[:, -1] = surprise_rps * times_s
         paths += expected[:, None]
         np.maximum(paths, 0.0, out=paths)
         weights = np.empty(paths.shape[1])
-        likeness = np.abs(self._levels[newest] - log(level_rps + 1))
-        np.exp(-config.likeness * likeness, out=weights[:kept])
+        present = np.array([[log(level_rps + 1)], [log(self._mean_rps + 1)]])
+        unlikeness = np.array([config.likeness, config.long_likeness]) @ np.abs(self._levels[:, newest] - present)
+        np.exp(-unlikeness, out=weights[:kept])
         weights[:kept] *= self._unexplained[newest]
         weights[kept:-1] = self._prior
         surprise = self._surprise / (config.prior + kept)

@@ -31,7 +31,8 @@ class ForecastConfig:
 class RateForecast:
     """A smoothed level, reset to the recent rate if the newest arrivals are far above it.
 
-    A trend was worth nothing: pods start within seconds, in which a level changes little or jumps.
+    A trend was worth nothing: pods start within seconds, in which a level changes little or jumps. Only the growth within
+    a jump is kept, because a burst often takes a few seconds to reach its height.
     Source: simple exponential smoothing; the jump is a one-sided test of a Poisson count.
     """
 
@@ -39,7 +40,9 @@ class RateForecast:
         self._config = config
         self.level_rps = 0.0
         self.jumped = False
+        self.growth_rps_s = 0.0  # by how much the rate rose in a second, if the newest tick is a jump
         self._seen: deque[tuple[float, int]] = deque()
+        self._rates: deque[tuple[float, float]] = deque()
 
     def update(self, now_s: float, arrived: int) -> None:
         """Add the number of arrivals so far; now_s must increase from call to call."""
@@ -54,7 +57,12 @@ class RateForecast:
             self._seen.popleft()
         first_s, first = self._seen[0]
         recent_rps = (arrived - first) / max(self._config.jump_window_s, now_s - first_s)
+        while len(self._rates) > 1 and self._rates[1][0] <= now_s - self._config.jump_window_s:
+            self._rates.popleft()
+        self._rates.append((now_s, recent_rps))
         self.jumped = recent_rps - self.level_rps > self._config.jump_sigmas * sqrt(max(1.0, self.level_rps))
+        rise_rps = max(0.0, recent_rps - self._rates[0][1])
+        self.growth_rps_s = rise_rps / self._config.jump_window_s if self.jumped else 0.0
         if self.jumped:
             self.level_rps = recent_rps
             return

@@ -47,7 +47,7 @@ def steps_of(policy: Policy, observations: list[Observation]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=effort(everyday=25, ci=1000))
+@settings(deadline=None, max_examples=effort(everyday=25, ci=300))
 @given(st.lists(SEEN, min_size=1, max_size=12))
 def test_no_policy_fails_on_impossible_observations(name: str, observations: list[Observation]) -> None:
     spec = policy_named(name)

@@ -61,6 +61,20 @@ def test_it_prepares_for_a_burst_at_first_and_less_the_longer_none_comes() -> No
     assert after(10, 3600, Elastic(config)).pods == after(10, 3600, Elastic(unprepared)).pods
 
 
+def test_a_rate_that_is_still_growing_gets_more_pods_than_it_needs_now() -> None:
+    """Traffic that grows from 5/s to 25/s and then to 65/s."""
+
+    def wanted(growth_s: float) -> int:
+        policy = Elastic(ElasticConfig(scenarios=ErrorPathConfig(surprise=0.0, growth_s=growth_s)))
+        arrived = 0
+        for second, rate in enumerate([5] * 60 + [25, 65]):
+            arrived += rate
+            decision = policy.decide(seen(float(second), arrived, ready_pods=2))
+        return decision.pods
+
+    assert wanted(1.0) > wanted(0.0)
+
+
 def test_a_higher_price_of_late_responses_keeps_more_pods() -> None:
     counts = np.random.default_rng(0).poisson(30, 100)
 

@@ -36,7 +36,9 @@ def test_past_errors_recur_in_standard_deviations_of_the_level() -> None:
 
 def test_paths_from_another_level_count_less() -> None:
     error_paths = fed(
-        [2] * 10 + [20] * 10, ErrorPathConfig(steps=1, likeness=4.0, prior=40.0, surprise=0.0), level_rps=4.0
+        [2] * 10 + [20] * 10,
+        ErrorPathConfig(steps=1, likeness=4.0, long_likeness=0.0, prior=40.0, surprise=0.0),
+        level_rps=4.0,
     )
     _, near = error_paths.draw(np.array([2.0]), 4.0, 0.0)
     _, far = error_paths.draw(np.array([50.0]), 100.0, 0.0)
@@ -44,8 +46,35 @@ def test_paths_from_another_level_count_less() -> None:
     assert far[:20].sum() < 0.01
 
 
+def test_paths_from_a_lull_count_less_in_a_calm_that_lasts() -> None:
+    """A lull after 20/s and a lasting calm have the same level; only their past differs."""
+    config = ErrorPathConfig(steps=1, long_likeness=4.0, prior=40.0, surprise=0.0)
+    error_paths, arrived = ErrorPaths(config, TICK_S), 0
+    for level_rps in [20.0] * 200 + [4.0] * 3:
+        arrived += round(level_rps * TICK_S)
+        error_paths.update(arrived, level_rps)
+    _, in_lull = error_paths.draw(np.array([2.0]), 4.0, 0.0)
+    for _ in range(250):
+        arrived += 2
+        error_paths.update(arrived, 4.0)
+    _, in_calm = error_paths.draw(np.array([2.0]), 4.0, 0.0)
+    lull = slice(200, 202)  # paths that began in the lull
+    assert in_lull[lull].max() > 3 * in_lull[:200].max()
+    assert in_calm[lull].max() < 0.1 * in_calm[400:440].min()
+
+
+def test_in_the_highest_noise_scenario_a_rate_that_jumped_rises_on_for_growth_s() -> None:
+    error_paths = ErrorPaths(ErrorPathConfig(steps=4, growth_s=1.0), TICK_S)
+    expected = np.array([5.0, 10.0, 15.0, 20.0])
+    without, _ = error_paths.draw(expected, 10.0, 30.0)
+    growing, _ = error_paths.draw(expected, 10.0, 30.0, growth_rps_s=8.0)
+    # after 1 s the rate is 8/s higher and stays so
+    assert (growing - without)[:, -2].tolist() == pytest.approx([1.0, 4.0, 8.0, 12.0])
+    assert (growing - without)[:, :-2].any() == (growing - without)[:, -1].any() == np.False_
+
+
 def test_a_path_is_forgotten_exactly_when_it_is_older_than_the_memory() -> None:
-    config = ErrorPathConfig(steps=1, memory_s=2.0, surprise=0.0)
+    config = ErrorPathConfig(steps=1, memory_s=2.0, long_likeness=0.0, surprise=0.0)
     paths, weights = fed([9] + [2] * 3, config, level_rps=4.0).draw(np.array([2.0]), 4.0, 0.0)
     assert np.unique(weights[:4]).size == 1
     assert paths[0, :4].tolist() == [9.0, 2.0, 2.0, 2.0]
@@ -107,8 +136,11 @@ def test_no_path_spans_missed_ticks() -> None:
     [
         ({"steps": 0}, "steps must be above 0 and finite, got 0"),
         ({"memory_s": float("nan")}, "memory_s must be above 0 and finite, got nan"),
-        ({"surprise": 1.5}, "surprise from 0 to 1, got 5.0, 2.0, 1.5"),
-        ({"surprise_pods": -1.0}, "surprise_pods must be finite and at least 0"),
+        ({"surprise": 1.5}, "surprise must be from 0 to 1, got 1.5"),
+        ({"surprise_pods": -1.0}, "surprise_pods must be finite and at least 0, got -1.0"),
+        ({"long_likeness": float("inf")}, "long_likeness must be finite and at least 0, got inf"),
+        ({"long_s": 0.0}, "long_s must be above 0 and finite, got 0.0"),
+        ({"growth_s": -0.5}, "growth_s must be finite and at least 0, got -0.5"),
     ],
 )
 def test_invalid_settings_are_refused(setting: dict[str, float], message: str) -> None:

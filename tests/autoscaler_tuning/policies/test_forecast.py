@@ -24,6 +24,16 @@ def test_a_jump_becomes_the_level_at_once() -> None:
     assert jumped.level_rps == pytest.approx(40)
 
 
+def test_a_jump_has_the_growth_of_the_last_second() -> None:
+    assert fed([4] * 20 + [40]).growth_rps_s == pytest.approx(36)
+    assert fed([4] * 20 + [40, 70]).growth_rps_s == pytest.approx(30)
+    assert fed([4] * 20 + [40, 70, 70]).growth_rps_s == 0.0
+    forecast = RateForecast(ForecastConfig())
+    for tick, arrived in enumerate(np.cumsum([0] + [2] * 40 + [10, 20]).tolist()):  # twice a second
+        forecast.update(tick / 2, arrived)
+    assert forecast.growth_rps_s == pytest.approx(30 - 4)
+
+
 def test_a_small_rise_is_not_a_jump() -> None:
     assert fed([16] * 20 + [24]).level_rps < 22
 

@@ -55,6 +55,21 @@ FAULTS = [
         id="the paths of an explained burst still count",
     ),
     pytest.param(
+        ("elastic.error_paths", "log(self._mean_rps + 1)", "log(level_rps + 1)"),
+        ("test_error_paths", "test_paths_from_a_lull_count_less_in_a_calm_that_lasts", ()),
+        id="what the rate was before does not count",
+    ),
+    pytest.param(
+        ("elastic.error_paths", "(times_s - growing_s / 2)", "times_s"),
+        ("test_error_paths", "test_in_the_highest_noise_scenario_a_rate_that_jumped_rises_on_for_growth_s", ()),
+        id="a rate that jumped rises without end",
+    ),
+    pytest.param(
+        ("elastic.forecast", "recent_rps - self._rates[0][1]", "recent_rps - self.level_rps"),
+        ("test_forecast", "test_a_jump_has_the_growth_of_the_last_second", ()),
+        id="the growth is that of one tick",
+    ),
+    pytest.param(
         ("elastic.recurrence", "tried = proven or [", "tried = ["),
         ("test_recurrence", "test_once_an_interval_is_proven_no_other_is_tried", ()),
         id="intervals are tried although one explains the bursts",
