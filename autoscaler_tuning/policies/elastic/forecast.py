@@ -31,8 +31,8 @@ class ForecastConfig:
 class RateForecast:
     """A smoothed level, reset to the recent rate if the newest arrivals are far above it.
 
-    A trend was worth nothing: pods start within seconds, in which a level changes little or jumps. Only the growth within
-    a jump is kept, because a burst often takes a few seconds to reach its height.
+    A trend was worth nothing: pods start within seconds, in which a level changes little or jumps. Only the growth
+    within a jump is kept, because a burst often takes a few seconds to reach its height.
     Source: simple exponential smoothing; the jump is a one-sided test of a Poisson count.
     """
 
