@@ -75,6 +75,15 @@ def test_a_rate_that_is_still_growing_gets_more_pods_than_it_needs_now() -> None
     assert wanted(1.0) > wanted(0.0)
 
 
+def test_from_zero_only_requests_that_have_come_count_not_the_growth_of_their_rate() -> None:
+    def wanted(growth_s: float) -> list[int]:
+        policy = Elastic(ElasticConfig(scenarios=ErrorPathConfig(growth_s=growth_s)))
+        arrived = np.cumsum([0, 2, 10, 40, 120]).tolist()
+        return [policy.decide(seen(float(second), count, waiting=count)).pods for second, count in enumerate(arrived)]
+
+    assert wanted(1.0) == wanted(0.0)
+
+
 def test_a_higher_price_of_late_responses_keeps_more_pods() -> None:
     counts = np.random.default_rng(0).poisson(30, 100)
 

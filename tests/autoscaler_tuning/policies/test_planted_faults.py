@@ -65,6 +65,11 @@ FAULTS = [
         id="a rate that jumped rises without end",
     ),
     pytest.param(
+        ("elastic.elastic", "self._forecast.growth_rps_s if obs.ready_pods else 0.0", "self._forecast.growth_rps_s"),
+        ("test_elastic", "test_from_zero_only_requests_that_have_come_count_not_the_growth_of_their_rate", ()),
+        id="from zero the growth of the rate counts",
+    ),
+    pytest.param(
         ("elastic.forecast", "recent_rps - self._rates[0][1]", "recent_rps - self.level_rps"),
         ("test_forecast", "test_a_jump_has_the_growth_of_the_last_second", ()),
         id="the growth is that of one tick",
