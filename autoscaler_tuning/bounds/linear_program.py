@@ -103,18 +103,6 @@ def milp_bound(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfi
     return _solve(arrivals_s, service_s, config, whole_pods=True)
 
 
-def unavoidable_late(
-    arrivals_s: FloatArray, jump_s: float, pods: float, blind_s: float, config: BoundConfig, service_time_s: float
-) -> int:
-    """Return the late responses after a rate jump that no policy avoids if it has these pods and did not foresee it.
-
-    blind_s: time from the jump until the first new pod serves: reaction and cold start. Requests that arrived by
-        blind_s - slo_s are due by then, and only the pods that existed at the jump can have served them.
-    """
-    arrived = np.searchsorted(arrivals_s, jump_s + blind_s - config.slo_s) - np.searchsorted(arrivals_s, jump_s)
-    return max(0, int(arrived) - floor(pods * config.concurrency * blind_s / service_time_s))
-
-
 def _solve(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig, whole_pods: bool) -> Bound:
     if len(arrivals_s) == 0 or len(arrivals_s) != len(service_s):
         raise BoundError(

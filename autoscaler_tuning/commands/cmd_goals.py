@@ -20,13 +20,12 @@ from autoscaler_tuning.experiments.goals import (
     first_start,
     goals,
     missed_required,
-    unavoidable_late_ratio,
     without_the_future,
 )
 from autoscaler_tuning.experiments.informed import informed_rows, knows_rates
 from autoscaler_tuning.experiments.policy_summary import summaries
 from autoscaler_tuning.experiments.reaction import jumps
-from autoscaler_tuning.report.tables import Table, figure, plain, summary_table
+from autoscaler_tuning.report.tables import Table, figure, interval, plain, summary_table
 from loadgen.workload.workload import Workload, read_workload
 
 HEADINGS = ("goal", "kind", "value", "95 %", "limit", "verdict")
@@ -89,7 +88,7 @@ def _check(
     rows = bounded_rows(comparison, [after_first_start(run, sim) for run in runs], progress)
     by_policy = {policy: [row for row in rows if row.policy == policy] for policy in POLICIES}
     has_jump = bool(jumps(comparison.counts, int(sim.judged_from_s)))
-    listed = goals(by_policy, unavoidable_late_ratio(comparison), has_jump)
+    listed = goals(by_policy, has_jump)
     ours, kpa = ([run for run in runs if run.row.policy == policy] for policy in (OURS, BASELINES[0]))
     listed += first_start(ours, kpa, sim)
     informed = informed_rows(comparison, trace, seeds) if knows_rates(trace) else []
@@ -110,5 +109,4 @@ def _cells(goal: Goal) -> tuple[str, ...]:
     if goal.floor > goal.limit:
         verdict += f", out of reach: the lower bound is {figure(goal.floor, 3)}"
     kind = "required" if goal.must else "stretch"
-    interval = f"{figure(value.low, 4)}–{figure(value.high, 4)}"
-    return (goal.text, kind, figure(value.value, 4), interval, f"{goal.limit:g}", verdict)
+    return (goal.text, kind, figure(value.value, 4), interval(value, 4), f"{goal.limit:g}", verdict)

@@ -5,6 +5,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isnan
 
 from autoscaler_tuning.commands.flags import Flags, number, number_ranges, numbers, output_file, positive_integer
 from autoscaler_tuning.commands.terminal import progress_line, terminal_width
@@ -15,7 +16,7 @@ from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.tune import Effort, HeldOutRun, Tuned, policy_name, tune
 from autoscaler_tuning.policies.elastic.config import ElasticConfig
 from autoscaler_tuning.policies.kpa.knobs import KpaKnobs
-from autoscaler_tuning.report.tables import Table, figure, plain
+from autoscaler_tuning.report.tables import Table, figure, interval, plain
 from knative.objects import AUTOSCALING_GROUP
 
 HEADINGS = ("held-out traffic", "block", "seed", "late stock", "late tuned", "pod-s stock", "pod-s tuned", "cost ×")
@@ -85,6 +86,8 @@ def verdict(tuned: Tuned) -> str:
         return f"BETTER than stock KPA: {runs}, and the 95 % confidence interval is below 1"
     if ratio.low > 1:
         return f"WORSE than stock KPA: {runs}; keep Knative's defaults"
+    if isnan(ratio.low):
+        return f"INCONCLUSIVE: {runs}, which are too few for a confidence interval; use more --blocks or --seeds"
     return f"INCONCLUSIVE: {runs}, and the 95 % confidence interval does not exclude 1; use a longer trace"
 
 
@@ -115,4 +118,4 @@ def _cells(run: HeldOutRun) -> tuple[str, ...]:
 
 
 def _with_interval(estimate: Estimate) -> str:
-    return f"{figure(estimate.value, 3)} ({figure(estimate.low, 3)} to {figure(estimate.high, 3)})"
+    return f"{figure(estimate.value, 3)} ({interval(estimate, 3)})"

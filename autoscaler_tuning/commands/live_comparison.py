@@ -205,6 +205,5 @@ def _completed(run: PolicyRun, comparison: Comparison) -> PolicyRow:
         reaction_s=reaction_s(comparison.counts, run.wanted_pods, comparison.sim.service_time_s),
         cost_per_1000_in_slo=cost_per_1000_in_slo(run.row, comparison.price_per_pod_hour),
     )
-    return Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds).with_bounds(
-        row, policy_named(row.policy).revision.zero_window_s
-    )
+    bounds = Bounds(run.intended_s, service_s, bound_config(sim), comparison.bounds)
+    return bounds.with_bounds(row, policy_named(row.policy).revision)

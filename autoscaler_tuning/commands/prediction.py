@@ -94,7 +94,7 @@ def hpa_percent(world: FittedWorld, run: RecordedRun) -> float:
 
     def error(percent: float) -> float:
         arrivals_s = np.sort(run.intended_s)
-        row = simulated_run(world.with_cpu(spec, percent), arrivals_s, _sim_for(spec, world.sim), 0).row
+        row = simulated_run(world.with_cpu(spec, percent), arrivals_s, world.sim, 0).row
         return abs(row.pod_seconds - real)
 
     return float(min(UTILIZATIONS, key=error))
@@ -123,8 +123,4 @@ def simulated(world: FittedWorld, policy: str, arrivals_s: FloatArray, seed: int
     spec = world.spec(policy)
     if spec is None:
         raise ValueError(f"to simulate {policy}, the CPU use of a pod must be known")
-    return simulated_run(spec, arrivals_s, _sim_for(spec, world.sim), seed)
-
-
-def _sim_for(spec: PolicySpec, sim: SimConfig) -> SimConfig:
-    return replace(sim, initial_pods=min(sim.max_pods, spec.revision.min_pods))
+    return simulated_run(spec, arrivals_s, world.sim, seed)

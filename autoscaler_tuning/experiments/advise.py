@@ -78,11 +78,11 @@ def advise(
 ) -> tuple[Advice, ...]:
     """Simulate every setting; return those worth reading, in the order of settings().
 
-    A min-scale above the first one that makes no request late only costs more, so it is left out. A setting with a
-    min-scale starts with that many pods. Raises SimulationError.
+    A min-scale above the first one that makes no request late only costs more, so it is left out.
+    Raises SimulationError.
     """
     tried = settings(comparison)
-    cases = [Case(_with_pods(comparison, pods or 0), policy, seed) for policy, pods in tried for seed in range(seeds)]
+    cases = [Case(comparison, policy, seed) for policy, _ in tried for seed in range(seeds)]
     runs: list[PolicyRun] = []
     for case, run in zip(cases, parallel_map(run_case, cases), strict=True):
         runs.append(run)
@@ -96,11 +96,6 @@ def advise(
         progress(f"bound of {policy}")
         found.append(_advice(policy, pods, group, comparison, bounds, late_price))
     return tuple(found)
-
-
-def _with_pods(comparison: Comparison, pods: int) -> Comparison:
-    sim = comparison.sim
-    return replace(comparison, sim=replace(sim, initial_pods=min(sim.max_pods, max(sim.initial_pods, pods))))
 
 
 def _bounds(comparison: Comparison) -> Bounds:
@@ -117,7 +112,7 @@ def _advice(
     blocks = np.mean([per_block(run, comparison.sim.slo_s, seconds) for run in runs], axis=0)
     late, cost = intervals(blocks)
     hours = seconds / HOUR_S
-    row = bounds.with_bounds(runs[0].row, policy_named(policy).revision.zero_window_s)
+    row = bounds.with_bounds(runs[0].row, policy_named(policy).revision)
     bound = row.milp_bound_pod_seconds if "milp" in comparison.bounds else row.lp_bound_pod_seconds
     late_per_hour = float(blocks[:, 1].sum()) / hours
     return Advice(

@@ -12,7 +12,7 @@ from autoscaler_tuning.bounds.grid import GridBound
 from autoscaler_tuning.bounds.linear_program import BoundConfig, BoundError, lp_bound
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.experiments.reaction import reaction_s
-from autoscaler_tuning.policies.base import Bounded, Recorded
+from autoscaler_tuning.policies.base import Bounded, Recorded, RevisionSettings
 from autoscaler_tuning.policies.registry import PolicySpec, policy_named
 from autoscaler_tuning.results import FloatArray, PolicyRow, PolicyRun
 from autoscaler_tuning.simulator.simulate import simulate
@@ -75,11 +75,15 @@ class Case:
 def simulated_run(
     spec: PolicySpec, arrivals_s: FloatArray, config: SimConfig, seed: int, min_pods: int = 0
 ) -> PolicyRun:
-    """Simulate one policy. It scales to zero as on Knative, and pays for Knative's window and grace period."""
+    """Simulate one policy. It scales to zero as on Knative, and pays for Knative's window and grace period.
+
+    A policy with a lower bound begins with that many pods, since a cluster has them before the first request.
+    """
     most = min(config.max_pods, spec.revision.max_pods or config.max_pods)
     least = min(most, max(spec.revision.min_pods, min_pods))
     recorded = Recorded(Bounded(spec.on_knative(), least, most))
-    run = simulate(spec.name, recorded, arrivals_s, replace(config, order=spec.order), seed)
+    world = replace(config, order=spec.order, initial_pods=max(config.initial_pods, least))
+    run = simulate(spec.name, recorded, arrivals_s, world, seed)
     return replace(run, wanted_pods=tuple(recorded.wanted_pods))
 
 
@@ -122,10 +126,16 @@ class Bounds:
         self._grids: dict[BoundConfig, GridBound] = {}
         self._lps: dict[BoundConfig, float] = {}
 
-    def with_bounds(self, row: PolicyRow, zero_window_s: float) -> PolicyRow:
-        """Return the row with its bounds; zero_window_s is the stable window after which its policy scales to zero."""
+    def with_bounds(self, row: PolicyRow, revision: RevisionSettings) -> PolicyRow:
+        """Return the row with its bounds; revision is that of its policy, which begins with the pods of its min-scale.
+
+        After its stable window a policy scales to zero.
+        """
         config = replace(
-            self._config, zero_window_s=zero_window_s, end_s=row.until_s if isfinite(row.until_s) else None
+            self._config,
+            initial_pods=min(self._config.max_pods, max(self._config.initial_pods, revision.min_pods)),
+            zero_window_s=revision.zero_window_s,
+            end_s=row.until_s if isfinite(row.until_s) else None,
         )
         milp = self._milp(row, config) if "milp" in self._names else nan
         return replace(
@@ -202,13 +212,15 @@ def bounds_of(comparison: Comparison, seed: int) -> Bounds:
     service_s = service_times(comparison.sim, np.random.default_rng(seed), len(arrivals_s))
     judged_s = comparison.sim.judged_from_s
     judged = arrivals_s >= judged_s
-    return Bounds(arrivals_s[judged] - judged_s, service_s[judged], bound_config(comparison.sim), comparison.bounds)
+    config = bound_config(comparison.sim)
+    config = replace(config, initial_pods=max(config.initial_pods, comparison.min_pods))
+    return Bounds(arrivals_s[judged] - judged_s, service_s[judged], config, comparison.bounds)
 
 
 def _bounds_of_seed(batch: tuple[Comparison, int, tuple[PolicyRow, ...]]) -> list[PolicyRow]:
     comparison, seed, rows = batch
     bounds = bounds_of(comparison, seed)
-    return [bounds.with_bounds(row, policy_named(row.policy).revision.zero_window_s) for row in rows]
+    return [bounds.with_bounds(row, policy_named(row.policy).revision) for row in rows]
 
 
 def _is_tractable(arrivals_s: FloatArray, service_s: FloatArray, config: BoundConfig) -> bool:

@@ -133,4 +133,4 @@ def _cost(case: _InformedCase) -> float:
 
 def _bounded_row(case: _InformedCase) -> PolicyRow:
     row = replace(after_first_start(_run(case), case.comparison.sim), seed=case.seed)
-    return bounds_of(case.comparison, case.seed).with_bounds(row, RevisionSettings().zero_window_s)
+    return bounds_of(case.comparison, case.seed).with_bounds(row, RevisionSettings())

@@ -114,8 +114,8 @@ def paired_table(pairs: Sequence[Paired]) -> Table:
 
 def _paired_cells(pair: Paired) -> tuple[str, ...]:
     return (
-        *(pair.theirs, figure(pair.late.value, 3), _interval(pair.late, 3), f"{pair.fewer_late} of {pair.seeds}"),
-        *(figure(pair.pod_seconds.value, 3), _interval(pair.pod_seconds, 3), f"{pair.cheaper} of {pair.seeds}"),
+        *(pair.theirs, figure(pair.late.value, 3), interval(pair.late, 3), f"{pair.fewer_late} of {pair.seeds}"),
+        *(figure(pair.pod_seconds.value, 3), interval(pair.pod_seconds, 3), f"{pair.cheaper} of {pair.seeds}"),
     )
 
 
@@ -145,7 +145,8 @@ def _half(estimate: Estimate) -> float:
     return estimate.high - estimate.value
 
 
-def _interval(estimate: Estimate, digits: int) -> str:
+def interval(estimate: Estimate, digits: int) -> str:
+    """Return a confidence interval as the text of a cell; NONE if there is none."""
     if isnan(estimate.low):
         return NONE
     return f"{figure(estimate.low, digits)}–{figure(estimate.high, digits)}"

@@ -14,14 +14,12 @@ from autoscaler_tuning.bounds.linear_program import (
     lp_bound,
     milp_bound,
     required_pods,
-    unavoidable_late,
 )
 from autoscaler_tuning.experiments.compare import bound_config, simulated_run
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import FloatArray
 from autoscaler_tuning.simulator.world import SimConfig, service_times
 from loadgen.workload.arrivals import arrival_times
-from loadgen.workload.workload import read_workload
 from tests.effort import effort
 from tests.paths import SHARED
 
@@ -118,15 +116,6 @@ def test_no_simulated_policy_is_cheaper_than_the_lp_bound_at_its_own_late_ratio(
     config = replace(config, zero_window_s=spec.revision.zero_window_s, end_s=row.until_s)
     least = lp_bound(arrivals_s[judged] - judged_from_s, service_s[judged], config).pod_seconds
     assert least <= row.pod_seconds + 1e-6
-
-
-@pytest.mark.skipif(not COURSE.exists(), reason="needs ../shared/traces, which is not in the project")
-@pytest.mark.parametrize(("start_s", "late"), [(2.0, 12), (3.0, 22), (4.0, 40)])
-def test_unavoidable_late_responses_of_the_rate_jump_in_the_course_trace(start_s: float, late: int) -> None:
-    counts = read_workload(COURSE).counts
-    arrivals_s = np.asarray(arrival_times(counts, "count", 0))
-    found = unavoidable_late(arrivals_s, 254.0, 1, start_s + 0.5, BoundConfig(), 0.1)
-    assert found == late
 
 
 @pytest.mark.parametrize(

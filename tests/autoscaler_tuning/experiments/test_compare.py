@@ -12,6 +12,7 @@ from autoscaler_tuning.experiments.compare import (
     Case,
     Comparison,
     bound_config,
+    bounds_of,
     compare,
     cost_per_1000_in_slo,
     run_case,
@@ -20,6 +21,7 @@ from autoscaler_tuning.experiments.compare import (
 from autoscaler_tuning.experiments.frontier import Point, _mark_efficient, frontiers, sweep_of
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.experiments.policy_summary import paired, summaries
+from autoscaler_tuning.policies.base import RevisionSettings
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import Cost, PolicyRow, summarise
 from autoscaler_tuning.simulator.world import SimConfig, SimulationError
@@ -60,7 +62,7 @@ def test_no_policy_uses_fewer_pod_seconds_than_the_bounds_at_its_late_ratio() ->
 def test_the_bound_is_higher_for_fewer_late_requests() -> None:
     arrivals_s = STEP.arrivals_s(0)
     bounds = Bounds(arrivals_s, np.full(len(arrivals_s), 0.1), bound_config(SIM), ("lp", "milp"))
-    strict, loose = bounds.with_bounds(row(late=0), 60.0), bounds.with_bounds(row(late=20), 60.0)
+    strict, loose = (bounds.with_bounds(row(late=late), RevisionSettings()) for late in (0, 20))
     assert strict.lp_bound_pod_seconds > loose.lp_bound_pod_seconds
     assert strict.milp_bound_pod_seconds > loose.milp_bound_pod_seconds
 
@@ -68,9 +70,10 @@ def test_the_bound_is_higher_for_fewer_late_requests() -> None:
 def test_bounds_are_nan_if_not_requested_or_if_the_load_is_too_high() -> None:
     arrivals_s = STEP.arrivals_s(0)
     service_s = np.full(len(arrivals_s), 0.1)
-    assert isnan(Bounds(arrivals_s, service_s, bound_config(SIM), ()).with_bounds(row(), 60.0).lp_bound_pod_seconds)
+    none = Bounds(arrivals_s, service_s, bound_config(SIM), ())
+    assert isnan(none.with_bounds(row(), RevisionSettings()).lp_bound_pod_seconds)
     overloaded = Bounds(np.zeros(3000), np.full(3000, 0.1), BoundConfig(max_pods=1), ("lp", "milp")).with_bounds(
-        row(), 60.0
+        row(), RevisionSettings()
     )
     assert isnan(overloaded.milp_bound_pod_seconds)
     assert isnan(overloaded.ratio_to_bound)
@@ -92,7 +95,22 @@ def test_a_run_respects_the_bounds_of_the_policy_and_min_pods() -> None:
     capped = simulated_run(policy_named("kpa[max-scale=2]"), arrivals_s, SIM, 0)
     assert max(c.ready_pods + c.starting_pods for c in capped.pods) == 2
     floored = simulated_run(policy_named("peak"), arrivals_s, SIM, 0, min_pods=4)
-    assert min(c.ready_pods + c.starting_pods for c in floored.pods[1:]) >= 4
+    assert min(c.ready_pods + c.starting_pods for c in floored.pods) >= 4
+
+
+@pytest.mark.parametrize(("policy", "min_pods", "ready"), [("kpa[min-scale=3]", 0, 3), ("hpa70", 0, 1), ("kpa", 2, 2)])
+def test_a_policy_with_a_min_scale_begins_with_its_pods(policy: str, min_pods: int, ready: int) -> None:
+    world = replace(SIM, initial_pods=0)
+    run = simulated_run(policy_named(policy), STEP.arrivals_s(0), world, 0, min_pods)
+    assert run.pods[0].ready_pods == ready
+
+
+def test_the_bound_of_a_policy_with_a_min_scale_begins_with_its_pods_too() -> None:
+    comparison = replace(STEP, sim=replace(SIM, initial_pods=0))
+    cold, warm = (bounds_of(comparison, 0).with_bounds(row(late=0), RevisionSettings(min_pods=pods)) for pods in (0, 2))
+    assert 0 < cold.milp_bound_pod_seconds - warm.milp_bound_pod_seconds <= 2 * min(SIM.cold_start_s)
+    bounded = bounds_of(replace(comparison, min_pods=2), 0).with_bounds(row(late=0), RevisionSettings())
+    assert bounded.milp_bound_pod_seconds == warm.milp_bound_pod_seconds
 
 
 def test_a_run_records_each_change_of_the_wanted_pods() -> None:
