@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 from autoscaler_tuning.cli import main as command  # noqa: E402  the path is set above
 from autoscaler_tuning.commands.cmd_validate import judged_table, run_name  # noqa: E402
 from autoscaler_tuning.policies.registry import ALIASES  # noqa: E402
-from autoscaler_tuning.report.headline import SIMULATED  # noqa: E402
-from autoscaler_tuning.report.tables import Table  # noqa: E402
+from autoscaler_tuning.report.headline import LIVE, SIMULATED, Noise, Standing, signs  # noqa: E402
+from autoscaler_tuning.report.tables import NONE, Table  # noqa: E402
 from autoscaler_tuning.validation.recorded_run import RecordedRun, read_recorded  # noqa: E402
 from autoscaler_tuning.validation.resimulate import Choices, setup_of_run  # noqa: E402
 from autoscaler_tuning.validation.several_runs import JudgedRun, judge  # noqa: E402
@@ -38,8 +38,8 @@ PAGE = ROOT / "docs/comparison.md"
 SHARED = ROOT / "../shared/traces"
 SAMPLES = ("samples/traces/steps.txt", "samples/traces/bursts.txt")
 FAMILIES = ("diurnal:seed=11", "mmpp:seed=11", "on-off:seed=11", "gamma:seed=11,cv=8")
-OURS, STOCK = "elastic", "kpa"
-MAIN_POLICIES = f"{STOCK},hpa70,peak,{OURS}"
+OURS, STOCK, ORDERED = "elastic", "kpa", "kpa@deadline"
+MAIN_POLICIES = f"{STOCK},{ORDERED},hpa70,peak,{OURS}"
 STARTS = {"heavy": "2 to 6 s", "product": "0.6 to 1.2 s"}
 # Sets of KPA's knobs that `tune` found, docs/kpa-tuned.md; their names are too long for the tables of the first part.
 LONG_POLICIES = {
@@ -47,7 +47,6 @@ LONG_POLICIES = {
     "panic-threshold-percentage=150,scale-down-delay=30,target-burst-capacity=0]",
     "kpa-min-4": "kpa[window=6,panic-window-percentage=17,min-scale=4]",
 }
-SAME_LATE_RATIO, SAME_COST_RATIO = SIMULATED.late_ratio, SIMULATED.cost_ratio
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.3rem .5rem;border-bottom:1px solid #8886}"
@@ -56,32 +55,34 @@ STYLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Late requests as a share of all, and pod-seconds, of one policy."""
-
-    late_ratio: float
-    pod_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
-    """Stock KPA and elastic on the same traffic."""
+    """Stock KPA and elastic on the same traffic; ordered: KPA with elastic's queue, where it ran."""
 
     traffic: str
     where: str
-    stock: Score
-    ours: Score
+    stock: Standing
+    ours: Standing
+    ordered: Standing | None = None
+    noise: Noise = SIMULATED
+
+    @property
+    def signs(self) -> tuple[int, int]:
+        """Late requests and pod-seconds: -1 where elastic has fewer, 1 where KPA has, 0 where it is noise."""
+        return signs(self.ours, self.stock, self.noise)
 
     @property
     def verdict(self) -> str:
         """Who has fewer late requests and who is cheaper, in words."""
-        late, cost = self.ours.late_ratio - self.stock.late_ratio, self.ours.pod_seconds / self.stock.pod_seconds - 1
-        fewer = "" if abs(late) <= SAME_LATE_RATIO else OURS if late < 0 else STOCK
-        cheaper = "" if abs(cost) <= SAME_COST_RATIO else OURS if cost < 0 else STOCK
+        fewer, cheaper = ({-1: OURS, 0: "", 1: STOCK}[sign] for sign in self.signs)
         if fewer == cheaper:
             return f"{fewer} in both" if fewer else "no difference"
         words = [f"{fewer} has fewer late" if fewer else "", f"{cheaper} is cheaper" if cheaper else ""]
         return ", ".join(filter(None, words))
+
+    @property
+    def ratio(self) -> float:
+        """Pod-seconds of elastic relative to those of KPA."""
+        return self.ours.pod_seconds / self.stock.pod_seconds
 
 
 class Commands:
@@ -109,13 +110,19 @@ def traces() -> list[str]:
     return [str(path) for path in sorted(SHARED.glob("*.txt"))] or list(SAMPLES)
 
 
-def scores(rows: Iterable[Mapping[str, object]]) -> dict[str, Score]:
-    """Return the mean over the seeds of each policy."""
+def standings(rows: Iterable[Mapping[str, object]]) -> dict[str, Standing]:
+    """Return the means over the seeds of each policy; rows are ordered by seed."""
     by_policy: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         figures = float(str(row["late_ratio"])), float(str(row["pod_seconds"]))
         by_policy.setdefault(str(row["policy"]), []).append(figures)
-    return {policy: Score(*np.mean(figures, axis=0).tolist()) for policy, figures in by_policy.items()}
+    return {policy: standing(policy, figures) for policy, figures in by_policy.items()}
+
+
+def standing(policy: str, runs: Sequence[tuple[float, float]]) -> Standing:
+    """Return the means of (late_ratio, pod_seconds) over the runs of a policy."""
+    late_ratio, pod_seconds = np.mean(runs, axis=0).tolist()
+    return Standing(policy, late_ratio, 0, pod_seconds, tuple(runs))
 
 
 def simulated(commands: Commands, seeds: int) -> tuple[list[Match], str]:
@@ -125,9 +132,9 @@ def simulated(commands: Commands, seeds: int) -> tuple[list[Match], str]:
         for start, about in STARTS.items():
             flags = ("--policies", MAIN_POLICIES, "--seeds", str(seeds), "--frontier-seeds", "0", "--bounds", "none")
             page, results = commands.run("compare", "--workload", traffic, "--cold-start-s", start, *flags)
-            found = scores(results["rows"])
+            found = standings(results["rows"])
             name = Path(traffic).name
-            matches.append(Match(name, f"simulated, starts of {about}", found[STOCK], found[OURS]))
+            matches.append(Match(name, f"simulated, starts of {about}", found[STOCK], found[OURS], found[ORDERED]))
             pages.append(f"### {name}, starts of {about}\n\n{page}")
     return matches, "\n\n".join(pages)
 
@@ -143,16 +150,15 @@ def live_matches(judged: Sequence[JudgedRun], runs: Mapping[str, RecordedRun]) -
     for (trace, seconds), by_policy in found.items():
         if len(by_policy) == 2:
             for where in ("real", "simulated"):
-                stock, ours = (_score(by_policy[policy], runs, where) for policy in (STOCK, OURS))
+                stock, ours = (_live_standing(policy, by_policy[policy], runs, where) for policy in (STOCK, OURS))
                 place = "**live on Knative**" if where == "real" else "the same, simulated"
-                matches.append(Match(f"{trace}, {seconds} s", place, stock, ours))
+                matches.append(Match(f"{trace}, {seconds} s", place, stock, ours, noise=LIVE))
     return matches
 
 
-def _score(ones: Sequence[JudgedRun], runs: Mapping[str, RecordedRun], where: str) -> Score:
+def _live_standing(policy: str, ones: Sequence[JudgedRun], runs: Mapping[str, RecordedRun], where: str) -> Standing:
     figures = [(getattr(one.validation.parts[-1], where), len(runs[one.name].intended_s)) for one in ones]
-    late = np.mean([figure.late / requests for figure, requests in figures])
-    return Score(float(late), float(np.mean([figure.pod_seconds for figure, _ in figures])))
+    return standing(policy, [(figure.late / requests, figure.pod_seconds) for figure, requests in figures])
 
 
 def match_table(matches: Sequence[Match]) -> Table:
@@ -160,9 +166,10 @@ def match_table(matches: Sequence[Match]) -> Table:
     lines = tuple(
         (
             *(match.traffic, match.where),
-            *(f"{100 * match.stock.late_ratio:.3f}", f"{100 * match.ours.late_ratio:.3f}"),
-            *(f"{match.stock.pod_seconds:.0f}", f"{match.ours.pod_seconds:.0f}"),
-            f"{match.ours.pod_seconds / match.stock.pod_seconds:.2f}",
+            f"{100 * match.stock.late_ratio:.3f}",
+            f"{100 * match.ordered.late_ratio:.3f}" if match.ordered else NONE,
+            f"{100 * match.ours.late_ratio:.3f}",
+            *(f"{match.stock.pod_seconds:.0f}", f"{match.ours.pod_seconds:.0f}", f"{match.ratio:.2f}"),
             match.verdict,
         )
         for match in matches
@@ -170,8 +177,7 @@ def match_table(matches: Sequence[Match]) -> Table:
     headings = (
         "traffic",
         "where",
-        f"{STOCK} late %",
-        f"{OURS} late %",
+        *(f"{policy} late %" for policy in (STOCK, ORDERED, OURS)),
         f"{STOCK} pod-s",
         f"{OURS} pod-s",
         "ratio",
@@ -180,54 +186,61 @@ def match_table(matches: Sequence[Match]) -> Table:
     return Table(headings, lines, text_headings=frozenset({"where", "better"}))
 
 
-def words(matches: Sequence[Match], live: Sequence[Match]) -> str:
+def words(matches: Sequence[Match], live: Sequence[Match], judged: Sequence[JudgedRun]) -> str:
     """Say who wins where."""
-    wins = [match for match in matches if match.verdict == f"{OURS} in both"]
-    loses = [match for match in matches if match.verdict == f"{STOCK} in both"]
-    dearer = [match for match in matches if match.ours.pod_seconds > (1 + SAME_COST_RATIO) * match.stock.pod_seconds]
-    later = [match for match in matches if match.ours.late_ratio > match.stock.late_ratio + SAME_LATE_RATIO]
-    ratio = np.exp(np.mean([np.log(match.ours.pod_seconds / match.stock.pod_seconds) for match in matches]))
+    wins, loses = (sum(match.signs == (sign, sign) for match in matches) for sign in (-1, 1))
+    later, dearer = ([match for match in matches if match.signs[at] > 0] for at in (0, 1))
+    ratio = np.exp(np.mean([np.log(match.ratio) for match in matches]))
     late = [100 * np.mean([getattr(match, who).late_ratio for match in matches]) for who in ("stock", "ours")]
     return (
-        f"{_live_words(live)}Simulated, against stock KPA, `{OURS}` has fewer late requests and fewer pod-seconds in "
-        f"{len(wins)} of {len(matches)} rows, and KPA has both in {len(loses)}. On average over the rows, "
+        f"{_live_words(live, judged)}Simulated, against stock KPA, `{OURS}` has fewer late requests and fewer "
+        f"pod-seconds in {wins} of {len(matches)} rows, and KPA has both in {loses}. On average over the rows, "
         f"{late[1]:.2f} % of the requests are late under `{OURS}` and {late[0]:.2f} % under KPA, at {ratio:.2f} times "
-        f"KPA's pod-seconds (geometric mean).\n\n"
-        f"`{OURS}` costs more than KPA in {_listed(dearer)}, and has more late requests in {_listed(later)}."
+        f"KPA's pod-seconds (geometric mean). Late requests of the first start from zero count here, under both.\n\n"
+        f"`{OURS}` costs more than KPA in {_listed(dearer)}, and has more late requests in {_listed(later)}.\n\n"
+        f"{SIMULATED.words} where simulated, {100 * LIVE.late_ratio:g} % and {100 * LIVE.cost_ratio:g} % live; and so "
+        f"do those in which the runs disagree. `{ORDERED}` is KPA with the queue of `{OURS}`, ordered by deadline: it "
+        f"shows what the order alone is worth."
     )
 
 
-def _live_words(live: Sequence[Match]) -> str:
+def _live_words(live: Sequence[Match], judged: Sequence[JudgedRun]) -> str:
     """Return a sentence for each match on a real Knative, with what the simulator says of the same arrivals."""
     sentences = []
     for real, model in zip(live[::2], live[1::2], strict=True):
-        late, pods = 100 * real.ours.late_ratio, real.ours.pod_seconds / real.stock.pod_seconds
         sentences.append(
-            f"On a real Knative ({real.traffic}), `{OURS}` had {late:.2f} % late requests and stock KPA "
-            f"{100 * real.stock.late_ratio:.2f} %, at {pods:.2f} times KPA's pod-seconds; the simulator says "
-            f"{100 * model.ours.late_ratio:.2f} % and {100 * model.stock.late_ratio:.2f} % at "
-            f"{model.ours.pod_seconds / model.stock.pod_seconds:.2f}."
+            f"On a real Knative ({real.traffic}; {len(real.stock.runs)} and {len(real.ours.runs)} runs), `{OURS}` had "
+            f"{100 * real.ours.late_ratio:.2f} % late requests and stock KPA {100 * real.stock.late_ratio:.2f} %, at "
+            f"{real.ratio:.2f} times KPA's pod-seconds; the simulator says {100 * model.ours.late_ratio:.2f} % and "
+            f"{100 * model.stock.late_ratio:.2f} % at {model.ratio:.2f}."
         )
-    return " ".join(sentences) + "\n\n" if sentences else ""
+    if not sentences:
+        return ""
+    within = sum(not one.misses for one in judged)
+    sentences.append(f"In all figures, {within} of {len(judged)} runs are [as predicted](#live-beside-simulated).")
+    return " ".join(sentences) + "\n\n"
 
 
 def _listed(matches: Sequence[Match]) -> str:
     names = [
         f"{match.traffic} ({match.where.replace('*', '')}: late {100 * match.ours.late_ratio:.2f} % and KPA "
-        f"{100 * match.stock.late_ratio:.2f} %, at {match.ours.pod_seconds / match.stock.pod_seconds:.2f} times the "
+        f"{100 * match.stock.late_ratio:.2f} %, at {match.ratio:.2f} times the "
         "pod-seconds)"
         for match in matches
     ]
     return f"{len(names)}: {'; '.join(names)}" if names else "no row"
 
 
-def validation_page(judged: Sequence[JudgedRun], fitted_to: Sequence[str]) -> str:
+def validation_page(judged: Sequence[JudgedRun], runs: Mapping[str, RecordedRun], fitted_to: Sequence[str]) -> str:
     """Return the section on recorded runs."""
     if not judged:
         return "No recorded runs were given to the script; [Simulator](simulator.md#beside-recorded-runs) has some."
+    lags = [f"{1000 * np.percentile(run.sent_s - run.intended_s, 99):.1f} ms in {name}" for name, run in runs.items()]
+    outside = "\n".join(f"- {one.name}: {'; '.join(one.misses)}" for one in judged if one.misses)
     return (
         f"The simulator is fitted to {', '.join(fitted_to)}; nothing of the other runs is fitted. Columns as in "
-        f"[Simulator](simulator.md#beside-recorded-runs).\n\n{judged_table(judged).markdown()}"
+        f"[Simulator](simulator.md#beside-recorded-runs).\n\n{judged_table(judged).markdown()}\n\n"
+        f"Send lag of the load generator, p99: {', '.join(lags)}.\n\n{outside}"
     )
 
 
@@ -295,12 +308,12 @@ def main() -> int:
         f"of 0.5 s, means of {args.seeds} seeds; the same bytes each time. The columns are explained in "
         "[Comparing](comparing.md#how-to-read-the-tables).",
         "## Who wins where",
-        words(matches, live),
+        words(matches, live, judged),
         match_table([*live, *matches]).markdown(),
-        "`kpa-tuned` and `elastic` were tuned on the first two thirds of course.txt and azure_llm_code.txt and on "
-        "families with other seeds than these. The traces are not shipped; `samples/traces/` has synthetic ones.",
+        "These traces are not unseen: [Comparing](comparing.md#goals) says on which ones `elastic` was tuned, and "
+        "[kpa-tuned](kpa-tuned.md) says it of that policy. They are not shipped; `samples/traces/` has synthetic ones.",
         "## Live beside simulated",
-        validation_page(judged, [run_name(path) for path in args.fit_runs]),
+        validation_page(judged, runs, [run_name(path) for path in args.fit_runs]),
         "## Details: each traffic",
         details,
         more,

@@ -110,8 +110,8 @@ def differences(
     by_policy = {one.policy: one for one in others}
     found = []
     for left, right in combinations(ones, 2):
-        here = _signs(left, right, noise)
-        there = _signs(by_policy[left.policy], by_policy[right.policy], other_noise)
+        here = signs(left, right, noise)
+        there = signs(by_policy[left.policy], by_policy[right.policy], other_noise)
         for figure, sign, other_sign in zip(("late requests", "pod-seconds"), here, there, strict=True):
             if sign * other_sign < 0:
                 words = ("fewer", "more") if sign < 0 else ("more", "fewer")
@@ -129,8 +129,11 @@ _TITLES = {
 }
 
 
-def _signs(ours: Standing, theirs: Standing, noise: Noise) -> tuple[int, int]:
-    """Return -1, 0 or 1 for late requests and for pod-seconds: below 0, ours has fewer."""
+def signs(ours: Standing, theirs: Standing, noise: Noise) -> tuple[int, int]:
+    """Return -1, 0 or 1 for late requests and for pod-seconds: below 0, ours has fewer.
+
+    0 stands for noise, and for a difference whose sign is not the same in all runs.
+    """
     # runs of the same seed or turn are compared; if some are invalid, all with all
     pairs = list((zip if len(ours.runs) == len(theirs.runs) else product)(ours.runs, theirs.runs))
     late = _sign(ours.late_ratio - theirs.late_ratio, noise.late_ratio)
@@ -149,7 +152,7 @@ def _sign(difference: float, noise: float) -> int:
 
 
 def _verdict(ours: Standing, theirs: Standing, noise: Noise) -> str:
-    least, most = sorted(_signs(ours, theirs, noise))
+    least, most = sorted(signs(ours, theirs, noise))
     if least < 0 < most:
         return "trade"
     return "win" if least < 0 else "loss" if most > 0 else "tie"
