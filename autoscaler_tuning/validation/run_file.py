@@ -79,6 +79,9 @@ class RunRecord:
         _check_times("pods", [one.t_s for one in self.pods])
         _check_times("decisions", [one.t_s for one in self.decisions])
         _check_times("starts", [one.created_s for one in self.starts])
+        for one in self.starts:
+            if one.ready_s is not None and one.ready_s < one.created_s:
+                raise RecordedError(f"ready_s must be at least created_s, {one.created_s:g}, got {one.ready_s:g}")
         _check_samples(self.requests, self.pods)
 
 
@@ -172,7 +175,7 @@ def _setup(first: Mapping[str, Any]) -> RunSetup:
 
 def _add(rows: dict[str, list[Any]], line: dict[str, Any]) -> None:
     kind = line.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise RecordedError(f"kind must be one of {', '.join(KINDS)}, got {kind!r:.60}")
     name, row_type = KINDS[kind]
     names = row_type._fields

@@ -200,10 +200,12 @@ def _simulated_policy(run: RecordedRun, choices: Choices) -> tuple[str, list[str
 def _part(run: RecordedRun, replays: tuple[Resimulated, ...], span: RunSpan, slo_s: float) -> Part:
     recorded = Resimulated(run.done_s, run.ready_pods, run.ready_pods + run.starting_pods)
     real = _figures(run, recorded, span, slo_s)
+    where = f"the part from {span.from_s:g} to {span.to_s:g} s"
     if not np.isfinite(real.p99_s):
-        raise RecordedError(
-            f"the part from {span.from_s:g} to {span.to_s:g} s must contain a successful response, got none"
-        )
+        raise RecordedError(f"{where} must contain a successful response, got none")
+    if not (real.pod_seconds > 0 and real.p99_s > 0):
+        figures = f"{real.pod_seconds:g} pod-seconds and a p99 of {real.p99_s:g} s"
+        raise RecordedError(f"{where} must have pods that took time to answer, got {figures}")
     all_figures = [_figures(run, one, span, slo_s) for one in replays]
     table = np.array([astuple(one) for one in all_figures], dtype=float)
     rows = [np.nanmedian(table, axis=0), np.nanmin(table, axis=0), np.nanmax(table, axis=0)]

@@ -7,6 +7,7 @@ import pickle
 import struct
 import tarfile
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -164,3 +165,30 @@ def test_an_unknown_format_or_file_is_bad_input(argv: list[str], tmp_path: Path)
     except SystemExit as refused:
         status = int(refused.code or 0)
     assert status == 2
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    rng, content = Random(name), FILES[name][0]
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(changed))
+            match rng.choice(("cut", "drop", "byte", "byte", "repeat")):
+                case "cut":
+                    del changed[max(1, at) :]
+                case "drop":
+                    del changed[max(1, at) : at + rng.randint(1, 20)]
+                case "byte":
+                    changed[at] = rng.choice(b'\x00\xff\n",-.e09{}[]' + bytes([rng.randrange(256)]))
+                case "repeat":
+                    changed[at:at] = changed[at : at + rng.randint(1, 20)]
+        refusal = ""
+        counts: tuple[int, ...] = (1,)
+        try:
+            counts = public_counts(name, [written(tmp_path, bytes(changed))])
+        except WorkloadError as error:
+            refusal = str(error)
+        assert "\n" not in refusal, changed
+        assert min(counts) >= 0
+        assert sum(counts) > 0
