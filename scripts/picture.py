@@ -26,8 +26,14 @@ from autoscaler_tuning.results import PolicyRun  # noqa: E402
 from autoscaler_tuning.simulator.world import SimConfig  # noqa: E402
 from loadgen.workload.workload import read_workload  # noqa: E402
 
-POLICIES = ("kpa", "hpa70", "elastic")
-NAMES = {"kpa": "KPA (Knative)", "hpa70": "HPA at 70 % CPU", "elastic": "elastic (ours)"}
+# KPA with our queue too, which shows what the order of the requests is worth without our scaling.
+POLICIES = ("kpa", "kpa@deadline", "hpa70", "elastic")
+NAMES = {
+    "kpa": "KPA (Knative)",
+    "kpa@deadline": "KPA with our queue",
+    "hpa70": "HPA at 70 % CPU",
+    "elastic": "elastic (ours)",
+}
 WORLD = SimConfig(service_time_s=0.1, cold_start_s=(2.0, 6.0), slo_s=0.5, initial_pods=0, max_pods=40)
 PRICES = (4, 10, 25, 60, 120, 250, 600)
 TARGETS = (30, 40, 50, 60, 70, 80, 90, 100)
@@ -47,8 +53,18 @@ class Theme:
     colours: dict[str, str]
 
 
-LIGHT = Theme("light", "#1f2328", "#8c959f", {"kpa": "#D55E00", "hpa70": "#7f8790", "elastic": "#0072B2"})
-DARK = Theme("dark", "#e6edf3", "#6e7681", {"kpa": "#E69F00", "hpa70": "#8b949e", "elastic": "#56B4E9"})
+LIGHT = Theme(
+    "light",
+    "#1f2328",
+    "#8c959f",
+    {"kpa": "#D55E00", "kpa@deadline": "#CC79A7", "hpa70": "#7f8790", "elastic": "#0072B2"},
+)
+DARK = Theme(
+    "dark",
+    "#e6edf3",
+    "#6e7681",
+    {"kpa": "#E69F00", "kpa@deadline": "#CC79A7", "hpa70": "#8b949e", "elastic": "#56B4E9"},
+)
 
 
 def comparison(workload: Path, bounded: bool) -> Comparison:
@@ -81,7 +97,7 @@ def kept(lines: Sequence[PolicySummary], runs: Sequence[PolicyRun]) -> str:
 
 def result_figure(lines: Sequence[PolicySummary], theme: Theme) -> Figure:
     """Return two panels: late requests and pod-seconds of each policy, with 95 % intervals."""
-    figure = Figure(figsize=(WIDTH_IN, 2.6))
+    figure = Figure(figsize=(WIDTH_IN, 3.0))
     late, cost = figure.subplots(1, 2, sharey=True)
     _bars(late, theme, lines, lambda line: [100 * v for v in _interval(line.late_ratio)], "{:.2f} %")
     _bars(cost, theme, lines, lambda line: _interval(line.pod_seconds), "{:,.0f}")
