@@ -67,6 +67,7 @@ class BoundsKeeper:
     def begin(self, now_s: float) -> None:
         """Start to lead: nothing is decided yet."""
         self._wish, self._began_s, self._next_write_s = None, now_s, float("-inf")
+        self._live = ()  # another controller may have written since an earlier term
         self._written.clear()
         self._retry_s.clear()
         self.confirmed = False
@@ -129,9 +130,7 @@ class BoundsKeeper:
             changed = self._client.patch_settings(scaled.plural, scaled.name, patch)
             least = least_of(scaled.plural)
             log.info("%s/%s: %s %s", scaled.plural, scaled.name, least.rpartition("/")[2], wanted[least])
-            self._live = tuple(
-                Live(changed, each.share) if each.scaled.uid == scaled.uid else each for each in self._live
-            )
+            self._replace(scaled.uid, changed)
         self._written[scaled.uid] = wanted
 
     def _wanted(self, one: Live, found: FoundBounds) -> Settings:
@@ -151,12 +150,17 @@ class BoundsKeeper:
             scaled = self._client.scaled(found.plural, found.name)
             patch = patch_to(found.given_back(), scaled.settings) if scaled.uid == uid else {}
             if patch:
-                self._client.patch_settings(found.plural, found.name, patch)
+                scaled = self._client.patch_settings(found.plural, found.name, patch)
                 log.info("%s/%s: its own bounds and knobs are back", found.plural, found.name)
+            self._replace(uid, scaled)
         except NotFoundError:
             pass
         self._written.pop(uid, None)
         self._store.forget(uid)
+
+    def _replace(self, uid: str, scaled: ScaledObject) -> None:
+        """Keep a live object as it is now: what was found is read from it, if a decision comes before the next look."""
+        self._live = tuple(Live(scaled, each.share) if each.scaled.uid == uid else each for each in self._live)
 
     def _notice_edits(self, now_s: float) -> None:
         for one in self._live:

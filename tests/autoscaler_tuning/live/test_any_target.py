@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from autoscaler_tuning.live.led_target import LedTarget
+from knative.errors import ClusterError
 from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, WORLDS, TargetWorld
 
 # Until it is known that an old Knative does not copy annotations.
@@ -65,6 +66,52 @@ def test_released_pods_have_the_bounds_that_were_found(world: TargetWorld) -> No
     assert not target.poll().confirmed
     world.run(target, DETECTED_S, 6)
     assert world.bounds() == (6, MOST)
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.25, 0.5])
+def test_a_decision_soon_after_a_release_does_not_take_what_was_led_for_the_users_bounds(
+    world: TargetWorld, gap_s: float
+) -> None:
+    target = led(world, 6)
+    target.release()
+    world.now_s += gap_s
+    target.scale_to(6)
+    world.run(target, DETECTED_S, 6)
+    assert world.bounds() == (6, MOST)
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_a_decision_soon_after_the_undecided_time_does_not_take_what_was_led_for_the_users_bounds(
+    world: TargetWorld,
+) -> None:
+    led(world, 6, "dead")
+    target = world.controller("next")
+    while world.settings() != world.found:
+        world.run(target, 0.25)
+    world.run(target, 1.0, 6)
+    assert world.bounds() == (6, MOST)
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_a_leader_that_leads_again_does_not_take_what_it_once_read_for_the_users_bounds(world: TargetWorld) -> None:
+    target, other = led(world, 6), world.controller("other")
+    world.now_s += 20.0  # it hangs
+    world.run(other, 20.0, 5)
+    world.run(target, 0.75)
+    world.now_s += 0.25
+    world.api.away = True  # the objects are read again between two looks at the Lease
+    with pytest.raises(ClusterError):
+        target.poll()
+    world.api.away = False
+    other.close()
+    while not target.leads:
+        world.now_s += 0.25
+        target.poll()
+    world.run(target, 3.0, 6)
+    target.close()
+    assert world.settings() == world.found
 
 
 def test_an_edit_of_the_lower_bound_is_overwritten_with_one_line(
