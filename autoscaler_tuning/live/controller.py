@@ -99,14 +99,12 @@ class Controller:
         self._starts = StartLimit()
         self._troubles = Troubles()
         self._latest = LatestSignals(source, metrics, self._troubles, config.stale_after_s)
-        self._decided_s = float("-inf")
+        self._decided_s = self._announced_s = self._recorded_s = self._retry_at_s = float("-inf")
         self._decided_arrived = 0
-        self._decided = self._released = self._led_by_another = False
+        self._decided = self._failed = self._released = self._led_by_another = False
         self._announced: AnnouncedCapacity | None = None
-        self._announced_s = float("-inf")
-        self._recorded_s = float("-inf")
-        self._retry_at_s = float("-inf")
         self._decision = Decision(0, "no decision yet")
+        self._state = TargetState((), (), 0, confirmed=False)
         self._usage = PodSecondsMeter()
 
     @property
@@ -115,9 +113,9 @@ class Controller:
         return self._announced is not None or self._led_by_another
 
     def wish(self, now_s: float) -> int | None:
-        """Return the pods that the policy wants; None without a decision on recent signals."""
-        recent = self._latest.age_s(now_s) < self._config.release_after_s
-        return self._decision.pods if self._decided and recent else None
+        """Return the pods that the policy wants; None without a recent decision on recent signals."""
+        age_s = max(self._latest.age_s(now_s), now_s - self._decided_s)
+        return self._decision.pods if age_s < self._config.release_after_s else None
 
     def step(self, now_s: float, unix_s: float) -> None:
         """Do what is due at now_s.
@@ -125,12 +123,14 @@ class Controller:
         now_s: monotonic time.
         unix_s: the same moment as Unix time, only for the record.
         A step that fails is logged, once, and the next one runs RETRY_AFTER_S later. If steps keep failing, the
-        announced capacity expires, so that a broken controller does not get in the way of Knative's own autoscaler.
+        announced capacity expires, and after release_after_s the pods are left to another autoscaler, so that a broken
+        controller does not get in the way of Knative's own.
         """
         if now_s < self._retry_at_s:
             return
         try:
             self._step(now_s, unix_s)
+            self._failed = False
             self._troubles.worked("control step", now_s)
         except ClusterError as error:
             self._step_failed(now_s, error, expected=True)
@@ -140,11 +140,14 @@ class Controller:
     def _step_failed(self, now_s: float, error: Exception, expected: bool) -> None:
         self._metrics.failures.labels("step").inc()
         self._metrics.announcing.set(False)
-        self._retry_at_s = now_s + RETRY_AFTER_S
+        self._failed, self._retry_at_s = True, now_s + RETRY_AFTER_S
         self._troubles.failed("control step", now_s, error, expected)
+        self._forget_old_wish(now_s)
 
     def _step(self, now_s: float, unix_s: float) -> None:
-        state = self._target.poll()
+        if self._failed and self._decided and now_s - self._decided_s >= self._config.release_after_s:
+            self._release(f"no decision for {self._config.release_after_s:g} s", self._state)
+        self._state = state = self._target.poll()
         self._led_by_another = state.leader is not None
         self._usage.account(now_s, state)
         self._notice_problem(now_s, state)
@@ -212,7 +215,7 @@ class Controller:
         # behind a route there is an autoscaler that wakes; processes on this machine have none, and their pods do start
         signals = self._latest.signals if state.backends is None else None
         evidence = ScalingEvidence(
-            confirmed=self._decided and state.confirmed,
+            confirmed=self._decided and state.confirmed and not self._failed,
             fresh=self._latest.is_fresh(now_s),
             demand=signals.waiting + signals.in_flight if signals else 0,
             # with a known problem the dispatchers go on holding, because they can tell their clients the reason
@@ -226,7 +229,6 @@ class Controller:
         return objection
 
     def _decide(self, now_s: float, state: TargetState, signals: Signals) -> None:
-        self._decided_s, self._decided_arrived = now_s, signals.arrived
         obs = self._latest.observation(signals, now_s, state, state.concurrency or self._config.concurrency)
         last = self._decision if self._decided else None
         decision = self._starts.applied(self._knowledge.applied(self._policy.decide(obs), last, obs, now_s))
@@ -234,7 +236,7 @@ class Controller:
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
-        self._decision, self._decided = decision, True
+        self._decision = decision
         if self._latest.age_s(now_s) >= self._config.release_after_s:
             self._release(f"no signals for {self._config.release_after_s:g} s", state)
         elif self.operator.paused:
@@ -242,12 +244,18 @@ class Controller:
         else:
             self._released = False
             self._target.scale_to(decision.pods)
+        self._decided, self._decided_s, self._decided_arrived = True, now_s, signals.arrived
 
     def _release(self, why: str, state: TargetState) -> None:
         if not self._released:
             self._released = True
             log.warning("%s; %s", why, _left(state))
             self._target.release()
+
+    def _forget_old_wish(self, now_s: float) -> None:
+        """Export no wish that is not known any more: another autoscaler may follow it."""
+        if self.wish(now_s) is None:
+            self._metrics.wanted.clear()
 
     def _ruler(self, state: TargetState) -> tuple[str, str]:
         """Return who decides on the pods, and the reason."""
@@ -265,8 +273,7 @@ class Controller:
         self._recorded_s = now_s
         counts = counts_by_phase([pod.phase for pod in state.pods])
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
-        if self.wish(now_s) is None:  # another autoscaler may follow it
-            self._metrics.wanted.clear()
+        self._forget_old_wish(now_s)
         arrived = self._latest.signals.arrived if self._latest.signals else 0
         age_s = self._latest.age_s(now_s)
         pod_seconds = self._usage.pod_seconds
