@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from autoscaler_tuning.live.led_target import LedTarget
-from knative.errors import ClusterError
+from knative.errors import ClusterError, UnreachableError
+from knative.leases import LEASES
+from knative.objects import Json
 from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, WORLDS, TargetWorld
 
 # Until it is known that an old Knative does not copy annotations.
@@ -170,6 +172,43 @@ def test_another_controller_never_writes(world: TargetWorld, observes: bool) -> 
         other.release()
     other.close()
     assert world.writes() == written
+
+
+@pytest.mark.parametrize("leases", [True, False], ids=["a read of the Lease", "a read of an object"])
+@pytest.mark.parametrize("releases", [True, False], ids=["release", "decision"])
+def test_a_leader_whose_call_hangs_writes_nothing_10_s_after_its_last_renewal(
+    world: TargetWorld, leases: bool, releases: bool
+) -> None:
+    target, get, hung = led(world, 6), world.api.get, []
+    renewed_s = world.now_s
+
+    def slow(plural: str, name: str) -> Json:
+        if (plural == LEASES) != leases or hung or not armed:
+            return get(plural, name)
+        hung.append(plural)
+        world.now_s += 13.0
+        if leases:
+            raise UnreachableError("timed out")
+        return get(plural, name)
+
+    def note(verb: str, plural: str, name: str) -> None:
+        nonlocal renewed_s
+        if plural == LEASES:
+            renewed_s = world.now_s
+        assert world.now_s - renewed_s < 10.0, f"{verb} {plural}/{name}"
+
+    armed = False  # a patch of the fake reads, too, and is no such read
+    world.api.get, world.api.refuse = slow, note  # type: ignore[method-assign]  # the fake, slowed down once
+    for step in range(60):
+        armed = releases and step % 8 == 4
+        target.release() if armed else target.scale_to(3 + step % 4)
+        armed = not releases or leases
+        state = target.poll()
+        armed = False
+        assert state.leader is None, "it is not another controller itself"
+        assert state.confirmed <= target.leads
+        world.now_s += 0.25
+    assert hung
 
 
 def test_a_refused_write_is_no_confirmation_and_is_repeated(world: TargetWorld) -> None:
