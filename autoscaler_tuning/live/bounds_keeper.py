@@ -29,10 +29,11 @@ class SettingsClient(Protocol):
 
 
 class FoundStore(Protocol):
-    """Where found bounds are stored, outside the objects, for as long as this controller leads; LeaderLease."""
+    """Where found bounds are stored, outside the objects; in production, LeaderLease."""
 
     @property
-    def leads(self) -> bool: ...
+    def leads(self) -> bool:
+        """Return whether this controller may write now."""
 
     def found(self) -> dict[str, FoundBounds]: ...
 
