@@ -179,7 +179,8 @@ def test_another_controller_never_writes(world: TargetWorld, observes: bool) -> 
 def test_a_leader_whose_call_hangs_writes_nothing_10_s_after_its_last_renewal(
     world: TargetWorld, leases: bool, releases: bool
 ) -> None:
-    target, get, hung = led(world, 6), world.api.get, []
+    target, get = led(world, 6), world.api.get
+    hung: list[str] = []
     renewed_s = world.now_s
 
     def slow(plural: str, name: str) -> Json:
