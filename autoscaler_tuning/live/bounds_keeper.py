@@ -9,7 +9,7 @@ from typing import Protocol
 
 from autoscaler_tuning.live.found_bounds import FoundBounds, Settings, has_hpa, least_of, patch_to
 from autoscaler_tuning.live.troubles import Troubles
-from knative.errors import ClusterError, NotFoundError
+from knative.errors import ClusterError, ConflictError, NotFoundError
 from knative.objects import annotation
 from knative.workloads import ScaledObject
 
@@ -30,6 +30,10 @@ class SettingsClient(Protocol):
 
 class FoundStore(Protocol):
     """Where found bounds are stored, outside the objects; in production, LeaderLease."""
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this controller may write now."""
 
     def found(self) -> dict[str, FoundBounds]: ...
 
@@ -67,6 +71,7 @@ class BoundsKeeper:
     def begin(self, now_s: float) -> None:
         """Start to lead: nothing is decided yet."""
         self._wish, self._began_s, self._next_write_s = None, now_s, float("-inf")
+        self._live = ()  # another controller may have written since an earlier term
         self._written.clear()
         self._retry_s.clear()
         self.confirmed = False
@@ -126,12 +131,9 @@ class BoundsKeeper:
         wanted = self._wanted(one, found)
         if patch := patch_to(wanted, scaled.settings):
             self._next_write_s = now_s + WRITE_GAP_S
-            changed = self._client.patch_settings(scaled.plural, scaled.name, patch)
+            self._patch(scaled, patch)
             least = least_of(scaled.plural)
             log.info("%s/%s: %s %s", scaled.plural, scaled.name, least.rpartition("/")[2], wanted[least])
-            self._live = tuple(
-                Live(changed, each.share) if each.scaled.uid == scaled.uid else each for each in self._live
-            )
         self._written[scaled.uid] = wanted
 
     def _wanted(self, one: Live, found: FoundBounds) -> Settings:
@@ -149,14 +151,25 @@ class BoundsKeeper:
         """Give an object its own bounds back and forget them; an object that is gone, or new, has its own."""
         try:
             scaled = self._client.scaled(found.plural, found.name)
+            self._replace(uid, scaled)
             patch = patch_to(found.given_back(), scaled.settings) if scaled.uid == uid else {}
             if patch:
-                self._client.patch_settings(found.plural, found.name, patch)
+                self._patch(scaled, patch)
                 log.info("%s/%s: its own bounds and knobs are back", found.plural, found.name)
         except NotFoundError:
             pass
         self._written.pop(uid, None)
         self._store.forget(uid)
+
+    def _patch(self, scaled: ScaledObject, patch: Settings) -> None:
+        """Write to an object. Raises ConflictError if the calls before took so long that another one may lead."""
+        if not self._store.leads:
+            raise ConflictError(f"cannot patch {scaled.plural}/{scaled.name}: the Lease was not renewed in time")
+        self._replace(scaled.uid, self._client.patch_settings(scaled.plural, scaled.name, patch))
+
+    def _replace(self, uid: str, scaled: ScaledObject) -> None:
+        """Keep a live object as it is now: what was found is read from it, if a decision comes before the next look."""
+        self._live = tuple(Live(scaled, each.share) if each.scaled.uid == uid else each for each in self._live)
 
     def _notice_edits(self, now_s: float) -> None:
         for one in self._live:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ScalingEvidence:
     """What is known about scaling at one moment.
 
-    confirmed: the last decision was written, and the write was confirmed.
+    confirmed: the last decision was written, the write was confirmed, and no step has failed since.
     fresh: the dispatchers' signals are recent.
     demand: requests that wait or are in flight.
     starts: pods are ready or start, or it is known why they cannot.

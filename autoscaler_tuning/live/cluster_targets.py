@@ -6,8 +6,8 @@ import uuid
 
 from autoscaler_tuning.live.deployment_target import ScaledDeployment
 from autoscaler_tuning.live.knative_target import KnativeTarget
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
-from autoscaler_tuning.live.led_target import Clocks, LedTarget
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, NoLease
+from autoscaler_tuning.live.led_target import LedTarget
 from knative.client import KnativeClient
 
 # --target
@@ -22,11 +22,12 @@ def cluster_target(kind: str, namespace: str, name: str, writes: bool) -> LedTar
     client = KnativeClient(namespace)
     # a Service may have the name of a Deployment; a name with a dot is no Service's
     leased = name if kind == KNATIVE else f"{KUBERNETES}.{name}"
-    lease = LeaderLease(client, leased, identity(), time.time) if writes else NoLease()
+    clocks = Clocks(time.monotonic, time.time)
+    lease = LeaderLease(client, leased, identity(), clocks) if writes else NoLease()
     if kind == KNATIVE:
         return KnativeTarget(client, name, lease, time.monotonic, time.time)
     workload = ScaledDeployment(client, name, with_hpa=writes)
-    return LedTarget(workload, client, lease, Clocks(time.monotonic, time.time))
+    return LedTarget(workload, client, lease, clocks)
 
 
 def identity() -> str:

@@ -3,19 +3,20 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaler_tuning.live.capacity_rule import CapacityRule, ScalingEvidence
 from autoscaler_tuning.live.knowledge import TrafficKnowledge
+from autoscaler_tuning.live.latest_signals import LatestSignals
 from autoscaler_tuning.live.operator import Operator
 from autoscaler_tuning.live.recording import ControllerMetrics, PodSecondsMeter, Recorder, counts_by_phase
-from autoscaler_tuning.live.signals import ScrapeError, Signals, observe
+from autoscaler_tuning.live.signals import ScrapeError, Signals
 from autoscaler_tuning.live.sources import AnnouncedCapacity, SignalSource
 from autoscaler_tuning.live.start_limit import StartLimit
 from autoscaler_tuning.live.targets import ScaleTarget, TargetState
 from autoscaler_tuning.live.troubles import Troubles
 from autoscaler_tuning.policies.base import Policy
-from autoscaler_tuning.types import Decision, Observation, PodPhase
+from autoscaler_tuning.types import Decision, PodPhase
 from knative.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -97,17 +98,13 @@ class Controller:
         self._rule = CapacityRule(config.stuck_after_s)
         self._starts = StartLimit()
         self._troubles = Troubles()
-        self._signals: Signals | None = None
-        self._signals_read_s = float("-inf")
-        self._signals_tried_s = float("-inf")
-        self._decided_s = float("-inf")
+        self._latest = LatestSignals(source, metrics, self._troubles, config.stale_after_s)
+        self._decided_s = self._announced_s = self._recorded_s = self._retry_at_s = float("-inf")
         self._decided_arrived = 0
-        self._decided = self._released = self._led_by_another = False
+        self._decided = self._failed = self._released = self._led_by_another = False
         self._announced: AnnouncedCapacity | None = None
-        self._announced_s = float("-inf")
-        self._recorded_s = float("-inf")
-        self._retry_at_s = float("-inf")
         self._decision = Decision(0, "no decision yet")
+        self._state = TargetState((), (), 0, confirmed=False)
         self._usage = PodSecondsMeter()
 
     @property
@@ -116,9 +113,9 @@ class Controller:
         return self._announced is not None or self._led_by_another
 
     def wish(self, now_s: float) -> int | None:
-        """Return the pods that the policy wants; None without a decision on recent signals."""
-        recent = now_s - self._signals_read_s < self._config.release_after_s
-        return self._decision.pods if self._decided and recent else None
+        """Return the pods that the policy wants; None without a recent decision on recent signals."""
+        age_s = max(self._latest.age_s(now_s), now_s - self._decided_s)
+        return self._decision.pods if age_s < self._config.release_after_s else None
 
     def step(self, now_s: float, unix_s: float) -> None:
         """Do what is due at now_s.
@@ -126,12 +123,14 @@ class Controller:
         now_s: monotonic time.
         unix_s: the same moment as Unix time, only for the record.
         A step that fails is logged, once, and the next one runs RETRY_AFTER_S later. If steps keep failing, the
-        announced capacity expires, so that a broken controller does not get in the way of Knative's own autoscaler.
+        announced capacity expires, and after release_after_s the pods are left to another autoscaler, so that a broken
+        controller does not get in the way of Knative's own.
         """
         if now_s < self._retry_at_s:
             return
         try:
             self._step(now_s, unix_s)
+            self._failed = False
             self._troubles.worked("control step", now_s)
         except ClusterError as error:
             self._step_failed(now_s, error, expected=True)
@@ -141,26 +140,29 @@ class Controller:
     def _step_failed(self, now_s: float, error: Exception, expected: bool) -> None:
         self._metrics.failures.labels("step").inc()
         self._metrics.announcing.set(False)
-        self._retry_at_s = now_s + RETRY_AFTER_S
+        self._failed, self._retry_at_s = True, now_s + RETRY_AFTER_S
         self._troubles.failed("control step", now_s, error, expected)
+        self._forget_old_wish(now_s)
 
     def _step(self, now_s: float, unix_s: float) -> None:
-        state = self._target.poll()
+        if self._failed and self._decided and now_s - self._decided_s >= self._config.release_after_s:
+            self._release(f"no decision for {self._config.release_after_s:g} s", self._state)
+        self._state = state = self._target.poll()
         self._led_by_another = state.leader is not None
         self._usage.account(now_s, state)
         self._notice_problem(now_s, state)
         self._announce_capacity(now_s, state)
-        if now_s - self._signals_tried_s >= self._signals_due_s():
+        if now_s - self._latest.tried_s >= self._signals_due_s():
             self._read_signals(now_s)
-        if self._signals and (now_s - self._decided_s >= self._policy.interval_s or self._must_wake(state)):
-            self._decide(now_s, state, self._signals)
+        if self._latest.signals and (now_s - self._decided_s >= self._policy.interval_s or self._must_wake(state)):
+            self._decide(now_s, state, self._latest.signals)
             self._record(now_s, unix_s, state)
         elif now_s - self._recorded_s >= 1:
             self._record(now_s, unix_s, state)
 
     def _signals_due_s(self) -> float:
         """Return the time between two reads of the signals."""
-        if self._signals is None or self._decision.pods == 0:
+        if self._latest.signals is None or self._decision.pods == 0:
             return self._config.signals_every_s
         return min(self._policy.interval_s, self._config.busy_signals_every_s)
 
@@ -176,27 +178,17 @@ class Controller:
 
         A request that waits is demand, and so is one that was refused, because no pod could meet its deadline.
         """
-        if self._signals is None or self._decision.pods > 0:
+        if self._latest.signals is None or self._decision.pods > 0:
             return False
         if any(pod.phase is not PodPhase.TERMINATING for pod in state.pods):
             return False
-        return self._signals.waiting > 0 or self._signals.arrived > self._decided_arrived
+        return self._latest.signals.waiting > 0 or self._latest.signals.arrived > self._decided_arrived
 
     def _read_signals(self, now_s: float) -> None:
-        self._signals_tried_s = now_s
-        try:
-            signals = self._source.signals()
-        except ScrapeError as error:
-            self._metrics.failures.labels("signals").inc()
-            if now_s - self._signals_read_s > self._config.stale_after_s:
-                self._troubles.failed("signals", now_s, error)
-            return
-        self._troubles.worked("signals", now_s)
-        if self._signals and signals.now_s < self._signals.now_s:
+        if self._latest.read(now_s):
             log.warning("the dispatcher restarted; starting with a new instance of the policy")
             self._policy = self._named_policy.make()
             self._knowledge.restart()
-        self._signals, self._signals_read_s = signals, now_s
 
     def _announce_capacity(self, now_s: float, state: TargetState) -> None:
         phases = [pod.phase for pod in state.pods]
@@ -221,10 +213,10 @@ class Controller:
     def _objection(self, now_s: float, state: TargetState) -> str | None:
         """Return why capacity must not be announced; the reason is logged if it appears after the first decision."""
         # behind a route there is an autoscaler that wakes; processes on this machine have none, and their pods do start
-        signals = self._signals if state.backends is None else None
+        signals = self._latest.signals if state.backends is None else None
         evidence = ScalingEvidence(
-            confirmed=self._decided and state.confirmed,
-            fresh=self._is_fresh(now_s),
+            confirmed=self._decided and state.confirmed and not self._failed,
+            fresh=self._latest.is_fresh(now_s),
             demand=signals.waiting + signals.in_flight if signals else 0,
             # with a known problem the dispatchers go on holding, because they can tell their clients the reason
             starts=state.problem is not None or any(pod.phase is not PodPhase.TERMINATING for pod in state.pods),
@@ -236,32 +228,34 @@ class Controller:
             self._troubles.failed("capacity is not announced", now_s, objection)
         return objection
 
-    def _is_fresh(self, now_s: float) -> bool:
-        return now_s - self._signals_read_s <= self._config.stale_after_s
-
     def _decide(self, now_s: float, state: TargetState, signals: Signals) -> None:
-        self._decided_s, self._decided_arrived = now_s, signals.arrived
-        obs = self._observation(now_s, state, signals)
+        obs = self._latest.observation(signals, now_s, state, state.concurrency or self._config.concurrency)
         last = self._decision if self._decided else None
         decision = self._starts.applied(self._knowledge.applied(self._policy.decide(obs), last, obs, now_s))
         decision = self.operator.applied(decision)
         if decision.pods != self._decision.pods:
             log.info("%s wants %d pods: %s", self._named_policy.name, decision.pods, decision.reason)
             self._metrics.decisions.inc()
-        self._decision, self._decided = decision, True
-        if now_s - self._signals_read_s >= self._config.release_after_s:
+        self._decision = decision
+        if self._latest.age_s(now_s) >= self._config.release_after_s:
             self._release(f"no signals for {self._config.release_after_s:g} s", state)
         elif self.operator.paused:
             self._release(PAUSED, state)
         else:
             self._released = False
             self._target.scale_to(decision.pods)
+        self._decided, self._decided_s, self._decided_arrived = True, now_s, signals.arrived
 
     def _release(self, why: str, state: TargetState) -> None:
         if not self._released:
             self._released = True
             log.warning("%s; %s", why, _left(state))
             self._target.release()
+
+    def _forget_old_wish(self, now_s: float) -> None:
+        """Export no wish that is not known any more: another autoscaler may follow it."""
+        if self.wish(now_s) is None:
+            self._metrics.wanted.clear()
 
     def _ruler(self, state: TargetState) -> tuple[str, str]:
         """Return who decides on the pods, and the reason."""
@@ -275,28 +269,13 @@ class Controller:
             return "another autoscaler", self._refused
         return "lapsed", self._refused
 
-    def _observation(self, now_s: float, state: TargetState, signals: Signals) -> Observation:
-        """Return the observation, with all times moved to the dispatcher's clock, which is extrapolated to now."""
-        offset_s = signals.now_s - self._signals_read_s
-        pods = tuple(
-            replace(
-                pod,
-                started_s=pod.started_s + offset_s,
-                ready_s=None if pod.ready_s is None else pod.ready_s + offset_s,
-            )
-            for pod in state.pods
-        )
-        concurrency = state.concurrency or self._config.concurrency
-        return observe(replace(signals, now_s=now_s + offset_s), pods, self._is_fresh(now_s), concurrency)
-
     def _record(self, now_s: float, unix_s: float, state: TargetState) -> None:
         self._recorded_s = now_s
         counts = counts_by_phase([pod.phase for pod in state.pods])
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
-        if self.wish(now_s) is None:  # another autoscaler may follow it
-            self._metrics.wanted.clear()
-        arrived = self._signals.arrived if self._signals else 0
-        age_s = now_s - self._signals_read_s
+        self._forget_old_wish(now_s)
+        arrived = self._latest.signals.arrived if self._latest.signals else 0
+        age_s = self._latest.age_s(now_s)
         pod_seconds = self._usage.pod_seconds
         self.observe(Moment(unix_s, state, self._decision, arrived, pod_seconds, age_s, *self._ruler(state)))
         line = {
@@ -305,7 +284,7 @@ class Controller:
             "wanted_pods": self._decision.pods,
             "reason": self._decision.reason,
             "figures": dict(self._decision.record),
-            "waiting": self._signals.waiting if self._signals else 0,
+            "waiting": self._latest.signals.waiting if self._latest.signals else 0,
             "pod_seconds": self._usage.pod_seconds,
             "terminating_pod_seconds": self._usage.terminating_pod_seconds,
             "cold_starts": state.cold_starts,

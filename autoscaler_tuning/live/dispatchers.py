@@ -11,7 +11,7 @@ import urllib3
 from autoscaler_tuning.live.dispatcher_names import DispatcherNames, addresses_of
 from autoscaler_tuning.live.signals import ScrapeError, Signals, parse_signals
 from autoscaler_tuning.live.sources import AnnouncedCapacity
-from autoscaler_tuning.live.traffic_history import TrafficHistory, merged
+from autoscaler_tuning.live.traffic_history import SECONDS_KEPT, TrafficHistory, merged
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,17 @@ SILENT_S = 10.0
 
 @dataclass(slots=True)
 class _Dispatcher:
-    """One dispatcher. silent_until_s: when it is asked again, after a failure."""
+    """One dispatcher.
+
+    pool: its connections; None once it is gone. named_s: when a name stood for it last.
+    silent_until_s: when it is asked again, after a failure.
+    """
 
     url: str
-    pool: urllib3.HTTPConnectionPool
-    history: TrafficHistory = field(default_factory=TrafficHistory)
+    pool: urllib3.HTTPConnectionPool | None = None
+    named_s: float = 0.0
     silent_until_s: float | None = None
+    history: TrafficHistory = field(default_factory=TrafficHistory)
 
 
 class Dispatchers:
@@ -54,12 +59,18 @@ class Dispatchers:
 
     @property
     def _dispatchers(self) -> list[_Dispatcher]:
-        """Return those that the names stand for now. The others stay known: what they had counted is still counted."""
-        urls = self._names.current()
-        for url in urls:
-            if url not in self._known:
-                self._known[url] = _Dispatcher(url, urllib3.connection_from_url(url, **self._settings))
-        return [self._known[url] for url in urls]
+        """Return those that the names stand for now. Of the others only the counts are kept, after a while."""
+        now_s = self._clock()
+        current = [self._known.setdefault(url, _Dispatcher(url)) for url in self._names.current()]
+        for one in current:
+            one.named_s = now_s
+            one.pool = one.pool or urllib3.connection_from_url(one.url, **self._settings)
+        for one in self._known.values():
+            if one.pool and now_s - one.named_s > SECONDS_KEPT:
+                one.pool.close()
+                one.pool = None
+                one.history.keep_counts()
+        return current
 
     def signals(self) -> Signals:
         """Return the merged signals of the dispatchers that answer.
@@ -125,6 +136,7 @@ class Dispatchers:
 
     def _ask(self, one: _Dispatcher, method: str, path: str, body: object = None) -> bytes:
         """Return the body of the answer. Raises ScrapeError if its status is not 200."""
+        assert one.pool  # of each current one
         response = one.pool.request(method, f"{urlsplit(one.url).path}{path}", json=body)
         if response.status != 200:
             raise ScrapeError(f"{method} {one.url}{path}: HTTP status {response.status}")

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from autoscaler_tuning.live.annotation_sync import AnnotationSync
 from autoscaler_tuning.live.bounds_keeper import Live
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
-from autoscaler_tuning.live.led_target import Clocks, LedTarget, Observed
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, NoLease
+from autoscaler_tuning.live.led_target import LedTarget, Observed
 from knative.client import KnativeClient
 from knative.errors import NotFoundError, NoTrafficError
 from knative.objects import QUEUE_METRICS_PORT, REVISIONS, Pod, Revision

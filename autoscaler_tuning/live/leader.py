@@ -35,6 +35,14 @@ class LeaseTimes:
     retry_every_s: float = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """monotonic: the controller's clock; unix: the cluster's, in which pods have their times. Both in seconds."""
+
+    monotonic: Callable[[], float]
+    unix: Callable[[], float]
+
+
 class Move(Enum):
     """What a controller does about the Lease."""
 
@@ -78,7 +86,7 @@ class NoLease:
     term = 0
     holder = ""
 
-    def poll(self, now_s: float) -> bool:
+    def poll(self) -> bool:
         """Do nothing, and return that nothing was asked."""
         return False
 
@@ -105,48 +113,56 @@ class LeaderLease:
         client: KnativeClient,
         service: str,
         identity: str,
-        unix_clock: Callable[[], float],
+        clocks: Clocks,
         times: LeaseTimes | None = None,
     ) -> None:
-        self._client, self._name, self._identity, self._unix_clock = client, PREFIX + service, identity, unix_clock
+        self._client, self._name, self._identity, self._clocks = client, PREFIX + service, identity, clocks
         self._times = times or LeaseTimes()
         self._lease: Lease | None = None
         self._seen = SeenLease()
         self._due_s = self._renewed_s = float("-inf")
         self._acquired_unix_s = 0.0
-        self.leads = False
+        self._holds = False
         self.term = 0
 
     @property
-    def holder(self) -> str:
-        """Return the holder that was seen last; empty if there is none."""
-        return self._lease.holder if self._lease else ""
+    def leads(self) -> bool:
+        """Return whether this controller may write now: it holds the Lease, and the last renewal is recent enough.
 
-    def poll(self, now_s: float) -> bool:
+        Ask before each write, because the call before it may have taken long.
+        """
+        return self._holds and self._clocks.monotonic() - self._renewed_s < self._times.give_up_s
+
+    @property
+    def holder(self) -> str:
+        """Return the other controller that held the Lease when it was read last; empty if there is none."""
+        return self._lease.holder if self._lease and self._lease.holder != self._identity else ""
+
+    def poll(self) -> bool:
         """Take or renew the Lease if that is due; return whether it was due.
 
-        now_s: monotonic time. term counts how often this controller has taken the Lease.
+        term counts how often this controller has taken the Lease.
         Raises ClusterError if the API server fails; leads stays true until give_up_s after the last renewal.
         """
-        if self.leads and now_s - self._renewed_s >= self._times.give_up_s:
-            self.leads = False
+        now_s, led = self._clocks.monotonic(), self.leads
         if now_s < self._due_s:
             return False
         self._due_s = now_s + self._times.retry_every_s
         lease = self._client.lease(self._name)
+        now_s = self._clocks.monotonic()  # a renewal while the call was on its way may be as late as this
         self._seen = self._seen.update(lease, now_s)
         what = move(lease, self._seen, self._identity, now_s, self._times.duration_s)
         if what is Move.WAIT:
-            self._lease, self.leads = lease, False
+            self._lease, self._holds = lease, False
             return True
         try:
-            self._lease = self._written(lease, what)
+            self._lease = self._written(lease, what, led)
         except (ConflictError, NotFoundError):
             self._due_s = now_s  # another client was faster: look again at the next poll
             return True
         self._seen = self._seen.update(self._lease, now_s)
-        self.term += not self.leads
-        self.leads, self._renewed_s, self._due_s = True, now_s, now_s + self._times.renew_every_s
+        self.term += not led
+        self._holds, self._renewed_s, self._due_s = True, now_s, now_s + self._times.renew_every_s
         return True
 
     def found(self) -> dict[str, FoundBounds]:
@@ -168,24 +184,24 @@ class LeaderLease:
 
     def release(self) -> None:
         """End the leadership, so that another controller can begin at once. Raises ClusterError."""
-        if self.leads and self._lease:
-            self.leads = False
+        if self._holds and self._lease:
+            self._holds = False
             self._lease = self._client.patch_lease(self._name, release_patch(self._lease.version))
 
     def _stored(self) -> dict[str, str]:
         annotations = self._lease.annotations if self._lease else {}
         return {key: text for key, text in annotations.items() if key.startswith(FOUND)}
 
-    def _written(self, lease: Lease | None, what: Move) -> Lease:
+    def _written(self, lease: Lease | None, what: Move, led: bool) -> Lease:
         """Write the Lease, which is None if it does not exist, and return it as written."""
-        unix_s = self._unix_clock()
-        if not self.leads:
+        unix_s = self._clocks.unix()
+        if not led:
             self._acquired_unix_s = unix_s
         transitions = (lease.transitions if lease else 0) + (what is Move.TAKE)
         tenure = Tenure(self._identity, self._times.duration_s, self._acquired_unix_s, unix_s, transitions)
         if lease is not None:
             return self._client.patch_lease(self._name, tenure_patch(lease.version, tenure))
-        kept = self._stored() if self.leads else {}  # somebody deleted the Lease that this controller held
+        kept = self._stored() if led else {}  # somebody deleted the Lease that this controller held
         return self._client.create_lease(new_lease(self._name, tenure, kept))
 
     def _annotate(self, annotations: Mapping[str, str | None]) -> None:

@@ -1,12 +1,12 @@
 """A target in a cluster: it writes while its controller holds the Lease, and gives back what it found."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autoscaler_tuning.live.bounds_keeper import BoundsKeeper, Live, SettingsClient
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, NoLease
 from autoscaler_tuning.live.targets import TargetState
 from autoscaler_tuning.live.troubles import Troubles
 from autoscaler_tuning.types import PodPhase, PodSample
@@ -17,14 +17,6 @@ log = logging.getLogger(__name__)
 
 # Pods are read less often while they are as wanted and all ready.
 SETTLED_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """monotonic: the controller's clock; unix: the cluster's, in which pods have their times. Both in seconds."""
-
-    monotonic: Callable[[], float]
-    unix: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +73,7 @@ class LedTarget:
         self._keeper = BoundsKeeper(client, lease)
         self._troubles = Troubles()
         self._polled_s = float("-inf")
-        self._term = 0
+        self._term, self._led = 0, False
         self._state = TargetState((), None, 0, confirmed=False)
         self._observed = Observed((), None, None)
         self._wanted = 0
@@ -116,7 +108,7 @@ class LedTarget:
             self._keeper.write_due(now_s)
         else:
             self._keeper.reconcile(now_s, observed.live)
-        if self._keeper.confirmed:
+        if self._keeper.confirmed and self._lease.leads:
             self._hasten(now_s)
 
     def _hasten(self, now_s: float) -> None:
@@ -157,17 +149,17 @@ class LedTarget:
             log.warning("the Lease is not released and expires by itself: %s", error)
 
     def _elect(self, now_s: float) -> None:
-        led = self._lease.leads
         try:
-            if self._lease.poll(now_s):
+            if self._lease.poll():
                 self._troubles.worked("leader election", now_s)
         except ClusterError as error:
             self._troubles.failed("leader election", now_s, error)
-        if self._lease.leads and self._lease.term != self._term:
+        led, self._led = self._led, self._lease.leads
+        if self._led and self._lease.term != self._term:
             self._term = self._lease.term
             self._keeper.begin(now_s)
             log.info("%s: this controller leads", self._workload.name)
-        elif led and not self._lease.leads:
+        elif led and not self._led:
             log.warning("%s: this controller does not lead any more", self._workload.name)
 
     def _with_confirmation(self) -> TargetState:

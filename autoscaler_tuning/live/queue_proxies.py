@@ -17,7 +17,8 @@ from autoscaler_tuning.live.troubles import Troubles
 EVERY_S, TIMEOUT_S = 1.0, 0.5
 # Of more pods than this a random sample is read, as Knative's own autoscaler does.
 MOST_PODS = 10
-# If no pod can be reached, they are tried again after this time: a controller outside the cluster never reaches them.
+# Longest time after which pods that cannot be reached are tried again: a controller outside the cluster never reaches
+# them.
 PAUSE_S = 30.0
 UNMEASURED = "demand that goes around the dispatchers is not measured"
 
@@ -67,8 +68,15 @@ class QueueProxies:
         return True
 
     def _run(self) -> None:
+        pause_s = EVERY_S
         while True:
-            time.sleep(EVERY_S if self.read() else PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = next_pause_s(pause_s, self.read())
+
+
+def next_pause_s(pause_s: float, answered: bool) -> float:
+    """Return the time until the next reading; a single failure may be that of a pod that has just ended."""
+    return EVERY_S if answered else min(2 * pause_s, PAUSE_S)
 
 
 class WithRouteTraffic:
@@ -83,12 +91,11 @@ class WithRouteTraffic:
     def signals(self) -> Signals:
         """Return the source's signals and the other traffic. Raises ScrapeError."""
         signals = self._inner.signals()
-        if (reading := self._proxies.take()) is not None:
-            before_rps = self._traffic.rate_rps
-            self._traffic.observe(signals, reading)
-            self._rate_rps.set(self._traffic.rate_rps)
-            if bool(before_rps) != bool(self._traffic.rate_rps):
-                log.info("%.1f requests/s reach the pods without a dispatcher", self._traffic.rate_rps)
+        before_rps = self._traffic.rate_rps
+        self._traffic.observe(signals, self._proxies.take())
+        self._rate_rps.set(self._traffic.rate_rps)
+        if bool(before_rps) != bool(self._traffic.rate_rps):
+            log.info("%.1f requests/s reach the pods without a dispatcher", self._traffic.rate_rps)
         return self._traffic.added_to(signals)
 
     def announce(self, capacity: AnnouncedCapacity, valid_s: float) -> None:

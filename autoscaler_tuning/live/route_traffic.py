@@ -17,6 +17,8 @@ AVERAGE_CONCURRENT_REQUESTS, REQUEST_COUNT, PROCESS_UPTIME = 2, 4, 6
 VARINT, FIXED64, BYTES = 0, 1, 2
 
 WINDOW_S = 10.0
+# Readings with a longer gap do not belong together, and without one for this time nothing is known.
+LONGEST_GAP_S = 5.0
 # A pod reports whole seconds, which are read up to a second later: what was sent on is compared with that lag, too.
 LAGS_S = (0.0, 1.0, 2.0)
 # What the pods count may differ from what was sent on by chance (in standard deviations of a Poisson count), and
@@ -98,13 +100,15 @@ class RouteTraffic:
         """Return the present estimate."""
         return self._rate_rps
 
-    def observe(self, signals: Signals, pods: PodTraffic) -> None:
-        """Add one reading of all ready pods, made about once a second."""
+    def observe(self, signals: Signals, pods: PodTraffic | None) -> None:
+        """Add one reading of all ready pods, made about once a second; None if there was none since the last call."""
         now_s = signals.now_s
         last = self._rounds[-1] if self._rounds else None
-        if last and (signals.released < last.released or not last.at_s < now_s < last.at_s + WINDOW_S / 2):
+        if last and (signals.released < last.released or not last.at_s <= now_s < last.at_s + LONGEST_GAP_S):
             self.forget()
             last = None
+        if pods is None:
+            return
         elapsed_s = now_s - last.at_s if last else 0.0
         self._rounds.append(_Round(now_s, pods.rate_rps * elapsed_s, signals.released))
         while self._rounds[0].at_s < now_s - WINDOW_S - max(LAGS_S):

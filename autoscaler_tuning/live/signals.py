@@ -36,26 +36,30 @@ def parse_signals(body: Any) -> Signals:
     """
     try:
         arrivals, concurrency = body["arrivals"], body["concurrency"]
-        first = int(arrivals["since_s"])
+        first = _count("since_s", arrivals["since_s"])
         rows = zip(arrivals["per_second"], concurrency["per_second"], strict=True)
         mean = body["service_time_s"]["mean"]
         signals = Signals(
             now_s=_number("now_s", body["now_s"]),
             seconds=tuple(
-                Second(first + offset, int(count), _number("concurrency", load))
+                Second(first + offset, _count("arrivals", count), _number("concurrency", load))
                 for offset, (count, load) in enumerate(rows)
             ),
-            arrived=int(arrivals["count"]),
-            waiting=int(body["waiting"]),
-            in_flight=int(body["in_flight"]),
+            arrived=_count("arrivals.count", arrivals["count"]),
+            waiting=_count("waiting", body["waiting"]),
+            in_flight=_count("in_flight", body["in_flight"]),
             oldest_wait_s=_number("oldest_wait_s", body["oldest_wait_s"]),
             feasible_backlog_s=_number("feasible_backlog_s", body["feasible_backlog_s"]),
             service_time_s=None if mean is None else _number("service_time_s.mean", mean),
-            released=int(body["released"]) + int(body["retried"]),
+            released=_count("released", body["released"]) + _count("retried", body["retried"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ScrapeError(f"malformed /signals response: {error!r}") from error
     return signals
+
+
+def _count(name: str, value: Any) -> int:
+    return int(_number(name, value))
 
 
 def _number(name: str, value: Any) -> float:

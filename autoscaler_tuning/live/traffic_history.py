@@ -1,6 +1,7 @@
 """The traffic of several dispatchers on one clock, which none of them can move: each may start, lag, restart or go."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import floor
 
 from autoscaler_tuning.live.signals import Signals
@@ -32,6 +33,12 @@ class TrafficHistory:
         """Return the requests sent on so far, as arrived counts them."""
         return self._released_before + (self.signals.released if self.signals else 0)
 
+    def keep_counts(self) -> None:
+        """Keep only the counts of a dispatcher that is gone, with which it continues if it comes back."""
+        self.seconds.clear()
+        if self.signals:
+            self.signals = replace(self.signals, seconds=())
+
     def update(self, signals: Signals, now_s: float) -> None:
         """Add what the dispatcher answered at now_s."""
         last = self.signals
@@ -57,7 +64,7 @@ def merged(histories: Sequence[TrafficHistory], answered: Sequence[TrafficHistor
     measured = [signals.service_time_s for signals in present if signals.service_time_s is not None]
     return Signals(
         now_s=now_s,
-        seconds=_added([one.seconds for one in histories], [one.seconds for one in answered]),
+        seconds=_added([one.seconds for one in histories if one.seconds], [one.seconds for one in answered]),
         arrived=sum(one.arrived for one in histories),
         waiting=sum(signals.waiting for signals in present),
         in_flight=sum(signals.in_flight for signals in present),
@@ -71,7 +78,7 @@ def merged(histories: Sequence[TrafficHistory], answered: Sequence[TrafficHistor
 def _added(known: Sequence[dict[int, Second]], answered: Sequence[dict[int, Second]]) -> tuple[Second, ...]:
     """Return the sums up to the newest second that all who answered have closed; where one did not run, it adds 0."""
     newest = min((max(seconds) for seconds in answered if seconds), default=-1)
-    oldest = max(newest - SECONDS_KEPT + 1, min((min(seconds) for seconds in known if seconds), default=0))
+    oldest = max(newest - SECONDS_KEPT + 1, min((min(seconds) for seconds in known), default=0))
     rows = ([seconds[index] for seconds in known if index in seconds] for index in range(oldest, newest + 1))
     return tuple(
         Second(oldest + offset, sum(one.arrivals for one in row), sum(one.concurrency for one in row))

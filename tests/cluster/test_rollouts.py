@@ -13,7 +13,7 @@ import requests
 import yaml
 
 from autoscaler_tuning.live.knative_target import KnativeTarget
-from autoscaler_tuning.live.leader import LeaderLease
+from autoscaler_tuning.live.leader import Clocks, LeaderLease
 from knative.client import KnativeClient
 from knative.objects import HPA_CLASS
 from knative.workloads import ScaledObject
@@ -175,7 +175,7 @@ def test_a_hundred_decisions_create_no_revision(cluster: Cluster) -> None:
     client = TimedClient(cluster.client())
     before = cluster.revisions("around")
     own = client.annotations(before[0])
-    lease = LeaderLease(client, "around", "a-test", time.time)
+    lease = LeaderLease(client, "around", "a-test", Clocks(time.monotonic, time.time))
     target = KnativeTarget(client, "around", lease, time.monotonic, time.time)
 
     for decision in range(100):

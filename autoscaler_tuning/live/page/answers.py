@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 LATENCY, ANSWERS, LATE = "dispatcher_latency_seconds", "dispatcher_answers", "dispatcher_late"
 WINDOW = 10
+# Each new pod of a dispatcher has another address; those that answered longest ago are forgotten.
+MOST_DISPATCHERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,10 @@ class AnswerWindow:
             answers += now.answers - before.answers
             late += now.late - before.late
             lost += now.lost - before.lost
+            self._before.pop(name, None)
             self._before[name] = now
+        for name in list(self._before)[:-MOST_DISPATCHERS]:
+            del self._before[name]
         self._recent.append(risen)
         return AnswersOfSecond(answers, max(0.0, answers - late), lost, self._percentiles())
 

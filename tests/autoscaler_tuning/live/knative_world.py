@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from autoscaler_tuning.live.knative_target import KnativeTarget
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, NoLease
 from knative.client import KnativeClient
 from knative.errors import ForbiddenError
 from knative.leases import LEASES
@@ -39,7 +39,8 @@ class KnativeWorld:
     def controller(self, name: str, observes: bool = False) -> KnativeTarget:
         """Return the target of a new controller."""
         client = KnativeClient("default", self.api)
-        lease = NoLease() if observes else LeaderLease(client, "resnet18", name, self._unix_s)
+        clocks = Clocks(lambda: self.now_s, self._unix_s)
+        lease = NoLease() if observes else LeaderLease(client, "resnet18", name, clocks)
         return KnativeTarget(client, "resnet18", lease, lambda: self.now_s, self._unix_s)
 
     def run(self, target: KnativeTarget, for_s: float, pods: int | None = None) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from autoscaler_tuning.live.cluster_targets import KUBERNETES
 from autoscaler_tuning.live.deployment_target import ScaledDeployment
 from autoscaler_tuning.live.knative_target import KnativeTarget
-from autoscaler_tuning.live.leader import LeaderLease, NoLease
-from autoscaler_tuning.live.led_target import Clocks, LedTarget
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, NoLease
+from autoscaler_tuning.live.led_target import LedTarget
 from knative.client import KnativeClient
 from knative.errors import ForbiddenError
 from knative.leases import LEASES
@@ -44,8 +44,9 @@ class TargetWorld:
     def controller(self, name: str, observes: bool = False) -> LedTarget:
         """Return the target of a new controller; a killed one is simply not used any more."""
         client = KnativeClient("default", self.api)
-        lease = NoLease() if observes else LeaderLease(client, self.lease.removeprefix("elastic-"), name, self._unix_s)
-        return self.make(client, lease, Clocks(lambda: self.now_s, self._unix_s))
+        clocks = Clocks(lambda: self.now_s, self._unix_s)
+        lease = NoLease() if observes else LeaderLease(client, self.lease.removeprefix("elastic-"), name, clocks)
+        return self.make(client, lease, clocks)
 
     def run(self, target: LedTarget, for_s: float, pods: int | None = None) -> None:
         """Poll the target each quarter of a second; with a number of pods, decide it each half."""

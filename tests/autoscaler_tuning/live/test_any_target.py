@@ -5,6 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from autoscaler_tuning.live.led_target import LedTarget
+from knative.errors import ClusterError, UnreachableError
+from knative.leases import LEASES
+from knative.objects import Json
 from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, WORLDS, TargetWorld
 
 # Until it is known that an old Knative does not copy annotations.
@@ -67,6 +70,52 @@ def test_released_pods_have_the_bounds_that_were_found(world: TargetWorld) -> No
     assert world.bounds() == (6, MOST)
 
 
+@pytest.mark.parametrize("gap_s", [0.0, 0.25, 0.5])
+def test_a_decision_soon_after_a_release_does_not_take_what_was_led_for_the_users_bounds(
+    world: TargetWorld, gap_s: float
+) -> None:
+    target = led(world, 6)
+    target.release()
+    world.now_s += gap_s
+    target.scale_to(6)
+    world.run(target, DETECTED_S, 6)
+    assert world.bounds() == (6, MOST)
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_a_decision_soon_after_the_undecided_time_does_not_take_what_was_led_for_the_users_bounds(
+    world: TargetWorld,
+) -> None:
+    led(world, 6, "dead")
+    target = world.controller("next")
+    while world.settings() != world.found:
+        world.run(target, 0.25)
+    world.run(target, 1.0, 6)
+    assert world.bounds() == (6, MOST)
+    target.close()
+    assert world.settings() == world.found
+
+
+def test_a_leader_that_leads_again_does_not_take_what_it_once_read_for_the_users_bounds(world: TargetWorld) -> None:
+    target, other = led(world, 6), world.controller("other")
+    world.now_s += 20.0  # it hangs
+    world.run(other, 20.0, 5)
+    world.run(target, 0.75)
+    world.now_s += 0.25
+    world.api.away = True  # the objects are read again between two looks at the Lease
+    with pytest.raises(ClusterError):
+        target.poll()
+    world.api.away = False
+    other.close()
+    while not target.leads:
+        world.now_s += 0.25
+        target.poll()
+    world.run(target, 3.0, 6)
+    target.close()
+    assert world.settings() == world.found
+
+
 def test_an_edit_of_the_lower_bound_is_overwritten_with_one_line(
     world: TargetWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +172,44 @@ def test_another_controller_never_writes(world: TargetWorld, observes: bool) -> 
         other.release()
     other.close()
     assert world.writes() == written
+
+
+@pytest.mark.parametrize("leases", [True, False], ids=["a read of the Lease", "a read of an object"])
+@pytest.mark.parametrize("releases", [True, False], ids=["release", "decision"])
+def test_a_leader_whose_call_hangs_writes_nothing_10_s_after_its_last_renewal(
+    world: TargetWorld, leases: bool, releases: bool
+) -> None:
+    target, get = led(world, 6), world.api.get
+    hung: list[str] = []
+    renewed_s = world.now_s
+
+    def slow(plural: str, name: str) -> Json:
+        if (plural == LEASES) != leases or hung or not armed:
+            return get(plural, name)
+        hung.append(plural)
+        world.now_s += 13.0
+        if leases:
+            raise UnreachableError("timed out")
+        return get(plural, name)
+
+    def note(verb: str, plural: str, name: str) -> None:
+        nonlocal renewed_s
+        if plural == LEASES:
+            renewed_s = world.now_s
+        assert world.now_s - renewed_s < 10.0, f"{verb} {plural}/{name}"
+
+    armed = False  # a patch of the fake reads, too, and is no such read
+    world.api.get, world.api.refuse = slow, note  # type: ignore[method-assign]  # the fake, slowed down once
+    for step in range(60):
+        armed = releases and step % 8 == 4
+        target.release() if armed else target.scale_to(3 + step % 4)
+        armed = not releases or leases
+        state = target.poll()
+        armed = False
+        assert state.leader is None, "it is not another controller itself"
+        assert state.confirmed <= target.leads
+        world.now_s += 0.25
+    assert hung
 
 
 def test_a_refused_write_is_no_confirmation_and_is_repeated(world: TargetWorld) -> None:

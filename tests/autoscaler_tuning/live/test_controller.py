@@ -224,6 +224,43 @@ def test_nothing_is_announced_if_the_policy_fails() -> None:
     assert world.source.announced == []
 
 
+def test_a_policy_that_begins_to_fail_holds_nothing_and_after_30_s_the_pods_are_left_to_another_autoscaler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(Scripted(lambda obs: 3))
+    world.run(*(0.1 * n for n in range(100)))
+    world.policy.rule = lambda obs: 1 // 0
+    world.run(*(10.0 + 0.1 * n for n in range(20)))
+    announced = len(world.source.announced)
+    world.run(*(12.0 + 0.1 * n for n in range(250)))
+    assert (len(world.source.announced), world.pods.released) == (announced, 0)
+    assert (world.controller.wish(37.0), exported(world)) == (3, 3)
+    world.run(*(37.0 + 0.1 * n for n in range(710)))
+    assert (len(world.source.announced), world.pods.released) == (announced, 1)
+    assert (world.controller.wish(108.0), exported(world)) == (None, None)
+    assert caplog.text.count("Traceback") == 1
+    world.policy.rule = lambda obs: 4
+    world.run(*(108.0 + 0.1 * n for n in range(40)))
+    assert world.pods.wanted[-1] == exported(world) == 4
+    assert len(world.source.announced) > announced
+
+
+def test_pods_that_cannot_be_observed_are_left_to_another_autoscaler_after_30_s() -> None:
+    world = World(Scripted(lambda obs: 3))
+    world.run(0.0)
+    world.pods.broken = UnreachableError("the API does not answer")
+    world.run(*(1.0 * n for n in range(1, 30)))
+    assert world.pods.released == 0
+    world.run(*(1.0 * n for n in range(30, 100)))
+    assert world.pods.released == 1
+    assert exported(world) is None
+
+
+def exported(world: World) -> float | None:
+    """Return the wish among the metrics."""
+    return world.registry.get_sample_value("autoscaler_wanted_pods", {"policy": "scripted"})
+
+
 def test_the_announcement_lapses_if_a_later_write_fails_and_comes_back_with_the_next_one() -> None:
     world = World(Scripted(lambda obs: 3))
     world.run(0.0, 0.1)
@@ -293,25 +330,24 @@ def test_without_signals_the_last_wish_stays_and_after_30_s_the_pods_are_left_to
 def test_the_exported_wish_is_known_only_with_a_decision_on_recent_signals() -> None:
     world = World(Scripted(lambda obs: 6))
 
-    def exported() -> tuple[int | None, float | None]:
-        gauge = world.registry.get_sample_value("autoscaler_wanted_pods", {"policy": "scripted"})
-        return world.controller.wish(world_s), gauge
+    def wished() -> tuple[int | None, float | None]:
+        return world.controller.wish(world_s), exported(world)
 
     world_s = 0.5
     world.source.now = None
     world.run(world_s)
-    assert exported() == (None, None)
+    assert wished() == (None, None)
     world_s = 2.0
     world.source.now = QUIET
     world.run(world_s)
-    assert exported() == (6, 6.0)
+    assert wished() == (6, 6.0)
     world.source.now = None
     world_s = 31.0
     world.run(world_s)
-    assert exported() == (6, 6.0)
+    assert wished() == (6, 6.0)
     world_s = 33.0
     world.run(world_s)
-    assert exported() == (None, None)
+    assert wished() == (None, None)
 
 
 def test_no_request_seen_since_a_dispatcher_restart_removes_no_pod() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from autoscaler_tuning.live.deployment_target import ScaledDeployment
 from autoscaler_tuning.live.found_bounds import FoundBounds
-from autoscaler_tuning.live.leader import NoLease
-from autoscaler_tuning.live.led_target import Clocks, LedTarget
+from autoscaler_tuning.live.leader import Clocks, NoLease
+from autoscaler_tuning.live.led_target import LedTarget
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ForbiddenError, NotFoundError, OwnedError
 from knative.objects import Json

@@ -23,7 +23,8 @@ class FakeDispatcher(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1", protocol: str = "HTTP/1.0") -> None:
+        self.protocol, self.connections = protocol, 0
         self.told: list[dict[str, Any]] = []
         self.credentials: list[str | None] = []
         super().__init__((host, port), _Control)
@@ -37,6 +38,15 @@ class FakeDispatcher(ThreadingHTTPServer):
 
 class _Control(BaseHTTPRequestHandler):
     server: FakeDispatcher
+
+    def setup(self) -> None:
+        super().setup()
+        self.protocol_version = self.server.protocol
+        self.server.connections += 1
+
+    def finish(self) -> None:
+        super().finish()
+        self.server.connections -= 1
 
     def do_GET(self) -> None:
         self.server.credentials.append(self.headers["Authorization"])
@@ -130,6 +140,29 @@ def test_the_dispatchers_behind_a_name_are_followed_and_their_arrivals_stay_coun
     hosts.remove("127.0.0.1")
     wait_for_share(dispatchers, second, 3)
     assert dispatchers.signals().arrived == 2 * arrived
+    first.stop()
+    second.stop()
+
+
+def test_of_a_dispatcher_that_is_gone_only_the_counts_are_kept_and_it_can_come_back() -> None:
+    first = FakeDispatcher(protocol="HTTP/1.1")
+    second = FakeDispatcher(first.server_port, "127.0.0.2")
+    hosts, clock = ["127.0.0.1", "127.0.0.2"], Clock()
+    dispatchers = Dispatchers([f"dns+http://control:{first.server_port}"], clock, resolve=lambda host: list(hosts))
+    arrived = BODY["arrivals"]["count"]
+    assert dispatchers.signals().arrived == 2 * arrived
+    dispatchers.announce(AnnouncedCapacity(2, 1), 5)
+    hosts.remove("127.0.0.1")
+    wait_for_share(dispatchers, second, 3)
+    for connections in (1, 0, 1):
+        until_s = time.monotonic() + 30
+        while first.connections != connections:
+            assert time.monotonic() < until_s, first.connections
+            time.sleep(0.1)
+            assert dispatchers.signals().arrived == 2 * arrived, "what it had counted is counted once"
+        clock.now_s += 121.0
+        if not connections:
+            hosts.append("127.0.0.1")
     first.stop()
     second.stop()
 

@@ -1,14 +1,16 @@
 """Leader election: when a controller takes a Lease, keeps it and gives it up."""
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import pytest
 
 from autoscaler_tuning.live.found_bounds import FoundBounds
-from autoscaler_tuning.live.leader import LeaderLease, Move, SeenLease, move
+from autoscaler_tuning.live.leader import Clocks, LeaderLease, Move, SeenLease, move
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ConflictError, ForbiddenError
 from knative.leases import LEASES, Lease
+from knative.objects import Json
 from tests.knative.fake_api import FakeApi, merged
 
 FOUND = FoundBounds("resnet18-00001", {"autoscaling.knative.dev/max-scale": "20"})
@@ -39,60 +41,125 @@ def test_a_renewal_is_judged_by_the_observers_clock_and_not_by_the_holders() -> 
     assert seen.update(lease("other", "2", "1999-01-01T00:00:00Z"), 20.0).since_s == 20.0
 
 
-def candidate(api: FakeApi, name: str) -> LeaderLease:
-    return LeaderLease(KnativeClient("default", api), "resnet18", name, lambda: 1000.0)
+@dataclass
+class Election:
+    """Candidates for one Lease, on one fake clock that moves when one is polled, or when a call hangs."""
+
+    api: FakeApi = field(default_factory=FakeApi)
+    now_s: float = 0.0
+
+    def candidate(self, name: str) -> LeaderLease:
+        clocks = Clocks(lambda: self.now_s, lambda: 1000.0)
+        return LeaderLease(KnativeClient("default", self.api), "resnet18", name, clocks)
+
+    def poll(self, candidate: LeaderLease, now_s: float) -> None:
+        self.now_s = now_s
+        candidate.poll()
+
+    def hang(self, for_s: float) -> None:
+        """Let each later read and patch of the Lease take so long."""
+        get = self.api.get
+
+        def slow(plural: str, name: str) -> Json:
+            self.now_s += for_s
+            return get(plural, name)
+
+        self.api.get = slow  # type: ignore[method-assign]  # the fake, slowed down
 
 
 def test_one_of_two_leads_and_renews_without_a_change_of_leaders() -> None:
-    api = FakeApi()
-    first, second = candidate(api, "first"), candidate(api, "second")
+    election = Election()
+    first, second = election.candidate("first"), election.candidate("second")
     for tenths in range(600):
-        first.poll(tenths / 10)
-        second.poll(tenths / 10)
+        election.poll(first, tenths / 10)
+        election.poll(second, tenths / 10)
         assert (first.leads, second.leads) == (True, False)
     assert (first.term, second.holder) == (1, "first")
-    assert 10 <= len(api.calls) <= 14  # a renewal each five seconds
+    assert 10 <= len(election.api.calls) <= 14  # a renewal each five seconds
 
 
 def test_the_other_one_takes_a_lease_that_was_not_renewed_and_counts_the_transition() -> None:
-    api = FakeApi()
-    candidate(api, "dead").poll(0.0)
-    second = candidate(api, "second")
+    election = Election()
+    election.poll(election.candidate("dead"), 0.0)
+    second = election.candidate("second")
     times_s = [tenths / 10 for tenths in range(1, 200)]
     led = []
     for now_s in times_s:
-        second.poll(now_s)
+        election.poll(second, now_s)
         led.append(second.leads)
     assert 15.0 <= times_s[led.index(True)] <= 17.5
-    assert api.objects[LEASES]["elastic-resnet18"]["spec"]["leaseTransitions"] == 1
+    assert election.api.objects[LEASES]["elastic-resnet18"]["spec"]["leaseTransitions"] == 1
 
 
 def test_a_holder_that_was_replaced_while_it_could_not_see_it_leads_no_more() -> None:
-    api = FakeApi()
-    first = candidate(api, "first")
-    first.poll(0.0)
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
     taken = {"metadata": {"resourceVersion": "99"}, "spec": {"holderIdentity": "second"}}
-    api.objects[LEASES]["elastic-resnet18"] = merged(api.objects[LEASES]["elastic-resnet18"], taken)
+    election.api.objects[LEASES]["elastic-resnet18"] = merged(election.api.objects[LEASES]["elastic-resnet18"], taken)
     with pytest.raises(ConflictError):
         first.remember("uid", FOUND)
-    first.poll(0.1)
+    election.poll(first, 0.1)
     assert not first.leads
 
 
 def test_the_holder_gives_up_ten_seconds_after_its_last_renewal() -> None:
-    api = FakeApi()
-    first = candidate(api, "first")
-    first.poll(0.0)
-    api.away = True
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
+    election.api.away = True
     leading = {}
     for now_s in (5.0, 9.9, 10.0, 12.0):
         with suppress(ClusterError):
-            first.poll(now_s)
+            election.poll(first, now_s)
         leading[now_s] = first.leads
     assert leading == {5.0: True, 9.9: True, 10.0: False, 12.0: False}
-    api.away = False
-    first.poll(14.0)
+    election.api.away = False
+    election.poll(first, 14.0)
     assert (first.leads, first.term) == (True, 2)
+
+
+def test_the_holder_gives_up_also_while_a_renewal_hangs() -> None:
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
+    election.hang(13.0)
+    election.api.away = True
+    with pytest.raises(ClusterError):
+        election.poll(first, 5.0)
+    assert not first.leads
+
+
+def test_a_renewal_that_took_long_counts_from_when_it_was_sent() -> None:
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
+    election.hang(6.0)
+    election.poll(first, 9.0)  # read until 15 s, patched until 21 s
+    assert (election.now_s, first.leads, first.term) == (21.0, True, 1)
+    election.now_s = 24.9
+    assert first.leads
+    election.now_s = 25.0
+    assert not first.leads
+
+
+def test_a_lease_that_was_read_slowly_may_have_been_renewed_until_the_end_of_the_read() -> None:
+    election = Election()
+    first, second = election.candidate("first"), election.candidate("second")
+    election.poll(first, 0.0)
+    get = election.api.get
+
+    def slow(plural: str, name: str) -> Json:
+        election.api.get = get  # type: ignore[method-assign]  # the fake answers at once again
+        election.poll(first, 9.0)
+        return get(plural, name)
+
+    election.api.get = slow  # type: ignore[method-assign]  # the first one renews during this read
+    election.poll(second, 1.0)
+    election.poll(second, 18.9)
+    assert (first.leads, second.leads) == (True, False)
+    election.poll(second, 24.0)
+    assert (first.leads, second.leads) == (False, True)
 
 
 def refuse(verb: str, plural: str, name: str) -> None:
@@ -100,21 +167,21 @@ def refuse(verb: str, plural: str, name: str) -> None:
 
 
 def test_found_bounds_survive_a_new_holder_and_a_deleted_lease() -> None:
-    api = FakeApi()
-    first = candidate(api, "first")
-    first.poll(0.0)
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
     first.remember("uid", FOUND)
-    del api.objects[LEASES]["elastic-resnet18"]
-    api.refuse = refuse
+    del election.api.objects[LEASES]["elastic-resnet18"]
+    election.api.refuse = refuse
     with pytest.raises(ForbiddenError):
-        first.poll(5.0)
-    api.refuse = lambda verb, plural, name: None
-    first.poll(7.0)
+        election.poll(first, 5.0)
+    election.api.refuse = lambda verb, plural, name: None
+    election.poll(first, 7.0)
     assert first.leads
     assert first.term == 1
-    second = candidate(api, "second")
-    second.poll(8.0)
-    second.poll(30.0)
+    second = election.candidate("second")
+    election.poll(second, 8.0)
+    election.poll(second, 30.0)
     assert second.leads
     assert second.found() == {"uid": FOUND}
     second.forget("uid")
@@ -122,36 +189,38 @@ def test_found_bounds_survive_a_new_holder_and_a_deleted_lease() -> None:
 
 
 def test_bounds_that_another_program_made_unreadable_are_left_out() -> None:
-    api = FakeApi()
-    first = candidate(api, "first")
-    first.poll(0.0)
+    election = Election()
+    first = election.candidate("first")
+    election.poll(first, 0.0)
     first.remember("uid", FOUND)
     for text in ("not json", "[]", "{}", '{"revision": "r", "annotations": 3}'):
         damaged = {"metadata": {"annotations": {"elastic-ml-inference/found-uid": text}}}
-        api.objects[LEASES]["elastic-resnet18"] = merged(api.objects[LEASES]["elastic-resnet18"], damaged)
-        first.poll(1000.0)
-        first.poll(2000.0)
+        election.api.objects[LEASES]["elastic-resnet18"] = merged(
+            election.api.objects[LEASES]["elastic-resnet18"], damaged
+        )
+        election.poll(first, 1000.0)
+        election.poll(first, 2000.0)
         assert first.found() == {}
 
 
 def test_who_does_not_lead_can_store_nothing() -> None:
-    api = FakeApi()
-    candidate(api, "first").poll(0.0)
-    second = candidate(api, "second")
-    second.poll(0.0)
+    election = Election()
+    election.poll(election.candidate("first"), 0.0)
+    second = election.candidate("second")
+    election.poll(second, 0.0)
     with pytest.raises(ConflictError, match="does not hold it"):
         second.remember("uid", FOUND)
     second.release()
-    assert len(api.calls) == 1
+    assert len(election.api.calls) == 1
 
 
 def test_a_released_lease_can_be_taken_at_once() -> None:
-    api = FakeApi()
-    first, second = candidate(api, "first"), candidate(api, "second")
-    first.poll(0.0)
-    second.poll(0.1)
+    election = Election()
+    first, second = election.candidate("first"), election.candidate("second")
+    election.poll(first, 0.0)
+    election.poll(second, 0.1)
     first.release()
-    second.poll(2.2)
+    election.poll(second, 2.2)
     assert (first.leads, second.leads) == (False, True)
 
 

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prometheus_client import CollectorRegistry
 
-from autoscaler_tuning.live.queue_proxies import QueueProxies, WithRouteTraffic
-from autoscaler_tuning.live.route_traffic import PodTraffic, RouteTraffic, parse_stat
+from autoscaler_tuning.live.queue_proxies import EVERY_S, PAUSE_S, QueueProxies, WithRouteTraffic, next_pause_s
+from autoscaler_tuning.live.route_traffic import LONGEST_GAP_S, PodTraffic, RouteTraffic, parse_stat
 from autoscaler_tuning.live.signals import Signals
 from autoscaler_tuning.types import Second
 from tests.ports import free_port
@@ -178,10 +178,22 @@ def test_pods_that_cannot_be_reached_are_said_once_and_change_nothing(caplog: py
     assert WithRouteTraffic(Source(), proxies, CollectorRegistry()).signals() == signals(5.0, 7)
 
 
-def test_the_estimate_is_exported_and_reaches_the_signals_of_the_controller() -> None:
+def test_a_pod_that_fails_once_is_soon_read_again_and_one_that_keeps_failing_seldom() -> None:
+    pauses_s = [EVERY_S]
+    for _ in range(10):
+        pauses_s.append(next_pause_s(pauses_s[-1], answered=False))
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[0] + pauses_s[1] < LONGEST_GAP_S, "the estimate survives one failure"
+    assert pauses_s[-1] == PAUSE_S
+    assert next_pause_s(PAUSE_S, answered=True) == EVERY_S
+
+
+def test_the_estimate_is_exported_reaches_the_controller_and_ends_with_the_readings() -> None:
     class Proxies(QueueProxies):
-        def take(self) -> PodTraffic:
-            return PodTraffic(4.0, 40.0)
+        reads = True
+
+        def take(self) -> PodTraffic | None:
+            return PodTraffic(4.0, 40.0) if self.reads else None
 
     class Source:
         now_s = 0
@@ -193,9 +205,19 @@ def test_the_estimate_is_exported_and_reaches_the_signals_of_the_controller() ->
         def announce(self, *args: object, **known: object) -> None:
             """Announce nothing."""
 
-    registry = CollectorRegistry()
-    source = WithRouteTraffic(Source(), Proxies(list), registry)
+    registry, proxies = CollectorRegistry(), Proxies(list)
+    source = WithRouteTraffic(Source(), proxies, registry)
     for _ in range(30):
         found = source.signals()
     assert registry.get_sample_value("autoscaler_route_requests_per_second") == pytest.approx(20.0, abs=2)
     assert found.seconds[-2].arrivals == pytest.approx(40, abs=2)
+    assert found.in_flight == 4
+    proxies.reads = False
+    for _ in range(4):
+        later = source.signals()
+    assert later.in_flight == 4
+    later = source.signals()
+    assert later.in_flight == signals(35, 700, rate=20).in_flight
+    assert later.seconds[-1].arrivals == 20
+    assert later.arrived - later.released == found.arrived - found.released, "the count of arrivals stays"
+    assert registry.get_sample_value("autoscaler_route_requests_per_second") == 0

@@ -1,5 +1,6 @@
 """Shadow mode: what a policy would have done with live traffic while another autoscaler scales."""
 
+import tracemalloc
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -85,6 +86,29 @@ def test_the_fluid_queue_conserves_requests() -> None:
     queue = run_queue("deadline", [1] * 4, [30] * 4)
     assert queue.waiting == pytest.approx(4 * 30 - 4 * 10, abs=1)
     assert queue.feasible < queue.waiting
+
+
+@pytest.mark.parametrize("order", ["fifo", "deadline"])
+@pytest.mark.parametrize("pods", [0, 8], ids=["no pod can start", "too few pods"])
+def test_an_hour_of_overload_takes_no_more_memory_than_minutes_and_counts_the_same(order: str, pods: int) -> None:
+    def overloaded(seconds: int) -> tuple[FluidQueue, int]:
+        tracemalloc.start()
+        queue = run_queue(order, [pods] * seconds, [100] * seconds)
+        size_bytes = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return queue, size_bytes
+
+    (_, before_bytes), (queue, after_bytes) = overloaded(300), overloaded(3600)
+    assert after_bytes < 2 * before_bytes
+    excess = 3600 * (100 - pods / SERVICE_S)
+    assert queue.waiting == pytest.approx(excess, rel=1e-3)
+    assert queue.late == pytest.approx(excess if order == "deadline" else 3600 * 100, rel=0.01)
+    oldest_s = queue.oldest_s()
+    assert oldest_s is not None
+    if order == "fifo":
+        assert oldest_s == pytest.approx(3600 * pods / SERVICE_S / 100, abs=10)
+    else:
+        assert oldest_s < 2
 
 
 def test_shadow_pods_serve_after_their_start_and_the_newest_stop_first() -> None:

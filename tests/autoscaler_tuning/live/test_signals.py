@@ -1,6 +1,7 @@
 """Signals: strict parsing of the dispatcher's response, and merging of several dispatchers."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_an_unmeasured_service_time_is_none_and_not_zero() -> None:
         pytest.param(changed(now_s=float("nan")), id="nan"),
         pytest.param(changed(oldest_wait_s=-1), id="negative"),
         pytest.param(changed(waiting="many"), id="a word"),
+        *(
+            pytest.param(changed(**{name: value}), id=f"{name} {value}")
+            for name in ("waiting", "in_flight", "released", "retried")
+            for value in (-3, math.inf, math.nan)
+        ),
+        pytest.param(changed(waiting=10**400), id="more than a number can be"),
+        *(
+            pytest.param(changed(arrivals={"since_s": 5, "count": 12, "per_second": [3, 4], **part}), id=f"{part}")
+            for value in (-3, math.inf)
+            for part in ({"since_s": value}, {"count": value}, {"per_second": [3, value]})
+        ),
         pytest.param(changed(arrivals={"since_s": 5, "count": 12, "per_second": [3]}), id="columns of unequal length"),
         pytest.param({key: value for key, value in BODY.items() if key != "in_flight"}, id="missing field"),
     ],

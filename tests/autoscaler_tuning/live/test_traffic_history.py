@@ -90,6 +90,18 @@ def test_a_second_counts_once_all_who_answered_have_closed_it() -> None:
     assert [one.arrivals for one in both(first, second, 60.05).seconds] == [6] * 59
 
 
+def test_one_that_comes_back_continues_with_the_counts_that_were_kept() -> None:
+    first, second = TrafficHistory(), TrafficHistory()
+    first.update(signals(60.0, 300, [5] * 60, released=290), 60.0)
+    second.update(signals(60.0, 30, [1] * 60, released=30), 60.0)
+    first.keep_counts()
+    gone = both(first, second, 60.0, second)
+    assert (gone.arrived, gone.released) == (330, 320)
+    assert [one.arrivals for one in gone.seconds] == [1] * 60
+    first.update(signals(360.0, 301, [0] * 59 + [1], released=291), 360.0)
+    assert both(first, second, 360.0).arrived == 331
+
+
 def test_not_more_than_two_minutes_are_kept() -> None:
     first, second = TrafficHistory(), TrafficHistory()
     for now in range(1, 400):

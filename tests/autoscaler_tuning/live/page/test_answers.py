@@ -68,6 +68,14 @@ def test_what_was_counted_before_the_first_look_is_left_out() -> None:
     assert AnswerWindow().update({"a": page_of(FAST, FAST)}).answers == 0
 
 
+def test_dispatchers_that_were_replaced_long_ago_are_forgotten() -> None:
+    window = AnswerWindow()
+    window.update({"old": page_of(FAST), "stays": page_of()})
+    for number in range(200):
+        window.update({f"new {number}": page_of(), "stays": page_of()})
+    assert window.update({"old": page_of(FAST, FAST, FAST), "stays": page_of(FAST)}).answers == 1
+
+
 def test_a_restarted_dispatcher_counts_from_zero_and_others_go_on() -> None:
     window = AnswerWindow()
     window.update({"a": page_of(FAST, REFUSED, REFUSED), "b": page_of(FAST)})
