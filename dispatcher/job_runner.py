@@ -8,7 +8,7 @@ from math import ceil, inf
 
 from dispatcher.journal.base import Backlog, Job, JobResult, JobState, Journal, JournalError, JournalUnavailableError
 from dispatcher.packing import pack_answer, unpack_request
-from dispatcher.relay import BackendAnswer, ClientRequest
+from dispatcher.relay import WHOLE_KEPT_BYTES, BackendAnswer, ClientRequest
 from dispatcher.terms import Priority, Terms
 from dispatcher.verdicts import Answered, GivenUp, RunAgain, judge
 
@@ -27,6 +27,7 @@ FIRST_MEAN_BYTES = float(1 << 20)
 POLL_S = 0.5
 UPKEEP_S = 1.0
 LONGEST_PAUSE_S = 5.0
+TOO_LONG = f"the answer to an asynchronous request must be at most {WHOLE_KEPT_BYTES} bytes, got more"
 
 
 class JobRunner:
@@ -161,6 +162,9 @@ class JobRunner:
             answer.reason, answer.attempts > 0, answer.cause, job.attempts, self._most_attempts, answer.retry_after_s
         )
         match verdict:
+            case Answered() if answer.rest is not None:
+                answer.rest.close()
+                await self._end(job, JobState.FAILED, JobResult(502, cause=TOO_LONG))
             case Answered():
                 await self._end(job, JobState.DONE, pack_answer(answer, request))
             case GivenUp(cause):
