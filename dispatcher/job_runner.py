@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from math import ceil, inf
 
 from dispatcher.journal.base import Backlog, Job, JobResult, JobState, Journal, JournalError, JournalUnavailableError
-from dispatcher.packing import pack_answer, unpack_request
-from dispatcher.relay import WHOLE_KEPT_BYTES, BackendAnswer, ClientRequest
+from dispatcher.packing import TOO_LONG, pack_answer, unpack_request
+from dispatcher.relay import BackendAnswer, ClientRequest
 from dispatcher.terms import Priority, Terms
 from dispatcher.verdicts import Answered, GivenUp, RunAgain, judge
 
@@ -27,7 +27,6 @@ FIRST_MEAN_BYTES = float(1 << 20)
 POLL_S = 0.5
 UPKEEP_S = 1.0
 LONGEST_PAUSE_S = 5.0
-TOO_LONG = f"the answer to an asynchronous request must be at most {WHOLE_KEPT_BYTES} bytes, got more"
 
 
 class JobRunner:

@@ -25,7 +25,7 @@ RETRIED_STATUSES = frozenset({502, 503, 504})
 WHOLE_BYTES = 1 << 20
 # Bound on the backends that are remembered as failing: pods of this machine come and go with new ports.
 MOST_FAILING = 1000
-# Asynchronous answers are kept whole; a longer one fails its job.
+# Answers that are stored, or shared by several clients, are read whole; a longer one has failed.
 WHOLE_KEPT_BYTES = 1 << 26
 
 
