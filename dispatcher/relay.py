@@ -59,7 +59,6 @@ class Relay:
         self._failing: set[str] = set()
         self.traffic = TrafficLog()
         self._no_pods = NoPods()
-        self.streams = 0
         self.arrived = self.released = self.rejected = self.retried = 0
         metrics.waiting.set_function(lambda: buffer.waiting)
         metrics.in_flight.set_function(lambda: buffer.in_flight)
@@ -224,7 +223,6 @@ class Relay:
 
         A long failure is cut: it may be retried, and the retry's answer takes its place.
         """
-        self.streams += 1
         try:
             if got.status in RETRIED_STATUSES:
                 ticket.got = PodAnswer(got.status, got.reason, got.headers, b"")
@@ -232,7 +230,6 @@ class Relay:
                 self._finish(ticket, got, None, None)
                 await rest.closed()
         finally:
-            self.streams -= 1
             rest.close()
 
     def _deliver(self, request_id: int) -> None:

@@ -283,6 +283,11 @@ class ClientServer(web.Server):
         """Whether there are more connections than allowed."""
         return len(self._connections) > self.most_connections
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a request is handled or its response written."""
+        return any(connection._request_in_progress for connection in self.connections)
+
     def unsent_bytes(self) -> int:
         """Return the bytes of responses that the operating system has not taken yet."""
         transports = [connection.transport for connection in self.connections]

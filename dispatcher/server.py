@@ -84,12 +84,10 @@ class DispatcherServer:
         self._host = (config.ml_service_host or "").encode()
         self.jobs: JobService | None = None
         self.draining = False
-        self.at_work = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the response to any request; its errors are JSON with X-Request-Id."""
         request_id = request_id_of(request)
-        self.at_work += 1
         arrived_s = self._relay.now_s()
         try:
             reply = await self._route(request, request_id)
@@ -108,8 +106,6 @@ class DispatcherServer:
             reply = self._refused(
                 RefusalError(500, "internal error; the log has the details", close=True), request, request_id
             )
-        finally:
-            self.at_work -= 1
         if self.draining:
             reply.force_close()
         self._count(request, reply.status, arrived_s)
