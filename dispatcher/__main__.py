@@ -69,7 +69,7 @@ async def run(config: Config) -> int:
         server.draining = control.draining = True
         stopping = asyncio.ensure_future(kept.stop_running())
         return await _drain(
-            lambda: bool(server.at_work or relay.streams or public.unsent_bytes() or not stopping.done()),
+            lambda: bool(public.at_work or public.unsent_bytes() or not stopping.done()),
             relay,
             sites,
             config,

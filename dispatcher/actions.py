@@ -63,7 +63,8 @@ class BufferConfig:
     slo_s: a request without a deadline of its own is due this long after its arrival; this refuses no request.
     order: deadline, or fifo, which releases in the order of arrival and ignores deadlines and priorities.
     queue_limit: largest number of waiting requests.
-    queue_bytes: largest sum of the bodies of all unfinished requests, those still being read included.
+    queue_bytes: largest sum of the bodies of all unfinished requests, those included that are still being
+        read, or wait for the journal or for another request's answer.
     attempts: how often a request may fail at a backend.
     timeout_s: longest time a synchronous request may wait.
     hold: whether the capacity set by the controller limits the requests in flight.

@@ -80,6 +80,10 @@ class SharedAnswers(Generic[Value]):
         self._remembered: OrderedDict[tuple[str, str], _Remembered[Value]] = OrderedDict()
         self._held_bytes = 0
 
+    def running(self, owner: str, key: str) -> bool:
+        """Return whether a request with this key is on its way, so that another one would wait for its answer."""
+        return (owner, key) in self._running
+
     async def answer(self, owner: str, key: str, digest: bytes, make: Callable[[], Awaitable[Value]]) -> Value:
         """Return the answer of `make`, or that of an earlier request with this key; raise KeyConflictError."""
         self._forget_old()

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -117,8 +118,7 @@ class _BodyReader:
             chunks.append(chunk)
             self.size_bytes += len(chunk)
             if not self._count(len(chunk)):
-                text = "the bodies that wait must be at most --queue-bytes together, got more"
-                raise RefusalError(503, text, ((b"Retry-After", b"1"),), close=True)
+                raise _too_many(close=True)
             if self.size_bytes > self._limits.most_bytes:
                 raise _too_large(self._limits.most_bytes)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -135,6 +135,25 @@ class _BodyReader:
         if self._left_s() <= 0:
             return f"the body must be there within --request-timeout-s {self._limits.whole_s:g}"
         return f"the body must not pause for more than --body-timeout-s {self._limits.pause_s:g}"
+
+
+@contextmanager
+def counted(body: bytes, count: Count) -> Iterator[None]:
+    """Count a body that has been read and is not in the buffer, as long as its request waits for something else.
+
+    count: see read_body(). Raises RefusalError.
+    """
+    try:
+        if not count(len(body)):
+            raise _too_many()
+        yield
+    finally:
+        count(-len(body))
+
+
+def _too_many(close: bool = False) -> RefusalError:
+    text = "the bodies that wait must be at most --queue-bytes together, got more"
+    return RefusalError(503, text, ((b"Retry-After", b"1"),), close)
 
 
 def _too_large(most_bytes: int) -> RefusalError:

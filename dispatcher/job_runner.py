@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from math import ceil, inf
 
 from dispatcher.journal.base import Backlog, Job, JobResult, JobState, Journal, JournalError, JournalUnavailableError
-from dispatcher.packing import pack_answer, unpack_request
+from dispatcher.packing import TOO_LONG, pack_answer, unpack_request
 from dispatcher.relay import BackendAnswer, ClientRequest
 from dispatcher.terms import Priority, Terms
 from dispatcher.verdicts import Answered, GivenUp, RunAgain, judge
@@ -161,6 +161,9 @@ class JobRunner:
             answer.reason, answer.attempts > 0, answer.cause, job.attempts, self._most_attempts, answer.retry_after_s
         )
         match verdict:
+            case Answered() if answer.rest is not None:
+                answer.rest.close()
+                await self._end(job, JobState.FAILED, JobResult(502, cause=TOO_LONG))
             case Answered():
                 await self._end(job, JobState.DONE, pack_answer(answer, request))
             case GivenUp(cause):

@@ -7,8 +7,9 @@ from dispatcher.buffer import Reason
 from dispatcher.exchange import BrokenError
 from dispatcher.headers import RawHeaders, end_to_end, first
 from dispatcher.journal.base import Job, JobResult
-from dispatcher.relay import BackendAnswer, ClientRequest
+from dispatcher.relay import WHOLE_KEPT_BYTES, BackendAnswer, ClientRequest
 
+TOO_LONG = f"an answer that is kept must be at most {WHOLE_KEPT_BYTES} bytes, got more"
 # The dispatcher's own, which replace those of the pod.
 REPLACED = frozenset({b"x-request-id", b"attempts"})
 
@@ -41,13 +42,19 @@ def unpack_answer(result: JobResult) -> tuple[str, RawHeaders]:
 
 
 async def read_whole(answer: BackendAnswer) -> BackendAnswer:
-    """Return an answer with all of its body, so that several clients can have it; one that breaks off has failed."""
+    """Return an answer with all of its body, so that several clients can have it.
+
+    One that breaks off, or is longer than what may be kept, has failed.
+    """
     if answer.rest is None:
         return answer
-    body = [answer.body]
+    body, size_bytes = [answer.body], len(answer.body)
     try:
         while chunk := await answer.rest.chunk():
             body.append(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > WHOLE_KEPT_BYTES:
+                raise BrokenError(TOO_LONG)
     except BrokenError as error:
         return replace(answer, status=0, headers=(), body=b"", reason=Reason.EXHAUSTED, cause=str(error), rest=None)
     finally:

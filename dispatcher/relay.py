@@ -25,7 +25,7 @@ RETRIED_STATUSES = frozenset({502, 503, 504})
 WHOLE_BYTES = 1 << 20
 # Bound on the backends that are remembered as failing: pods of this machine come and go with new ports.
 MOST_FAILING = 1000
-# Asynchronous answers are kept whole.
+# Answers that are stored, or shared by several clients, are read whole; a longer one has failed.
 WHOLE_KEPT_BYTES = 1 << 26
 
 
@@ -59,7 +59,6 @@ class Relay:
         self._failing: set[str] = set()
         self.traffic = TrafficLog()
         self._no_pods = NoPods()
-        self.streams = 0
         self.arrived = self.released = self.rejected = self.retried = 0
         metrics.waiting.set_function(lambda: buffer.waiting)
         metrics.in_flight.set_function(lambda: buffer.in_flight)
@@ -91,6 +90,8 @@ class Relay:
         except asyncio.CancelledError:
             now_s = self.now_s()
             self._perform(self._buffer.cancel(request_id, now_s), now_s)
+            if ticket.got and ticket.got.rest:
+                ticket.got.rest.close()  # a long answer was delivered at the moment when the client left
             raise
         finally:
             self._tickets.pop(request_id, None)
@@ -121,6 +122,8 @@ class Relay:
                 continue
             if answer.status not in RETRIED_STATUSES:
                 return answer
+            if answer.rest:
+                answer.rest.close()
         return None
 
     async def _send(self, backend: str, request: ClientRequest, whole_bytes: int) -> PodAnswer:
@@ -173,7 +176,8 @@ class Relay:
                 if got.rest:
                     await self._stream(ticket, got, got.rest)
         except (UnreachedError, BrokenError, TimeoutError) as error:
-            outcome, ticket.cause = _failure(forward.backend, error)
+            if outcome is not Outcome.ANSWERED:  # a long answer is delivered before its time is over
+                outcome, ticket.cause = _failure(forward.backend, error)
         finally:
             self._came_back(forward, ticket, outcome, sent_s, pod_s)
 
@@ -219,7 +223,6 @@ class Relay:
 
         A long failure is cut: it may be retried, and the retry's answer takes its place.
         """
-        self.streams += 1
         try:
             if got.status in RETRIED_STATUSES:
                 ticket.got = PodAnswer(got.status, got.reason, got.headers, b"")
@@ -227,7 +230,6 @@ class Relay:
                 self._finish(ticket, got, None, None)
                 await rest.closed()
         finally:
-            self.streams -= 1
             rest.close()
 
     def _deliver(self, request_id: int) -> None:

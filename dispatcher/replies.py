@@ -64,6 +64,13 @@ class ClientReply(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write everything. If the pod breaks off within a long answer, the client's connection is cut."""
+        try:
+            await self._send(request)
+        finally:
+            if self.rest:
+                self.rest.close()
+
+    async def _send(self, request: web.BaseRequest) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client is gone")
@@ -76,12 +83,8 @@ class ClientReply(web.StreamResponse):
             transport.write(start + body)
         else:
             transport.writelines((start, body))
-        try:
-            if self.rest and not bodiless:
-                await self._stream(request, self.rest, chunked)
-        finally:
-            if self.rest:
-                self.rest.close()
+        if self.rest and not bodiless:
+            await self._stream(request, self.rest, chunked)
         if self.hangs_up:
             transport.close()
 
@@ -279,6 +282,11 @@ class ClientServer(web.Server):
     def is_full(self) -> bool:
         """Whether there are more connections than allowed."""
         return len(self._connections) > self.most_connections
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a request is handled or its response written."""
+        return any(connection._request_in_progress for connection in self.connections)
 
     def unsent_bytes(self) -> int:
         """Return the bytes of responses that the operating system has not taken yet."""

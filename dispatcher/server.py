@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -14,7 +15,16 @@ from dispatcher.buffer import BurstBuffer
 from dispatcher.config import Config
 from dispatcher.headers import RawHeaders, first
 from dispatcher.idempotency import IdempotencyError, SharedAnswers, check_key, request_digest
-from dispatcher.incoming import BodyLimits, check_coding, check_head, pod_headers, read_body, request_id_of, target_of
+from dispatcher.incoming import (
+    BodyLimits,
+    check_coding,
+    check_head,
+    counted,
+    pod_headers,
+    read_body,
+    request_id_of,
+    target_of,
+)
 from dispatcher.journal.base import KeyConflictError
 from dispatcher.keys import ApiKey, KeyFile, credentials, find_key
 from dispatcher.metadata import KeptAnswer, KeptAnswers, may_be_kept, ready_body
@@ -74,12 +84,10 @@ class DispatcherServer:
         self._host = (config.ml_service_host or "").encode()
         self.jobs: JobService | None = None
         self.draining = False
-        self.at_work = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the response to any request; its errors are JSON with X-Request-Id."""
         request_id = request_id_of(request)
-        self.at_work += 1
         arrived_s = self._relay.now_s()
         try:
             reply = await self._route(request, request_id)
@@ -98,8 +106,6 @@ class DispatcherServer:
             reply = self._refused(
                 RefusalError(500, "internal error; the log has the details", close=True), request, request_id
             )
-        finally:
-            self.at_work -= 1
         if self.draining:
             reply.force_close()
         self._count(request, reply.status, arrived_s)
@@ -181,7 +187,8 @@ class DispatcherServer:
         if self._buffer.pods_known_ready(self._relay.now_s()):
             body = await self._body(request)
             headers = self._pod_headers(request, body, request_id, client)
-            got = await self._relay.look_up(ClientRequest(method, target, headers, body))
+            with counted(body, self._buffer.reading):
+                got = await self._relay.look_up(ClientRequest(method, target, headers, body))
             if got is not None:
                 if got.rest is None and may_be_kept(method, request.headers, got.status, got.headers, len(got.body)):
                     self._kept.keep(method, target, KeptAnswer(got.headers, got.body))
@@ -223,7 +230,10 @@ class DispatcherServer:
             return await self._relay.handle(passed, terms)
         try:
             digest = request_digest(passed.method, passed.target, passed.headers, passed.body)
-            return await self._shared.answer(owner, check_key(key), digest, lambda: self._whole(passed, terms))
+            # the buffer counts the body of the request that is sent, not of those that wait for its answer
+            waits = self._shared.running(owner, check_key(key))
+            with counted(passed.body, self._buffer.reading) if waits else nullcontext():
+                return await self._shared.answer(owner, key, digest, lambda: self._whole(passed, terms))
         except IdempotencyError as error:
             raise RefusalError(400, str(error)) from error
         except KeyConflictError as error:
@@ -249,7 +259,15 @@ class DispatcherServer:
     ) -> web.StreamResponse:
         if self.jobs is None:
             raise RefusalError(501, "Prefer: respond-async needs a journal (--journal), and this dispatcher has none")
-        return await self.jobs.submit(passed, terms, client.owner, idempotency_key)
+        submitted = self._submitted(self.jobs, passed, terms, client.owner, idempotency_key)
+        # the journal holds the body until it is done with it, also if the client has left
+        return await asyncio.shield(submitted)
+
+    async def _submitted(
+        self, jobs: JobService, passed: ClientRequest, terms: Terms, owner: str, idempotency_key: str | None
+    ) -> web.StreamResponse:
+        with counted(passed.body, self._buffer.reading):
+            return await jobs.submit(passed, terms, owner, idempotency_key)
 
     async def _job(self, request: web.BaseRequest, path: str, client: Client) -> web.StreamResponse:
         if self.jobs is None:

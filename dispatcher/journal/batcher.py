@@ -12,7 +12,8 @@ Value = TypeVar("Value")
 class Batcher(Generic[Item, Value]):
     """Calls `run` with up to `most` items at once, one batch after the other.
 
-    run: returns a value or an exception for each item; what it raises is raised for every item of the batch.
+    run: returns a value or an exception for each item; what it raises is raised for every item of the batch, and for
+    all that waited meanwhile: behind a store that hangs, each batch would wait for the same time-outs again.
     """
 
     def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Value | Exception]]], most: int) -> None:
@@ -32,6 +33,9 @@ class Batcher(Generic[Item, Value]):
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
             (got,) = await asyncio.gather(self._run([item for item, _ in batch]), return_exceptions=True)
+            if isinstance(got, BaseException):
+                batch += self._waiting
+                self._waiting.clear()
             outcomes: Sequence[Value | BaseException] = [got] * len(batch) if isinstance(got, BaseException) else got
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 _settle(future, outcome)

@@ -159,7 +159,10 @@ class RedisJournal:
     async def cancel(self, job_id: str, owner: str, now_s: float) -> JobState | None:
         """Acknowledge and delete the entry, and delete the request."""
         state = await self._run(scripts.CANCEL, job_id, owner, now_s, self._limits.result_ttl_s)
-        return JobState(state.decode()) if state else None
+        if not state:
+            return None
+        self._entries.pop(job_id, None)  # the runner gives up a cancelled job without another call
+        return JobState(state.decode())
 
     async def find(self, job_id: str, owner: str, now_s: float) -> JobStatus | None:
         """Read state and result."""

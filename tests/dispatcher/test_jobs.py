@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dispatcher.buffer import Reason
+from dispatcher.exchange import BodyRest
 from dispatcher.job_runner import WINDOW, Handle, JobRunner
 from dispatcher.jobs import Jobs
 from dispatcher.journal.base import JournalLimits, JournalUnavailableError
@@ -182,6 +183,30 @@ def test_waiting_for_pods_is_no_attempt(tmp_path: Path) -> None:
         pods = Pods(*[NO_POD] * 8, CAT)
         async with working(tmp_path, pods.handle, Clock(rate=0.5)) as (jobs, _):
             assert (await ended(jobs, await submitted(jobs))).status == 200
+
+    run(test())
+
+
+class Connection:
+    """The connection of a pod whose answer is not read to its end."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_an_answer_above_the_limit_fails_the_job_with_the_limit_and_ends_the_reading(tmp_path: Path) -> None:
+    async def test() -> None:
+        connection, payload = Connection(), None
+        rest = BodyRest(payload, connection)  # type: ignore[arg-type]
+        pods = Pods(BackendAnswer(200, (), b"the beginning", attempts=1, rest=rest))
+        async with working(tmp_path, pods.handle) as (jobs, _):
+            reply = await ended(jobs, await submitted(jobs))
+            assert (reply.status, json.loads(reply.content)["state"]) == (502, "failed")
+            assert "at most 67108864 bytes, got more" in json.loads(reply.content)["error"]
+            assert connection.aborted
+            assert len(pods.asked) == 1
 
     run(test())
 

@@ -69,6 +69,15 @@ def test_a_long_answer_is_read_whole() -> None:
     assert rest.closed
 
 
+def test_an_answer_that_is_longer_than_what_may_be_kept_has_failed_and_is_read_no_further() -> None:
+    rest = Pieces(*[bytes(1 << 20)] * 64, b"one more", b"not read")
+    whole = asyncio.run(read_whole(BackendAnswer(200, (), b"", attempts=1, rest=cast(BodyRest, rest))))
+    cause = "an answer that is kept must be at most 67108864 bytes, got more"
+    assert whole == BackendAnswer(0, reason=Reason.EXHAUSTED, cause=cause, attempts=1)
+    assert rest.closed
+    assert asyncio.run(rest.chunk()) == b"not read"
+
+
 def test_a_long_answer_that_breaks_off_has_failed() -> None:
     rest = Pieces(b"b", BrokenError("the pod is gone"))
     whole = asyncio.run(read_whole(BackendAnswer(200, (), b"a", attempts=1, rest=cast(BodyRest, rest))))

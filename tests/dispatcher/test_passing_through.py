@@ -226,6 +226,24 @@ def test_a_client_that_leaves_within_a_long_answer_frees_its_slot(through: Throu
     dispatcher.wait_until(lambda signals: signals["in_flight"] == 0)
 
 
+def test_a_client_that_reads_a_long_answer_for_too_long_is_cut_and_frees_its_slot(dispatch: Dispatch) -> None:
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * len(LONG)) + 4 * LONG, PLAIN]
+    pod = RawPod(lambda head, body: answers.pop(0))
+    flags = ("--backend-concurrency", "1", "--request-timeout-s", "1")
+    dispatcher = dispatch("--ml-service-url", pod.url, *flags)
+    with socket.create_connection(("127.0.0.1", dispatcher.port), timeout=30) as client:
+        client.sendall(post())
+        client.recv(1000)
+        dispatcher.wait_until(lambda signals: signals["in_flight"] == 0)
+        assert dispatcher.post().content == b"ok"
+        with pytest.raises(ConnectionError):
+            list(iter(lambda: client.recv(1 << 20), b""))
+    dispatcher.process.terminate()
+    log = dispatcher.process.communicate(timeout=30)[1]
+    assert "failed" not in log, "it is the client that is slow"
+    assert "Error" not in log
+
+
 def test_a_client_that_closes_its_sending_half_gets_its_answer_however_long_it_takes(through: Through) -> None:
     def slow(head: bytes, body: bytes) -> bytes:
         time.sleep(1.2)

@@ -1,7 +1,9 @@
 """The dispatcher's queue as a client sees it: from zero pods, with failing pods, full, and at its end."""
 
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,6 +137,33 @@ def test_after_sigterm_accepted_requests_are_finished_even_from_zero_pods(
     assert dispatcher.process.wait(30) == 0
     with pytest.raises(requests.ConnectionError):
         dispatcher.post()
+
+
+def test_after_sigterm_a_long_answer_that_did_not_queue_is_passed_on_to_its_end(
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    half, resume = bytes(2 << 20), threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(half)) + half)
+            resume.wait(60)
+            connection.sendall(half)
+
+    threading.Thread(target=serve, daemon=True).start()
+    dispatcher = dispatch("--ml-service-url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    dispatcher.set_capacity(ready_pods=1, concurrency=1, valid_s=600)
+    answer = requests.get(f"{dispatcher.url}/openapi.json", stream=True, timeout=60)
+    assert answer.raw.read(len(half)) == half
+    dispatcher.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        dispatcher.process.wait(2)
+    resume.set()
+    assert answer.raw.read() == half
+    assert dispatcher.process.wait(30) == 0
 
 
 def test_during_the_shutdown_delay_new_connections_are_served_and_readyz_says_503(

@@ -1,6 +1,7 @@
 """A Redis server of the test's own, on a free port and with a folder of its own."""
 
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -38,6 +39,14 @@ class RedisServer:
             except redis.ConnectionError:
                 assert time.monotonic() < deadline_s, "redis-server did not start"
                 time.sleep(0.02)
+
+    def freeze(self) -> None:
+        """Stop it: connections stay open, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it with SIGKILL."""

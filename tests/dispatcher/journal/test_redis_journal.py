@@ -105,6 +105,25 @@ def test_a_repeated_append_makes_no_second_job(shared_store: Store) -> None:
     run(test())
 
 
+def test_a_cancelled_job_is_not_renewed_and_another_clients_attempt_to_cancel_changes_nothing(
+    shared_store: Store, redis_server: RedisServer
+) -> None:
+    async def test() -> None:
+        async with shared_store.opened() as journal:
+            for job_id in ("a", "b", "c"):
+                await journal.append(NewJob(job_id, "ada", b"", b""), 0)
+            assert len(await journal.claim(3, 0)) == 3
+            assert await journal.cancel("a", "ada", 0) is JobState.CANCELLED
+            assert await journal.cancel("b", "ada", 0) is JobState.CANCELLED
+            assert await journal.cancel("c", "bob", 0) is None
+            redis_server.client.config_resetstat()
+            await journal.renew(0)
+            # the script looks at each claim that it is to renew
+            assert redis_server.client.info("commandstats")["cmdstat_xpending"]["calls"] == 1
+
+    run(test())
+
+
 def test_the_journal_works_again_after_the_data_of_the_server_were_deleted(
     shared_store: Store, redis_server: RedisServer
 ) -> None:
