@@ -176,6 +176,15 @@ def test_no_flag_in_an_images_command_overrules_a_variable_of_the_manifests(comp
     assert not [word for word in command if word.startswith("--")]
 
 
+def test_the_policy_lets_the_api_server_and_keda_read_the_wish() -> None:
+    policies = documents(MANIFESTS / "components/network-policy/policies.yaml")
+    (policy,) = (one["spec"] for one in policies if one["metadata"]["name"] == "elastic-controller")
+    metrics, wish = policy["ingress"]
+    spaces = [one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for one in metrics["from"]]
+    assert spaces == ["monitoring", "keda"]
+    assert wish == {"ports": [{"port": build_parser({}).parse_args(["control"]).tls_port}]}
+
+
 def test_the_controller_may_do_no_more_than_read_patch_revisions_and_hold_leases() -> None:
     rules = shipped("controller/rbac.yaml", "Role")["rules"]
     verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
