@@ -17,8 +17,8 @@ Connect = Callable[[str], ClusterTool]
 IMAGES = {"--image": "resnet18", "--dispatcher-image": "dispatcher", "--controller-image": "controller"}
 OVERLAY_HELP = (
     f"what to deploy: {SERVICE} (the Knative Service alone), or with the dispatcher: kpa, hpa, tuned (with the"
-    " controller), private (tuned, on a private route), existing (dispatcher and controller for a Service that exists)"
-    " or kubernetes (without Knative)"
+    " controller), private (tuned, on a private route), existing (dispatcher and controller for a Service that exists),"
+    " kubernetes (without Knative) or kubernetes-tuned (with the controller)"
 )
 
 

@@ -56,6 +56,8 @@ KINDS = (
 # finishes what it has accepted, which needs the classifier.
 FIRST = (CONTROLLER, DISPATCHER)
 LOOK_EVERY_S = 1.0
+# of the controllers of the overlay kubernetes-tuned, which scale the Deployment ml-app
+DEPLOYMENT_LEASE = "elastic-kubernetes.ml-app"
 
 
 def rendered(layout: Layout, cluster: ClusterTool) -> list[Json]:
@@ -118,7 +120,7 @@ def look(name: str, cluster: ClusterTool) -> Status:
             name=name,
             service=service,
             revision=None if live is None else cluster.get("revisions.serving.knative.dev", live),
-            lease=cluster.get("lease", f"elastic-{name}"),
+            lease=_lease(name, cluster),
             workloads=[thing for thing in cluster.select("deployments,statefulsets", SELECTOR) if _is_top(thing)],
             pods=list(pods.values()),
         ),
@@ -131,21 +133,28 @@ def delete(name: str, cluster: ClusterTool, with_volumes: bool, say: Say) -> Non
     _refuse_other_name(name, cluster)
     found = [(kind, thing) for kind, thing in _ours(name, cluster) if with_volumes or kind != CLAIMS]
     _delete(found, cluster, say)
-    lease = cluster.get("lease", f"elastic-{name}")
+    lease = _lease(name, cluster)
     if lease is None:
         return
     kept = [key for key in lease["metadata"].get("annotations") or {} if key.startswith(FOUND)]
     if kept and cluster.get(SERVICE_KIND, name) is not None:
-        say(f"lease/elastic-{name} is kept: it has bounds of a Revision that were not given back")
+        say(f"lease/{lease['metadata']['name']} is kept: it has bounds of a Revision that were not given back")
         return
     _delete([("leases.coordination.k8s.io", lease)], cluster, say)
+
+
+def _lease(name: str, cluster: ClusterTool) -> Json | None:
+    """Return the Lease of the controllers: that of the Service, or without Knative that of the Deployment."""
+    return cluster.get("lease", f"elastic-{name}") or cluster.get("lease", DEPLOYMENT_LEASE)
 
 
 def _refuse_other_name(name: str, cluster: ClusterTool) -> None:
     """Raise ManifestError if the dispatcher or the controller of the namespace works for another Service."""
     for deployment in CONTAINERS:
         found = cluster.get("deployment", deployment)
-        other = name if found is None else variable(found, "SERVICE") or name
+        if found is None or variable(found, "TARGET") == "kubernetes":
+            continue
+        other = variable(found, "SERVICE") or name
         if other != name:
             raise ManifestError(f"--name must be {other!r}, which {deployment} in this namespace is for, got {name!r}")
 

@@ -13,12 +13,13 @@ from knative.rendering import NAME_LABEL, check_all
 MANIFESTS = Path(__file__).parent / "manifests"
 # the Knative Service alone, for which no kustomize is needed
 SERVICE = "service"
-OVERLAYS = ("kpa", "hpa", "tuned", "private", "existing", "kubernetes")
+WITHOUT_KNATIVE = ("kubernetes", "kubernetes-tuned")
+OVERLAYS = ("kpa", "hpa", "tuned", "private", "existing", *WITHOUT_KNATIVE)
 PARTS = ("private", "redis", "eventing", "service-monitor", "network-policy")
 # What a part needs, and the overlays that do not have it
 NEEDS = {
-    "private": (("existing", "kubernetes"), "an overlay with the Knative Service"),
-    "service-monitor": (("kubernetes",), "an overlay whose dispatchers can be asked for metrics from other pods"),
+    "private": (("existing", *WITHOUT_KNATIVE), "an overlay with the Knative Service"),
+    "service-monitor": (WITHOUT_KNATIVE, "an overlay for a Knative Service, whose name is a label of each series"),
 }
 
 PART_OF = "app.kubernetes.io/part-of"
@@ -51,8 +52,9 @@ class Layout:
         self._check_needs()
         if self.overlay == SERVICE and self.parts:
             raise ManifestError(f"--with needs an overlay, one of {', '.join(OVERLAYS)}, got {SERVICE!r}")
-        if self.overlay == "kubernetes" and self.name != DEFAULT_NAME:
-            raise ManifestError(f"--name must be that of a Knative Service, and kubernetes has none, got {self.name!r}")
+        if self.overlay in WITHOUT_KNATIVE and self.name != DEFAULT_NAME:
+            has_none = f"{self.overlay} has none"
+            raise ManifestError(f"--name must be that of a Knative Service, and {has_none}, got {self.name!r}")
 
     def _check_needs(self) -> None:
         for part, (lacking, need) in NEEDS.items():

@@ -75,7 +75,7 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     flags.add("--price-per-pod-hour", number, 0.04, "price of an hour of a ready or starting pod, in any currency")
     flags.add("--frontier-seeds", non_negative_integer, 3, "seeds of each point of the Pareto frontiers; 0 skips them")
     flags.add("--bounds", bounds, "lp,milp", "clairvoyant lower bounds to compute: lp, milp, lp,milp or none")
-    add_live(flags, parser)
+    add_live(flags)
     flags.add("--json", output_file, None, "file for all results, as JSON")
     flags.add("--csv", output_file, None, "file for the rows, as CSV")
     flags.add("--html", output_file, None, "file for an HTML page with tables and plots")

@@ -62,19 +62,9 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
         "name of the Knative Service or the Deployment, or of several with the addresses of their dispatchers' control "
         "ports: A=http://a:8011,B=http://b:8011; an address without a name is another dispatcher of the Service before",
     )
-    parser.add_argument(
-        "--shadow", action="store_true", help="change nothing, and export what the policy would have done"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="change nothing, and log and export the decisions about the pods that run",
-    )
-    parser.add_argument(
-        "--no-patch",
-        action="store_true",
-        help="change nothing in the cluster, where KEDA or an HPA follows the exported wish",
-    )
+    flags.switch("--shadow", "change nothing, and export what the policy would have done")
+    flags.switch("--dry-run", "change nothing, and log and export the decisions about the pods that run")
+    flags.switch("--no-patch", "change nothing in the cluster, where KEDA or an HPA follows the exported wish")
     flags.add("--tls-cert-file", Path, None, "certificate with which to serve the metrics over TLS too, for an HPA")
     flags.add("--tls-key-file", Path, None, "key of that certificate")
     flags.add("--tls-port", positive_integer, 8443, "port for TLS")

@@ -22,10 +22,28 @@ class Flags:
 
     def add(self, flag: str, parse: Callable[[str], object], default: object, about: str) -> None:
         """Add a flag. argparse parses a default that is a string too. The metavar is the last word of parse's name."""
-        given = self._env.get(flag.lstrip("-").replace("-", "_").upper(), default)
+        given = self._env.get(variable_of(flag), default)
         shown = "" if given in (None, "") else f" (default: {given})".replace("%", "%%")  # argparse formats the help
         metavar = parse.__name__.rpartition("_")[2].upper()
         self._parser.add_argument(flag, type=parse, default=given, metavar=metavar, help=about + shown)
+
+    def switch(self, flag: str, about: str) -> None:
+        """Add a flag without a value. argparse parses the variable's text, the default, as it does for other flags."""
+        action = self._parser.add_argument(flag, action="store_true", help=about)
+        action.default, action.type = self._env.get(variable_of(flag), False), on_or_off
+
+
+def variable_of(flag: str) -> str:
+    """Return the environment variable of a flag."""
+    return flag.lstrip("-").replace("-", "_").upper()
+
+
+def on_or_off(text: str) -> bool:
+    """Parse the variable of a flag without a value; an empty one counts as not set."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text and text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(words)}, got {text!r}")
+    return words.get(text.lower(), False)
 
 
 def number(text: str) -> float:

@@ -28,7 +28,7 @@ UNDISTURBED_RATIO = 0.1
 RunOnce = Callable[[PolicySpec, LiveConfig, Show], tuple[PolicyRun, float]]
 
 
-def add_live(flags: Flags, parser: argparse.ArgumentParser) -> None:
+def add_live(flags: Flags) -> None:
     """Add the flags that only live runs use."""
     flags.add("--images", Path, Path("samples"), "live runs: folder of the images to send")
     flags.add("--model-dir", Path, Path("model"), "local pods: folder with the output of function.tools.export")
@@ -64,10 +64,8 @@ def add_live(flags: Flags, parser: argparse.ArgumentParser) -> None:
         15.0,
         "with --predict-from and hpaN: time between two CPU measurements of the cluster, in seconds",
     )
-    parser.add_argument(
-        "--vary-arrivals",
-        action="store_true",
-        help="live runs: draw the arrival times of each run anew (default: the same in all runs)",
+    flags.switch(
+        "--vary-arrivals", "live runs: draw the arrival times of each run anew (default: the same in all runs)"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoscaler_tuning.cli import main
+from autoscaler_tuning.cli import build_parser, main
 from autoscaler_tuning.commands.cmd_control import services
 from autoscaler_tuning.commands.flags import number_range
 from autoscaler_tuning.commands.terminal import progress_line
@@ -211,6 +211,23 @@ def test_a_bad_target_in_the_environment_is_rejected(
     with pytest.raises(SystemExit, match="2"):
         main([command])
     assert "got 'Knative'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("1", True), ("Yes", True), ("off", False), ("", False)])
+def test_a_variable_turns_a_flag_without_a_value_on(text: str, is_on: bool) -> None:
+    args = build_parser({"NO_PATCH": text}).parse_args(["control"])
+    assert (args.no_patch, args.shadow) == (is_on, False)
+    assert build_parser({"NO_PATCH": text}).parse_args(["control", "--no-patch"]).no_patch
+
+
+def test_a_bad_value_of_such_a_variable_is_rejected_by_its_command_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_PATCH", "ture")
+    with pytest.raises(SystemExit, match="2"):
+        main(["control"])
+    assert "--no-patch: must be one of 1, true, yes, on, 0, false, no, off, got 'ture'" in capsys.readouterr().err
+    assert build_parser({"NO_PATCH": "ture"}).parse_args(["compare"]).run
 
 
 @pytest.mark.parametrize("watch", ["foo", "http://a,http://b"])

@@ -43,7 +43,7 @@ def restricted(cluster: Cluster, model_dir: Path) -> Iterator[Cluster]:
     # as root, because Python may be installed in root's folder; the images' own user is tested in test_images.py
     shared = {"cwd": str(ROOT), "files": files}
     cluster.add_image("dev.local/dispatcher", {"argv": [*python, "dispatcher"], **shared})
-    control = [*python, "autoscaler_tuning", "control", "--target", "knative"]
+    control = [*python, "autoscaler_tuning", "control"]
     cluster.add_image("dev.local/controller", {"argv": control, **shared})
     cluster.add_image("docker.io/library/redis:7.0", {"argv": ["redis-server"]})
     cluster.run("kubectl", "create", "namespace", NAMESPACE)

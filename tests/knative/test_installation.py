@@ -1,6 +1,7 @@
 """Deploying and deleting: what changes in the cluster, in which order, and what is left alone."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,6 +14,11 @@ from tests.knative.fake_cluster import FakeCluster, deployment, knative_service,
 
 IMAGES = {"dev.local/resnet18": "i", "dev.local/dispatcher": "d", "dev.local/controller": "c"}
 RENEWED = "2026-08-21T10:00:00.000000Z"
+
+
+def now() -> str:
+    """Return the present time as a Lease has it."""
+    return datetime.now(UTC).isoformat()
 
 
 def layout(overlay: str = "tuned", name: str = "resnet18", parts: tuple[str, ...] = ()) -> Layout:
@@ -70,10 +76,12 @@ def test_what_another_layout_left_is_removed_but_no_secret_volume_or_service() -
     assert deleted == ["delete deployments.apps/elastic-controller", "delete roles.rbac.authorization.k8s.io/old"]
 
 
-def test_the_service_alone_leaves_the_dispatcher_running() -> None:
-    cluster = FakeCluster([deployment("dispatcher")])
-    assert deployed(cluster, layout("service"))[0]
-    assert cluster.done == [f"apply {SERVICE_KIND}/resnet18"]
+@pytest.mark.parametrize("name", ["resnet18", "cats"])
+def test_the_service_alone_changes_nothing_else_under_its_own_or_another_name(name: str) -> None:
+    left = [deployment("dispatcher"), deployment("elastic-controller"), lease("elastic-resnet18", now())]
+    cluster = FakeCluster(left)
+    deployed(cluster, layout("service", name), timeout_s=0)
+    assert cluster.done == [f"apply {SERVICE_KIND}/{name}"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +96,17 @@ def test_a_namespace_has_one_dispatcher_which_is_for_one_service(run: Callable[[
     with pytest.raises(ManifestError, match="must be 'dogs', which dispatcher in this namespace is for, got 'cats'"):
         run(cluster)
     assert cluster.done == []
+
+
+def test_without_knative_the_controllers_lead_by_the_lease_of_the_deployment_which_goes_with_them() -> None:
+    cluster = FakeCluster([lease("elastic-kubernetes.ml-app", now())])
+    controllers = deployment("elastic-controller", service="ml-app")
+    controllers["spec"]["template"]["spec"]["containers"][0]["env"] += [{"name": "TARGET", "value": "kubernetes"}]
+    cluster.built = [controllers]
+    for _ in ("the first time", "again"):
+        assert deployed(cluster, layout("kubernetes-tuned"), timeout_s=0)[0]
+    deleted(cluster)
+    assert cluster.things == {}
 
 
 def deleted(cluster: FakeCluster, name: str = "resnet18", with_volumes: bool = False) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler_tuning.cli import build_parser
 from knative.errors import ManifestError
 from knative.installation import rendered
 from knative.kubectl import Kubectl
-from knative.layouts import MANIFESTS, OVERLAYS, PARTS, Layout, secrets_of, variable
+from knative.layouts import MANIFESTS, OVERLAYS, PARTS, WITHOUT_KNATIVE, Layout, secrets_of, variable
 from tests.knative.fake_cluster import deployment
 
 IMAGES = {
@@ -61,8 +62,10 @@ def test_images_are_replaced_with_tag_and_digest() -> None:
         ("tuned", ("nope",), "resnet18", "part must be one of private, redis, .* got 'nope'"),
         ("service", ("redis",), "resnet18", "--with needs an overlay"),
         ("existing", ("private",), "resnet18", "needs an overlay with the Knative Service, got 'existing'"),
-        ("kubernetes", ("service-monitor",), "resnet18", "dispatchers can be asked for metrics .* got 'kubernetes'"),
-        ("kubernetes", (), "cats", "--name must be that of a Knative Service, .* got 'cats'"),
+        ("kubernetes", ("service-monitor",), "resnet18", "needs an overlay for a Knative Service, .* got 'kubernetes'"),
+        ("kubernetes-tuned", ("private",), "resnet18", "with the Knative Service, got 'kubernetes-tuned'"),
+        ("kubernetes", (), "cats", "--name must be that of a Knative Service, and kubernetes has none, got 'cats'"),
+        ("kubernetes-tuned", (), "cats", "and kubernetes-tuned has none, got 'cats'"),
         ("tuned", (), "Cats", "name must be"),
     ],
 )
@@ -117,7 +120,7 @@ def test_each_service_monitor_selects_a_service_with_the_port_that_it_names(over
 def test_variables_are_defined_before_those_that_contain_them() -> None:
     """Kubernetes leaves $(NAME) as it is if NAME comes later."""
     for overlay in OVERLAYS:
-        name = "resnet18" if overlay == "kubernetes" else "cats"
+        name = "resnet18" if overlay in WITHOUT_KNATIVE else "cats"
         for thing in built(layout(overlay, "redis", name=name)).values():
             if thing["kind"] in ("Deployment", "StatefulSet"):
                 (container,) = thing["spec"]["template"]["spec"]["containers"]
@@ -129,14 +132,31 @@ def test_variables_are_defined_before_those_that_contain_them() -> None:
 
 
 @pytest.mark.integration
-def test_without_knative_the_dispatcher_needs_no_key() -> None:
-    things = built(layout("kubernetes"))
-    assert secrets_of(list(things.values())) == []
+@pytest.mark.parametrize("overlay", WITHOUT_KNATIVE)
+def test_without_knative_the_dispatchers_send_to_the_replicas(overlay: str) -> None:
+    things = built(layout(overlay))
+    assert secrets_of(list(things.values())) == ["dispatcher-control"]
     dispatcher = things["Deployment", "dispatcher"]
-    assert variable(dispatcher, "CONTROL_HOST") == "127.0.0.1"
     assert variable(dispatcher, "ML_SERVICE_URL") == "http://ml-app:8000"
-    assert ("Service", "dispatcher-control") not in things
+    assert ("Service", "dispatcher-control") in things
     replicas = things["HorizontalPodAutoscaler", "ml-app"]["spec"]
     assert (replicas["minReplicas"], replicas["maxReplicas"]) == (3, 8)
     # the dispatchers together keep the largest number of replicas busy, one request each
     assert int(variable(dispatcher, "BACKEND_CONCURRENCY") or 0) * dispatcher["spec"]["replicas"] == 8
+
+
+@pytest.mark.integration
+def test_without_knative_the_controller_leads_the_deployment_whose_hpa_is_deployed() -> None:
+    things = built(layout("kubernetes-tuned"))
+    (container,) = things["Deployment", "elastic-controller"]["spec"]["template"]["spec"]["containers"]
+    settings = build_parser({one["name"]: one.get("value", "") for one in container["env"]}).parse_args(["control"])
+    assert settings.target == "kubernetes"
+    assert settings.dispatcher[0].startswith("dns+http://dispatcher-control.")
+    (service,) = settings.service
+    assert things["HorizontalPodAutoscaler", "ml-app"]["spec"]["scaleTargetRef"]["name"] == service.name
+    assert ("Deployment", service.name) in things
+    rules = things["Role", "elastic-controller"]["rules"]
+    may = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+    assert may["horizontalpodautoscalers"] == {"get", "list", "patch"}
+    assert (may["deployments"], may["deployments/scale"]) == ({"get"}, {"patch"})
+    assert "revisions" not in may

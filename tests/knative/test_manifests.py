@@ -1,5 +1,6 @@
 """Manifests: what is deployed, and with which hardened defaults."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dispatcher.config import FLAGS, parse_config
 from knative.errors import ManifestError
 from knative.objects import AUTOSCALING_GROUP, CLASS, MAX_SCALE, METRIC, MIN_SCALE, TARGET, WINDOW
 from knative.rendering import SERVICE_FILE, as_yaml, service_manifest
+from tests.paths import ROOT
 
 MANIFESTS = SERVICE_FILE.parent.parent
 FILES = sorted(MANIFESTS.rglob("*.yaml"))
@@ -166,6 +168,21 @@ def test_the_settings_in_the_manifests_are_settings_of_the_programs() -> None:
     variables = {f.lstrip("-").replace("-", "_").upper() for f, *_ in FLAGS} | {"NAMESPACE", "SERVICE"}
     assert dispatcher.keys() <= variables
     assert controller.keys() <= {"NAMESPACE", *(name.upper() for name in vars(args))}
+
+
+@pytest.mark.parametrize("component", ["dispatcher", "autoscaler_tuning"])
+def test_no_flag_in_an_images_command_overrules_a_variable_of_the_manifests(component: str) -> None:
+    command = json.loads((ROOT / component / "Dockerfile").read_text().rpartition("\nCMD ")[2])
+    assert not [word for word in command if word.startswith("--")]
+
+
+def test_the_policy_lets_the_api_server_and_keda_read_the_wish() -> None:
+    policies = documents(MANIFESTS / "components/network-policy/policies.yaml")
+    (policy,) = (one["spec"] for one in policies if one["metadata"]["name"] == "elastic-controller")
+    metrics, wish = policy["ingress"]
+    spaces = [one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for one in metrics["from"]]
+    assert spaces == ["monitoring", "keda"]
+    assert wish == {"ports": [{"port": build_parser({}).parse_args(["control"]).tls_port}]}
 
 
 def test_the_controller_may_do_no_more_than_read_patch_revisions_and_hold_leases() -> None:

@@ -46,11 +46,12 @@ def loaded_stack(model_dir: Path, folder: Path) -> Iterator[Stack]:
     """Run the stack with a steady load."""
     with ExitStack() as cleanup:
         pod_port, controller_port = free_port(), free_port()
+        # with everything on that has a metric
         env = {**os.environ, "MODEL_DIR": str(model_dir), "PORT": str(pod_port), "HOST": "127.0.0.1"}
-        _process(cleanup, *POD, env=env)
+        _process(cleanup, *POD, env=env | {"LOG_REQUESTS": "1"})
         wait_for(f"http://127.0.0.1:{pod_port}/", timeout_s=120)
-        journal = ("--journal", str(folder / "journal.sqlite3"))
-        good = _dispatcher(cleanup, "--ml-service-url", f"http://127.0.0.1:{pod_port}", *journal)
+        optional = ("--journal", str(folder / "journal.sqlite3"), "--log-requests")
+        good = _dispatcher(cleanup, "--ml-service-url", f"http://127.0.0.1:{pod_port}", *optional)
         faulty = _faulty(cleanup, folder)
         api = cluster(max_scale="20")
         stuck = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}

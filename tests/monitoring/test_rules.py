@@ -59,6 +59,14 @@ def test_the_runbook_names_each_alert_below_the_heading_that_it_links_to() -> No
     assert named == linked
 
 
+def test_the_runbook_says_how_long_the_condition_of_each_alert_must_hold() -> None:
+    text = " ".join(RUNBOOK.read_text().split())
+    words = {"1m": "a minute", "2m": "two minutes", "5m": "five minutes", "1h": "an hour"}
+    for rule in rules("alert"):
+        sentence = text.partition(f"`{rule['alert']}` fires ")[2].partition(". ")[0]
+        assert "for" not in rule or f"for {words[rule['for']]}" in sentence, (rule["alert"], sentence)
+
+
 def test_each_alert_has_a_severity_and_a_summary() -> None:
     for rule in rules("alert"):
         assert rule["labels"]["severity"] in ("critical", "warning")

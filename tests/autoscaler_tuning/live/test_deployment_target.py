@@ -1,6 +1,9 @@
 """A Deployment as a target: its replicas follow minReplicas at once, and its HPA stays the user's."""
 
+from collections.abc import Callable
+
 import pytest
+import yaml
 
 from autoscaler_tuning.live.deployment_target import ScaledDeployment
 from autoscaler_tuning.live.found_bounds import FoundBounds
@@ -8,6 +11,7 @@ from autoscaler_tuning.live.leader import Clocks, NoLease
 from autoscaler_tuning.live.led_target import LedTarget
 from knative.client import KnativeClient
 from knative.errors import ClusterError, ForbiddenError, NotFoundError, OwnedError
+from knative.layouts import MANIFESTS
 from knative.objects import Json
 from knative.workloads import DEPLOYMENTS, HPAS
 from tests.autoscaler_tuning.live.target_worlds import LEAST, MOST, NAME, TargetWorld, deployment
@@ -149,3 +153,40 @@ def test_pods_whose_number_follows_the_wish_need_no_hpa_of_ours(world: TargetWor
     target.scale_to(5)
     assert [pod.name for pod in target.poll().pods] == ["a"]
     assert world.api.calls == []
+
+
+# The verb that a Role must permit for each method of the API's client.
+VERBS = {
+    "get": "get",
+    "all_of": "list",
+    "pods": "list",
+    "create": "create",
+    "merge_patch": "patch",
+    "patch_scale": "patch",
+}
+
+
+def test_the_role_of_the_overlay_permits_what_the_controller_does_and_no_more(
+    world: TargetWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: set[tuple[str, str]] = set()
+
+    def noting(method: str) -> Callable[..., object]:
+        call = getattr(world.api, method if method != "patch_scale" else "merge_patch")
+        resources = {"pods": "pods", "patch_scale": "deployments/scale"}
+
+        def noted(first: str, *rest: object) -> object:
+            needed.add((resources.get(method, first), VERBS[method]))
+            return call(first, *rest)
+
+        return noted
+
+    for method, noted in {method: noting(method) for method in VERBS}.items():
+        monkeypatch.setattr(world.api, method, noted)
+    target = world.controller("me")
+    world.run(target, 8.0, 6)
+    target.close()
+    assert world.bounds() == (LEAST, MOST)
+    _, role = yaml.safe_load_all((MANIFESTS / "overlays/kubernetes-tuned/controller.yaml").read_text())
+    permitted = {(thing, verb) for rule in role["rules"] for thing in rule["resources"] for verb in rule["verbs"]}
+    assert needed == permitted
