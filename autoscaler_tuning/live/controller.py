@@ -61,14 +61,16 @@ class NamedPolicy:
 class Moment:
     """What a controller knows at one moment.
 
-    arrived: requests so far. pod_seconds: used so far. signals_age_s: of the dispatchers' signals. ruler, why: who
-    decides on the pods, and the reason.
+    arrived: requests so far. arrived_s: when they were counted, on the dispatchers' clock; None without any signals.
+    pod_seconds: used so far. signals_age_s: of the dispatchers' signals. ruler, why: who decides on the pods, and the
+    reason.
     """
 
     unix_s: float
     state: TargetState
     decision: Decision
     arrived: int
+    arrived_s: float | None
     pod_seconds: float
     signals_age_s: float
     ruler: str
@@ -295,10 +297,9 @@ class Controller:
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
         if self.wish(now_s) is None:  # another autoscaler may follow it
             self._metrics.wanted.clear()
-        arrived = self._signals.arrived if self._signals else 0
-        age_s = now_s - self._signals_read_s
-        pod_seconds = self._usage.pod_seconds
-        self.observe(Moment(unix_s, state, self._decision, arrived, pod_seconds, age_s, *self._ruler(state)))
+        arrived, arrived_s = (self._signals.arrived, self._signals.now_s) if self._signals else (0, None)
+        used, age_s = self._usage.pod_seconds, now_s - self._signals_read_s
+        self.observe(Moment(unix_s, state, self._decision, arrived, arrived_s, used, age_s, *self._ruler(state)))
         line = {
             "unix_s": unix_s,
             **counts,

@@ -11,8 +11,8 @@ from autoscaler_tuning.live.operator import Operator
 
 ROWS_KEPT, DECISIONS_KEPT, STARTS_KEPT = 3600, 600, 10
 
-# The columns of a row. t_s is Unix time; arrivals, answers, in_time, lost and pod_seconds are those of the second, the
-# percentiles those of the last ten seconds; None where nothing is known.
+# The columns of a row. t_s is Unix time; arrivals is their rate between the last two counts; answers, in_time, lost and
+# pod_seconds are those since the row before, the percentiles those of the last ten rows; None where nothing is known.
 COLUMNS = (
     "t_s",
     "arrivals",

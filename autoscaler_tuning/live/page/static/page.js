@@ -15,7 +15,7 @@ const level = (row) => column("level_rps")(row);
 
 const PLOTS = [
   { title: "Arrivals", unit: "requests a second", series: [
-    { label: "arrivals", of: column("arrivals"), shade: "--c0" },
+    { label: "arrivals", of: column("arrivals"), shade: "--c0", digits: 1 },
     { label: "expected", of: level, shade: "--c1", digits: 1 },
     { label: "a jump from", of: (row) => (level(row) == null ? null : level(row) + deviation(level(row))), digits: 1, band: true },
     { label: "low", of: (row) => (level(row) == null ? null : Math.max(0, level(row) - deviation(level(row)))), hide: true },
