@@ -62,14 +62,16 @@ class NamedPolicy:
 class Moment:
     """What a controller knows at one moment.
 
-    arrived: requests so far. pod_seconds: used so far. signals_age_s: of the dispatchers' signals. ruler, why: who
-    decides on the pods, and the reason.
+    arrived: requests so far. arrived_s: when they were counted, on the dispatchers' clock; None without any signals.
+    pod_seconds: used so far. signals_age_s: of the dispatchers' signals. ruler, why: who decides on the pods, and the
+    reason.
     """
 
     unix_s: float
     state: TargetState
     decision: Decision
     arrived: int
+    arrived_s: float | None
     pod_seconds: float
     signals_age_s: float
     ruler: str
@@ -274,10 +276,10 @@ class Controller:
         counts = counts_by_phase([pod.phase for pod in state.pods])
         self._metrics.export(self._named_policy.name, self._decision, counts, state.problem)
         self._forget_old_wish(now_s)
-        arrived = self._latest.signals.arrived if self._latest.signals else 0
+        signals, used = self._latest.signals, self._usage.pod_seconds
+        arrived, arrived_s = (signals.arrived, signals.now_s) if signals else (0, None)
         age_s = self._latest.age_s(now_s)
-        pod_seconds = self._usage.pod_seconds
-        self.observe(Moment(unix_s, state, self._decision, arrived, pod_seconds, age_s, *self._ruler(state)))
+        self.observe(Moment(unix_s, state, self._decision, arrived, arrived_s, used, age_s, *self._ruler(state)))
         line = {
             "unix_s": unix_s,
             **counts,

@@ -21,6 +21,7 @@ from autoscaler_tuning.types import PodPhase, PodSample
 
 EVERY_S = 1.0
 MOST_AGE_S = 86_400.0  # also if there never were signals
+RATE_HOLDS_S = 3.0  # age of the signals from which on the last rate of arrivals is not shown as the present one
 CLASSES = ("high", "normal", "low")
 COLD_START = "function_cold_start_seconds"
 NO_ANSWERS = AnswersOfSecond(0.0, 0.0, 0.0, (None, None, None))
@@ -45,6 +46,17 @@ def start_phases(pod: PodSample) -> dict[str, float]:
     except (urllib3.exceptions.HTTPError, ValueError, KeyError):
         return {}
     return {"interpreter": interpreter_s, "imports": imports_s, "engine and warm-up": rest_s}
+
+
+def arrivals_rps(before: Moment | None, now: Moment) -> float | None:
+    """Return the arrivals a second between the counts of two moments; None if they cannot be compared.
+
+    The control loop counts about every half second, so the counts of two rows can be 0.5 or 1.5 s apart.
+    """
+    if before is None or before.arrived_s is None or now.arrived_s is None:
+        return None
+    arrived, took_s = now.arrived - before.arrived, now.arrived_s - before.arrived_s
+    return round(arrived / took_s, 1) if arrived >= 0 and took_s > 0 else None  # a restarted dispatcher begins at 0
 
 
 class DispatcherPages(Protocol):
@@ -91,8 +103,8 @@ class Collector:
         self._decided: list[DecisionMark] = []
         self._newly_ready = NewlyReady()
         self._ready: list[tuple[PodSample, float]] = []
-        self._spent = 0.0
-        self._arrived: int | None = None
+        self._shown: Moment | None = None  # in the last row
+        self._arrivals_rps: float | None = None
         self._troubles = Troubles()
 
     def start(self) -> None:
@@ -113,17 +125,20 @@ class Collector:
     def collect(self, now_s: float, unix_s: float) -> None:
         """Add the row of this second; nothing before the first observation."""
         with self._lock:
-            moment, age_s = self._moment, now_s - self._observed_s
+            moment, observed_s = self._moment, self._observed_s
             decided, self._decided = self._decided, []
             ready, self._ready = self._ready, []
         if moment is None:
             return
         queues, answers = self._read(now_s)
         phases = [pod.phase for pod in moment.state.pods]
-        arrived = moment.arrived if self._arrived is not None and moment.arrived >= self._arrived else None
+        age_s = max(now_s - observed_s, moment.signals_age_s)
+        before, self._shown = self._shown, moment
+        if before is None or moment.arrived_s != before.arrived_s:
+            self._arrivals_rps = arrivals_rps(before, moment)
         row = (
             round(unix_s, 1),
-            None if arrived is None or self._arrived is None else arrived - self._arrived,
+            _rounded(self._arrivals_rps if age_s < RATE_HOLDS_S else None),
             _rounded(moment.decision.record.get("level_rps")),
             moment.decision.pods,
             *(phases.count(phase) for phase in (PodPhase.READY, PodPhase.STARTING, PodPhase.TERMINATING)),
@@ -134,10 +149,9 @@ class Collector:
             _rounded(queues.retry_after_s),
             *(_rounded(value) for value in answers.percentiles_s),
             *(round(value) for value in (answers.answers, answers.in_time, answers.lost)),
-            _rounded(moment.pod_seconds - self._spent),
-            _rounded(min(MOST_AGE_S, max(age_s, moment.signals_age_s))),
+            _rounded(moment.pod_seconds - (before.pod_seconds if before else 0.0)),
+            _rounded(min(MOST_AGE_S, age_s)),
         )
-        self._arrived, self._spent = moment.arrived, moment.pod_seconds
         if (ruler := self._history.ruler).name != moment.ruler or ruler.why != moment.why:
             since_s = ruler.since_s if ruler.name == moment.ruler else unix_s
             self._history.ruler = Ruler(moment.ruler, moment.why, since_s)

@@ -5,14 +5,16 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from autoscaler_tuning.live.operator import Operator
 
 ROWS_KEPT, DECISIONS_KEPT, STARTS_KEPT = 3600, 600, 10
+EVENTS_KEPT = 60  # a viewer that is further behind is disconnected already: no write may block for more than 30 s
 
-# The columns of a row. t_s is Unix time; arrivals, answers, in_time, lost and pod_seconds are those of the second, the
-# percentiles those of the last ten seconds; None where nothing is known.
+# The columns of a row. t_s is Unix time; arrivals is their rate between the last two counts; answers, in_time, lost and
+# pod_seconds are those since the row before, the percentiles those of the last ten rows; None where nothing is known.
 COLUMNS = (
     "t_s",
     "arrivals",
@@ -83,7 +85,7 @@ class PageHistory:
     starts: deque[PodStart] = field(default_factory=lambda: deque(maxlen=STARTS_KEPT))
     ruler: Ruler = field(default_factory=lambda: Ruler("nobody yet", "no decision was carried out", 0.0))
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _message: bytes = b""
+    _events: deque[bytes] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     _count: int = 0
 
     def add(self, row: Row, decisions: Sequence[DecisionMark], starts: Sequence[PodStart]) -> None:
@@ -98,18 +100,19 @@ class PageHistory:
                 "starts": [asdict(one) for one in starts],
                 **self._state(),
             }
-            self._message = b"data: " + json.dumps(news, separators=(",", ":")).encode() + b"\n\n"
+            self._events.append(b"data: " + json.dumps(news, separators=(",", ":")).encode() + b"\n\n")
             self._count += 1
             self._changed.notify_all()
 
     def after(self, count: int, timeout_s: float) -> tuple[int, bytes]:
-        """Return the number of the newest second and its server-sent event, as soon as it is above count.
+        """Return the number of the newest second, and the server-sent events of those above count once there are any.
 
-        The event is empty if there was none within timeout_s. It is rendered once for all who wait.
+        Without any within timeout_s the events are empty. Each is rendered once for all who wait.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._count > count, timeout_s)
-            return self._count, self._message if self._count > count else b""
+            first = max(0, len(self._events) - (self._count - count))
+            return self._count, b"".join(islice(self._events, first, None))
 
     @property
     def count(self) -> int:

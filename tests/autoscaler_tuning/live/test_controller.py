@@ -531,3 +531,13 @@ def test_it_tells_why_it_does_not_decide_on_the_pods() -> None:
     world.pods.leader = "other-1"
     world.run(*range(5, 9))
     assert (moments[-1].ruler, moments[-1].why) == ("another controller", "other-1 leads")
+
+
+def test_it_tells_when_the_requests_were_counted() -> None:
+    world = World(Scripted(lambda _: 3), Source(None))
+    moments: list[Moment] = []
+    world.controller.observe = moments.append
+    world.run(0.0, 1.0)
+    world.source.now = replace(QUIET, arrived=7)
+    world.run(2.0)
+    assert [(one.arrived, one.arrived_s) for one in moments] == [(0, None), (0, None), (7, 102.0)]

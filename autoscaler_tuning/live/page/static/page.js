@@ -3,10 +3,10 @@
 
 const $ = (id) => document.getElementById(id);
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour12: false });
+const clock = (s) => new Date(s * 1000).toLocaleTimeString("en-GB"); // 09:05:03; others leave the 0 away, or say 24 at midnight
 const number = (v, digits = 0) => (v == null ? "–" : v.toLocaleString("en", { maximumFractionDigits: digits }));
 const seconds = (v) => (v == null ? "–" : v < 1 ? `${Math.round(v * 1000)} ms` : `${number(v, 2)} s`);
-const KEPT = 3600, DECISIONS_KEPT = 600, STALE_S = 5, TABLE_ROWS = 60, SHADES = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5"];
+const KEPT = 3600, DECISIONS_KEPT = 600, STALE_S = 5, RETRY_MS = 4000, TABLE_ROWS = 60, SHADES = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5"];
 
 // A jump is more than three standard deviations of a Poisson count above the level, as the policy tests it.
 const deviation = (level) => 3 * Math.sqrt(Math.max(1, level));
@@ -15,7 +15,7 @@ const level = (row) => column("level_rps")(row);
 
 const PLOTS = [
   { title: "Arrivals", unit: "requests a second", series: [
-    { label: "arrivals", of: column("arrivals"), shade: "--c0" },
+    { label: "arrivals", of: column("arrivals"), shade: "--c0", digits: 1 },
     { label: "expected", of: level, shade: "--c1", digits: 1 },
     { label: "a jump from", of: (row) => (level(row) == null ? null : level(row) + deviation(level(row))), digits: 1, band: true },
     { label: "low", of: (row) => (level(row) == null ? null : Math.max(0, level(row) - deviation(level(row)))), hide: true },
@@ -43,7 +43,7 @@ const PLOTS = [
   ] },
 ];
 
-let doc = null, charts = [], newsAt = 0, source = null, lost = false;
+let doc = null, charts = [], newsAt = Date.now(), source = null, lost = false, loads = 0;
 const saved = $("data");
 
 function shown() {
@@ -236,7 +236,7 @@ function stale() {
   if (saved) return;
   const silent = (Date.now() - newsAt) / 1000, last = doc && doc.rows[doc.rows.length - 1];
   let text = "";
-  if (newsAt && silent > STALE_S) text = `Stale: no news for ${Math.round(silent)} s. The controller does not answer, or the connection is lost.`;
+  if (silent > STALE_S) text = `Stale: no news for ${Math.round(silent)} s. The controller does not answer, or the connection is lost.`;
   else if (last && column("age_s")(last) > STALE_S) text = `Stale: the controller has had no fresh signals for ${number(column("age_s")(last))} s.`;
   if ($("stale").textContent !== text) $("stale").textContent = text;
   $("stale").hidden = !text;
@@ -255,13 +255,26 @@ function take(news) {
   stale();
 }
 
+async function read(path) {
+  const answer = await fetch(path).catch(() => null);
+  return answer && answer.ok ? answer.json().catch(() => null) : null;
+}
+
+function again(service, ours = loads) {
+  setTimeout(() => ours === loads && load(service), RETRY_MS);
+}
+
 async function load(service) {
-  const query = service ? `?service=${encodeURIComponent(service)}` : "";
-  doc = saved ? JSON.parse(saved.textContent) : await (await fetch(`/page/history${query}`)).json();
-  newsAt = Date.now();
+  const query = service ? `?service=${encodeURIComponent(service)}` : "", ours = ++loads;
+  if (source) source.close(); // it would begin again where the last history ended
+  const found = saved ? JSON.parse(saved.textContent) : await read(`/page/history${query}`);
+  if (ours !== loads) return; // something else was asked for meanwhile
+  if (!found) return again(service);
+  const other = !doc || doc.service !== found.service;
+  [doc, lost, newsAt] = [found, false, Date.now()];
   $("buttons").hidden = !doc.buttons;
-  [$("min").value, $("max").value] = doc.bounds;
-  render(true);
+  if (other) [$("min").value, $("max").value] = doc.bounds;
+  render(other);
   if (saved) {
     $("stale").hidden = true;
     document.title = `${doc.service}, saved ${new Date(doc.made_s * 1000).toLocaleString()}`;
@@ -273,25 +286,28 @@ async function load(service) {
     $("service").append(...doc.services.map((name) => element("option", name)));
     $("service-label").hidden = doc.services.length < 2;
   }
-  if (source) source.close();
   source = new EventSource(`/page/events?${new URLSearchParams({ service: doc.service, after: doc.count })}`);
   source.onmessage = (event) => take(JSON.parse(event.data));
-  source.onerror = () => { lost = true; stale(); };
-  source.onopen = () => { if (lost) { lost = false; load(service); } }; // what happened meanwhile is in the history
+  source.onopen = () => lost && load(service); // what happened meanwhile is in the history
+  source.onerror = () => {
+    lost = true;
+    if (source.readyState === EventSource.CLOSED) again(service); // refused, which a browser takes as final
+  };
+  stale();
 }
 
 async function act(body) {
   const answer = await fetch(`/page/action?service=${encodeURIComponent(doc.service)}`, {
     method: "POST", headers: { Authorization: `Bearer ${$("key").value}` }, body: JSON.stringify(body),
-  });
-  const said = await answer.json();
+  }).catch(() => null);
+  const said = (answer && await answer.json().catch(() => null)) || { error: "The controller does not answer." };
   $("done").textContent = said.done || said.error;
   if (said.done && body.do !== "bounds") doc.paused = body.do === "pause";
   render(false);
 }
 
 build();
-$("span").addEventListener("change", () => render(true));
+$("span").addEventListener("change", () => doc && render(true));
 $("service").addEventListener("change", () => load($("service").value));
 $("buttons").addEventListener("submit", (event) => event.preventDefault());
 $("pause").addEventListener("click", () => act({ do: doc.paused ? "resume" : "pause" }));

@@ -46,9 +46,9 @@ class Pages:
         return {name: json.dumps(queue).encode() for name, queue in self.queues.items()}
 
 
-def moment(arrived: int, *pods: PodSample, wanted: int = 1, spent: float = 0.0, ruler: str = "elastic") -> Moment:
+def moment(arrived: int, *pods: PodSample, at_s: float | None = 50.0, wanted: int = 1, spent: float = 0.0) -> Moment:
     decision = Decision(wanted, f"rate: {wanted} pods", {"level_rps": 4.25, "stock_pods": 3.0})
-    return Moment(1000.0, TargetState(pods, None, 0), decision, arrived, spent, 0.2, ruler, "why")
+    return Moment(1000.0, TargetState(pods, None, 0), decision, arrived, at_s, spent, 0.2, "elastic", "why")
 
 
 def collector(pages: Pages, phases: Mapping[str, float] | None = None) -> tuple[Collector, PageHistory]:
@@ -69,7 +69,7 @@ def test_a_row_has_the_pods_the_queue_and_the_answers_of_its_second() -> None:
     pages.metrics.answer(503, 0.2)
     ready, starting = PodSample("b", PodPhase.READY, 1.0, 2.0), PodSample("c", PodPhase.STARTING, 1.0)
     ending = [PodSample(name, PodPhase.TERMINATING, 1.0, 2.0) for name in "def"]
-    made.observe(moment(14, ready, starting, *ending, wanted=2, spent=7.525))
+    made.observe(moment(14, ready, starting, *ending, at_s=51.0, wanted=2, spent=7.525))
     made.collect(time.monotonic(), 1001.0)
     found = last(history)
     assert (found["t_s"], found["arrivals"], found["level_rps"]) == (1001.0, 4, 4.25)
@@ -142,12 +142,32 @@ def test_a_dispatcher_that_is_away_leaves_the_rest_of_the_row() -> None:
     assert last(history)["p99_s"] is None
 
 
-def test_a_dispatcher_that_counts_anew_leaves_a_gap_not_a_negative_number() -> None:
+def shown_arrivals(*moments: Moment) -> list[float | None]:
     made, history = collector(Pages())
-    for arrived in (10, 2, 5, 5):
-        made.observe(moment(arrived))
+    for one in moments:
+        made.observe(one)
         made.collect(time.monotonic(), 1000.0)
-    assert [one[COLUMNS.index("arrivals")] for one in history.rows] == [None, None, 3, 0]
+    return [one[COLUMNS.index("arrivals")] for one in history.rows]
+
+
+def test_a_dispatcher_that_counts_anew_leaves_a_gap_not_a_negative_number() -> None:
+    counts = [(10, 50.0), (2, 51.0), (5, 52.0), (5, 53.0), (6, 1.0), (8, 2.0)]
+    moments = [moment(arrived, at_s=at_s) for arrived, at_s in counts]
+    assert shown_arrivals(*moments) == [None, None, 3, 0, None, 2]
+
+
+def test_steady_arrivals_are_a_steady_rate_whenever_they_are_counted() -> None:
+    moments = [moment(round(40 * at_s), at_s=at_s) for at_s in (50.0, 51.0, 52.55, 53.075, 53.075, 55.0)]
+    assert shown_arrivals(*moments) == [None, 40, 40, 40, 40, 40]
+
+
+def test_what_arrived_before_the_first_signals_is_no_rate() -> None:
+    assert shown_arrivals(moment(0, at_s=None), moment(9000), moment(9004, at_s=51.0)) == [None, None, 4]
+
+
+def test_a_rate_of_old_signals_is_not_shown() -> None:
+    old = replace(moment(44, at_s=51.0), signals_age_s=12.0)
+    assert shown_arrivals(moment(40), moment(44, at_s=51.0), old) == [None, 4, None]
 
 
 def test_a_control_loop_that_stands_still_shows_as_age() -> None:

@@ -42,6 +42,23 @@ def test_what_the_operator_set_is_told_with_the_next_second() -> None:
     assert (news["bounds"], news["paused"]) == ([1, 3], True)
 
 
+def test_a_viewer_that_was_slow_gets_every_second_since() -> None:
+    history = full_history(5)
+    count = history.count
+    for second in range(count + 1, count + 71):
+        history.add(row(second, float(second)), [DecisionMark(float(second), second, "rate")], [])
+        if second == count + 3:
+            assert seconds_of(history.after(count, 1)[1]) == [second - 2.0, second - 1.0, second]
+    newest, events = history.after(count, 1)
+    assert newest == count + 70
+    assert seconds_of(events) == [float(second) for second in range(newest - 59, newest + 1)]
+    assert history.after(newest, 0.01) == (newest, b"")
+
+
+def seconds_of(events: bytes) -> list[float]:
+    return [json.loads(one.removeprefix(b"data: "))["decisions"][0]["t_s"] for one in events.split(b"\n\n")[:-1]]
+
+
 def test_all_who_wait_get_the_same_bytes() -> None:
     history = PageHistory("a", "elastic", 0.5, Operator(8))
     got: list[bytes] = []

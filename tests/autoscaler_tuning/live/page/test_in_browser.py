@@ -1,6 +1,8 @@
 """The page in a real browser: it draws, follows, says when it is stale, and works by keyboard, on a phone, in the dark."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +11,9 @@ from autoscaler_tuning.live.page.history import PageHistory
 from autoscaler_tuning.live.page.serving import export
 from tests.autoscaler_tuning.live.page.made import full_history, growing, row, served
 from tests.stubs.browser import Browser
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 
@@ -63,6 +68,60 @@ def test_it_is_whole_again_after_the_connection_was_lost(browser: Browser) -> No
         history.add(row(31, history.rows[-1][0] or 0.0), [], [])
         browser.value("source.onopen()")
         browser.wait_for("doc.rows.length === 31")
+
+
+def behind_a_proxy(page: "WSGIApplication | None", refused: Collection[str]) -> "WSGIApplication":
+    """Return the page as a proxy passes it on that has no upstream for some paths."""
+    assert page
+
+    def proxy(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] not in refused:
+            return page(environ, start_response)
+        start_response("502 Bad Gateway", [("Content-Type", "text/html")])
+        return [b"<html>no upstream</html>"]
+
+    return proxy
+
+
+def test_it_follows_again_after_both_the_events_and_the_history_were_refused(browser: Browser) -> None:
+    history, refused = full_history(30), {"/page/events"}
+    with served(history) as (url, server):
+        server.page = behind_a_proxy(server.page, refused)
+        browser.show(f"{url}/")
+        browser.wait_for(DRAWN)
+        browser.wait_for("source.readyState === EventSource.CLOSED")
+        refused.add("/page/history")
+        assert "no news for" in browser.wait_for(STALE)
+        history.add(row(31, history.rows[-1][0] or 0.0), [], [])
+        refused.clear()
+        browser.wait_for("doc.rows.length === 31")
+        browser.wait_for("source.readyState === EventSource.OPEN")
+        history.add(row(32, history.rows[-1][0] or 0.0), [], [])
+        browser.wait_for("doc.rows.length === 32")
+        assert not browser.value(STALE)
+
+
+def test_a_history_that_is_read_anew_leaves_what_the_operator_types(browser: Browser) -> None:
+    history = full_history(30)
+    with served(history, key="k3y") as (url, _):
+        browser.show(f"{url}/")
+        browser.wait_for(DRAWN)
+        browser.value("document.getElementById('max').value = 7; before = doc; load(doc.service)")
+        browser.wait_for("doc !== before")
+        assert browser.value("document.getElementById('max').value") == "7"
+
+
+@pytest.mark.parametrize("locale", ["en-US", "es", "ja", "cs", "fr-CA"])
+def test_times_are_the_same_in_every_language(browser: Browser, locale: str) -> None:
+    with served(full_history(30)) as (url, _):
+        browser.call("Emulation.setTimezoneOverride", timezoneId="UTC")
+        browser.call("Emulation.setLocaleOverride", locale=locale)
+        browser.show(f"{url}/")
+        browser.wait_for(DRAWN)
+        told = browser.value("[clock(303), clock(9 * 3600 + 303)]")
+        browser.call("Emulation.setLocaleOverride")
+        browser.call("Emulation.setTimezoneOverride", timezoneId="")
+    assert told == ["00:05:03", "09:05:03"]
 
 
 def test_without_any_data_it_says_none_so_far(browser: Browser) -> None:
@@ -124,6 +183,15 @@ def test_the_buttons_appear_with_a_key_and_pause_the_tuner(browser: Browser) -> 
         browser.wait_for("document.getElementById('done').textContent === 'paused'")
         assert history.operator.paused
         browser.wait_for("document.getElementById('pause').textContent === 'Resume the tuner'")
+
+
+def test_a_button_that_gets_no_answer_says_so(browser: Browser) -> None:
+    with served(full_history(30), key="k3y") as (url, server):
+        server.page = behind_a_proxy(server.page, {"/page/action"})
+        browser.show(f"{url}/")
+        browser.wait_for("!document.getElementById('buttons').hidden")
+        browser.value("document.getElementById('pause').click()")
+        browser.wait_for("document.getElementById('done').textContent === 'The controller does not answer.'")
 
 
 def test_the_saved_file_shows_the_same_without_a_server(browser: Browser, tmp_path: Path) -> None:

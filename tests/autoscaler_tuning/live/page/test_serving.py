@@ -77,14 +77,16 @@ def test_a_viewer_misses_nothing_between_the_history_and_the_events() -> None:
     history = full_history(3)
     with served(history) as (url, _):
         known = requests.get(f"{url}/page/history", timeout=60).json()["count"]
-        history.add(row(4, 5.0), [], [])
-        for after in (known, 10**9, "x"):
+        for second in (4, 5, 6):
+            history.add(row(second, float(second)), [], [])
+        for after, seconds in ((known, (4, 5, 6)), (10**9, (7,)), ("x", (7,))):
             with requests.get(f"{url}/page/events?after={after}", stream=True, timeout=60) as answer:
                 lines = filter(None, answer.iter_lines(chunk_size=1))
                 assert next(lines) == b"retry: 2000"
                 if after != known:
-                    history.add(row(5, 6.0), [], [])
-                assert next(lines).startswith(b"data: ")
+                    history.add(row(7, 7.0), [], [])
+                rows = [json.loads(next(lines).removeprefix(b"data: "))["row"] for _ in seconds]
+                assert [one[0] for one in rows] == list(seconds)
 
 
 @pytest.mark.parametrize("path", ["/page", "/page/page.js", "/page/history", "/page/export", "/page/nowhere"])
