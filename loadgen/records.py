@@ -17,7 +17,7 @@ class Failure(StrEnum):
     STATUS = "status"  # a complete response with an error status
     REFUSED = "refused"  # a user's own hook rejected the response
     LOCAL = "local"  # this machine ran out of files, ports or memory, so the request was never sent
-    INTERRUPTED = "interrupted"
+    INTERRUPTED = "interrupted"  # the run ended before the request had an outcome, or before it was sent
 
 
 MOST_CHARACTERS = 200

@@ -81,13 +81,15 @@ def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Sum
 
 
 def _invalid(records: Sequence[Record], sent: Sequence[Record], lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
-    """Return the reasons why the run measures this machine rather than the server, or nothing at all.
+    """Return the reasons why the run measures this machine or a part of the plan rather than the server.
 
     One late request alone makes no run invalid: below a hundred requests, the p99 lag is nearly that of the latest one.
     """
     if not records:
         return ("at least one request must be planned, got none",)
     reasons, planned = [], len(records)
+    if unfinished := sum(one.failure is Failure.INTERRUPTED for one in records):
+        reasons.append(f"the run was interrupted: {unfinished} of {planned} requests have no outcome")
     if len(sent) < LEAST_SENT * planned:
         local = next((f"; error on this machine: {one.error}" for one in records if one.failure is Failure.LOCAL), "")
         rule = f"at least {100 * LEAST_SENT:g} % of the planned requests must be sent"

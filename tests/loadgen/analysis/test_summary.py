@@ -5,7 +5,7 @@ from math import isnan
 import pytest
 
 from loadgen.analysis.summary import spread, summarise
-from loadgen.records import Record
+from loadgen.records import Failure, Record
 from loadgen.reports.text import verbose_lines
 
 
@@ -58,6 +58,12 @@ def test_a_run_that_was_cut_short_is_invalid() -> None:
     (reason,) = summarise(cut, 0.5, max_lag_ms=5).invalid
     assert reason == "at least 99.5 % of the planned requests must be sent, got 199 of 201"
     assert summarise([record(0.0, 0.1)] * 199 + [Record(1.0, "a")], 0.5, 5).invalid == ()
+
+
+def test_a_run_that_was_interrupted_while_the_last_requests_waited_is_invalid() -> None:
+    aborted = record(1.0, None, status=0, failure=Failure.INTERRUPTED, error="interrupted")
+    (reason,) = summarise([record(0.0, 0.1)] * 999 + [aborted], 0.5, max_lag_ms=5).invalid
+    assert reason == "the run was interrupted: 1 of 1000 requests have no outcome"
 
 
 def test_a_spread_contains_percentiles() -> None:
