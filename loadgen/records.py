@@ -75,6 +75,11 @@ class Record:
         return 200 <= self.status < 300 and self.done_s is not None and not self.failure
 
     @property
+    def tried(self) -> bool:
+        """Whether it was sent, or failed before that, for example for want of a local port."""
+        return self.sent_s is not None or self.failure not in (Failure.NONE, Failure.INTERRUPTED)
+
+    @property
     def slo_latency_s(self) -> float:
         """Latency from the intended send; infinite if the request was not successful."""
         return math.inf if self.done_s is None or not self.good else self.done_s - self.intended_s
