@@ -48,7 +48,8 @@ class Record:
     image: name of the image that was sent. status: 0 if there was no response.
     confidence: 0 if the response contains none, nan if it is not a finite number.
     traceparent: the trace context that the request carried, if any.
-    worker: the lowest free slot, so the highest value of a run is its largest number of requests in flight.
+    worker: the lowest free slot of the process that sent it, from 1; with one process, the highest value of a run is
+        its largest number of requests in flight.
     """
 
     intended_s: float
