@@ -92,4 +92,6 @@ def _open_log(log_file: Path | None) -> IO[bytes]:
     if log_file is None:
         return tempfile.TemporaryFile()
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    return log_file.open("w+b")
+    log = log_file.open("a+b")
+    log.truncate(0)  # and appended to: a process that still writes there must not go on at its old offset
+    return log

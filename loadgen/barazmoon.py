@@ -17,6 +17,7 @@ Source: github.com/reconfigurable-ml-pipeline/load_tester, its README; the code 
 import asyncio
 import json
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from loadgen.errors import InputError
 from loadgen.records import Failure, Record, printable
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import Replay, SendPlan, Target, run_replay
+from loadgen.sending.stop_signals import raising
 from loadgen.workload.arrivals import arrival_times
 from loadgen.workload.families import MOST_PER_SECOND, MOST_REQUESTS
 
@@ -90,23 +92,32 @@ class BarAzmoon:
     def start(self) -> tuple[int, int]:
         """Send all requests; return how many were sent and how many succeeded.
 
+        In the main thread, Ctrl-C and SIGTERM end the run and raise KeyboardInterrupt; `replay` and `summary` then hold
+        the results so far.
         A request succeeds if a JSON response with a status from 200 to 299 arrives before the timeout and
         process_response neither raises nor returns False. Works in any thread, and also where an event loop is running,
         as in a notebook.
         """
+        stopped = threading.Event()
         if not _in_event_loop():
-            return self._start()
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(self._start).result()
+            return self._start(stopped)
+        with ThreadPoolExecutor(max_workers=1) as pool, raising():
+            try:
+                return pool.submit(self._start, stopped).result()
+            finally:
+                stopped.set()  # signals arrive in this thread, and leaving the block waits for the other one
 
-    def _start(self) -> tuple[int, int]:
+    def _start(self, stopped: threading.Event) -> tuple[int, int]:
         timeout_s = float(self.kwargs.get("timeout") or self.timeout or 30.0)
         target = Target(self.endpoint, timeout_s=timeout_s, method=self.http_method.upper())
         mode, seed = self.kwargs.get("mode", "count"), int(self.kwargs.get("seed", 0))
         times_s = arrival_times(self._counts, mode, seed)
-        self.replay = run_replay(target, SendPlan(times_s, _HookBodies(self), read=self._read))
+        plan = SendPlan(times_s, _HookBodies(self), read=self._read)
+        self.replay = run_replay(target, plan, enough=stopped.is_set)
         slo_s, max_lag_ms = self.kwargs.get("slo_s", 0.5), self.kwargs.get("max_lag_ms", 5.0)
         self.summary = summarise(self.replay.records, slo_s, max_lag_ms)
+        if self.replay.interrupted:
+            raise KeyboardInterrupt
         return self.summary.sent, self.summary.good
 
     def _read(self, body: Body, content: bytes, record: Record) -> None:

@@ -17,7 +17,7 @@ class Failure(StrEnum):
     STATUS = "status"  # a complete response with an error status
     REFUSED = "refused"  # a user's own hook rejected the response
     LOCAL = "local"  # this machine ran out of files, ports or memory, so the request was never sent
-    INTERRUPTED = "interrupted"
+    INTERRUPTED = "interrupted"  # the run ended before the request had an outcome, or before it was sent
 
 
 MOST_CHARACTERS = 200
@@ -48,7 +48,8 @@ class Record:
     image: name of the image that was sent. status: 0 if there was no response.
     confidence: 0 if the response contains none, nan if it is not a finite number.
     traceparent: the trace context that the request carried, if any.
-    worker: the lowest free slot, so the highest value of a run is its largest number of requests in flight.
+    worker: the lowest free slot of the process that sent it, from 1; with one process, the highest value of a run is
+        its largest number of requests in flight.
     """
 
     intended_s: float
@@ -73,6 +74,11 @@ class Record:
     def good(self) -> bool:
         """Whether a complete response arrived that has a status from 200 to 299 and conforms to the protocol."""
         return 200 <= self.status < 300 and self.done_s is not None and not self.failure
+
+    @property
+    def tried(self) -> bool:
+        """Whether it was sent, or failed before that, for example for want of a local port."""
+        return self.sent_s is not None or self.failure not in (Failure.NONE, Failure.INTERRUPTED)
 
     @property
     def slo_latency_s(self) -> float:

@@ -15,7 +15,9 @@ def add(parser: argparse.ArgumentParser, env: Mapping[str, str]) -> None:
     """Add the flags of `trace`."""
     flags = Flags(parser, env)
     parser.add_argument("format", type=trace_format, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of one trace, plain or gzipped")
+    following = " and ".join(name for name, one in FORMATS.items() if one.own_clock)
+    about = f"files of one trace, plain or gzipped; those of {following} follow one another in this order"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=about)
     parser.add_argument("--output", type=output_file, required=True, metavar="FILE", help="file to write")
     flags.add("--only", str, None, "keep only this function or app, by its hash")
     flags.add("--scale", positive_number, 1.0, "factor on the rates")

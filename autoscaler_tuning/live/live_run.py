@@ -192,10 +192,8 @@ def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequenc
     done_s[np.array(columns["status"]) != 200] = np.nan
     end_s = max(np.floor(intended_s.max()) + 1, np.nanmax(done_s, initial=0.0))
     lines = [json.loads(line) for line in record.read_text().splitlines()]
-    before = [line for line in lines if line["unix_s"] <= started_unix_s] or lines[:1]
-    after = [line for line in lines if line["unix_s"] >= started_unix_s + end_s] or lines[-1:]
-    first, last = before[-1], after[0]
-    cost = Cost(*(last[key] - first[key] for key in ("pod_seconds", "terminating_pod_seconds", "cold_starts")))
+    cost = _cost(lines, started_unix_s, started_unix_s + end_s)
+    first = _last_line(lines, started_unix_s)
     pods = tuple(
         TimedPodCounts(
             line["unix_s"] - started_unix_s, line["ready"], line["starting"], line["terminating"], line["waiting"]
@@ -205,6 +203,33 @@ def read_run(name: str, result: Path, record: Path, slo_s: float, notes: Sequenc
     )
     row = replace(summarise(name, "live", intended_s, done_s, slo_s, cost), until_s=float(end_s), notes=tuple(notes))
     return PolicyRun(row, intended_s, done_s, pods, _wanted_pods(lines, started_unix_s)), started_unix_s
+
+
+def _cost(lines: Sequence[dict[str, Any]], from_unix_s: float, to_unix_s: float) -> Cost:
+    """Return the cost between two moments: pods count as constant between two lines, and from the last one on.
+
+    Lines are as far apart as decisions, so whole lines would charge a policy that decides seldom for a longer time.
+    """
+    last = lines[-1]
+    rest_s = max(0.0, to_unix_s - last["unix_s"])
+    end = {
+        "unix_s": last["unix_s"] + rest_s,
+        "pod_seconds": last["pod_seconds"] + rest_s * (last["ready"] + last["starting"]),
+        "terminating_pod_seconds": last["terminating_pod_seconds"] + rest_s * last["terminating"],
+    }
+    moments_s = [line["unix_s"] for line in (*lines, end)]
+
+    def used(name: str) -> float:
+        begun, ended = np.interp((from_unix_s, to_unix_s), moments_s, [line[name] for line in (*lines, end)])
+        return float(ended - begun)
+
+    started = _last_line(lines, to_unix_s)["cold_starts"] - _last_line(lines, from_unix_s)["cold_starts"]
+    return Cost(used("pod_seconds"), used("terminating_pod_seconds"), started)
+
+
+def _last_line(lines: Sequence[dict[str, Any]], unix_s: float) -> dict[str, Any]:
+    """Return the last line that was written up to a moment, or the first one."""
+    return next((line for line in reversed(lines) if line["unix_s"] <= unix_s), lines[0])
 
 
 def _first_ready_s(run: PolicyRun) -> float:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -145,7 +145,8 @@ def environment() -> dict[str, str]:
 def start(name: str, argv: Sequence[str], log_dir: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a process in its own session, so that Ctrl-C reaches only its parent; its output goes to NAME.log."""
     log_dir.mkdir(parents=True, exist_ok=True)
-    with (log_dir / f"{name}.log").open("wb") as output:
+    with (log_dir / f"{name}.log").open("ab") as output:
+        output.truncate(0)  # and appended to: a process that still writes there must not go on at its old offset
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(env), start_new_session=True
         )
@@ -191,10 +192,13 @@ def stop(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 class LocalStack:
-    """Runs dispatcher and controller, with its pods, inside a with block; they are killed if this process dies."""
+    """Runs dispatcher and controller, with its pods, inside a with block; they are killed if this process dies.
+
+    Their logs are in a folder of this process in log_dir, because a stack of `up` may be writing to log_dir itself.
+    """
 
     def __init__(self, config: StackConfig) -> None:
-        self._config = config
+        self._config = replace(config, log_dir=config.log_dir / f"live-{os.getpid()}")
         self._ports = StackPorts(
             config.dispatcher_port or free_port(),
             config.control_port or free_port(),

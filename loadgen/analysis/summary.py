@@ -33,6 +33,7 @@ class Summary:
 
     latency: from the intended send, over responses with any status; from_sent: the same from the actual send.
     late: planned requests without a successful response within the SLO. invalid: reasons why the run is invalid.
+    statuses: of the requests that were tried, 0 without a response. errors: of all planned requests.
     """
 
     planned: int
@@ -73,21 +74,23 @@ def summarise(records: Sequence[Record], slo_s: float, max_lag_ms: float) -> Sum
         lag=lag,
         bytes_in=sum(record.bytes_in for record in records),
         bytes_out=sum(record.bytes_out for record in sent),
-        statuses=dict(sorted(Counter(record.status for record in sent).items())),
-        errors=dict(Counter(record.error for record in sent if record.error).most_common()),
+        statuses=dict(sorted(Counter(record.status for record in records if record.tried).items())),
+        errors=dict(Counter(record.error for record in records if record.error).most_common()),
         classes=dict(Counter(record.label for record in good if record.label).most_common()),
         invalid=_invalid(records, sent, lag.p99_s, max_lag_ms),
     )
 
 
 def _invalid(records: Sequence[Record], sent: Sequence[Record], lag_p99_s: float, max_lag_ms: float) -> tuple[str, ...]:
-    """Return the reasons why the run measures this machine rather than the server, or nothing at all.
+    """Return the reasons why the run is incomplete, or measures this machine rather than the server.
 
     One late request alone makes no run invalid: below a hundred requests, the p99 lag is nearly that of the latest one.
     """
     if not records:
         return ("at least one request must be planned, got none",)
     reasons, planned = [], len(records)
+    if unfinished := sum(one.failure is Failure.INTERRUPTED for one in records):
+        reasons.append(f"the run was interrupted: {unfinished} of {planned} requests have no outcome")
     if len(sent) < LEAST_SENT * planned:
         local = next((f"; error on this machine: {one.error}" for one in records if one.failure is Failure.LOCAL), "")
         rule = f"at least {100 * LEAST_SENT:g} % of the planned requests must be sent"

@@ -12,7 +12,8 @@ from loadgen.analysis.gates import Gate, GateError, Verdict, check, parse_gate
 from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import Summary, summarise
 from loadgen.commands.output_files import check_files, output_file, show, write_file
-from loadgen.errors import INVALID, OK, SLO_MISSED, exit_code
+from loadgen.errors import INTERRUPTED, INVALID, OK, SLO_MISSED, exit_code
+from loadgen.records import Failure
 from loadgen.reports import k6, vegeta
 from loadgen.reports.csv_rows import as_csv
 from loadgen.reports.strict_json import strict_json
@@ -30,9 +31,11 @@ class Judged:
 
     @property
     def exit_code(self) -> int:
-        """Return 3 for an invalid run, otherwise 1 if an SLO or a check was missed, otherwise 0."""
+        """Return 130 for an interrupted run, 3 for an invalid one, 1 if an SLO or a check was missed, otherwise 0."""
+        interrupted = any(one.failure is Failure.INTERRUPTED for one in self.run.records)
         missed = not (all(one.held for one in self.verdicts) and all(one.held for one in self.findings))
-        return exit_code([SLO_MISSED if missed else OK, INVALID if self.summary.invalid else OK])
+        invalid = INTERRUPTED if interrupted else INVALID
+        return exit_code([SLO_MISSED if missed else OK, invalid if self.summary.invalid else OK])
 
 
 def gate(word: str) -> Gate:

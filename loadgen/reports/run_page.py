@@ -145,8 +145,8 @@ def _status_rows(summary: Summary) -> Iterable[_Row]:
     """Count the statuses; requests without a response and unsent requests have none and get a row each."""
     for status, count in summary.statuses.items():
         yield _Row(str(status) if status else "none: no response", count)
-    if summary.planned > summary.sent:
-        yield _Row("none: never sent", summary.planned - summary.sent)
+    if unsent := summary.planned - sum(summary.statuses.values()):
+        yield _Row("none: never sent", unsent)
 
 
 def _rows(counts: dict[str, int]) -> tuple[_Row, ...]:

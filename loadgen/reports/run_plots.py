@@ -26,7 +26,8 @@ SHARES = np.concatenate((np.linspace(0, 0.9, 91), 1 - np.logspace(-1, -4, 91)))
 def latency_over_time(run: Columns, duration_s: float, slo_s: float) -> str:
     """Plot median, p99 and slowest response of each part of the run, and a cross for each unsuccessful request."""
     figure, axes = _axes("latency, ms", "seconds from the start")
-    at_s, bins = _bins(run.intended_s, duration_s)
+    edges_s, bins = _bins(run.intended_s, duration_s)
+    at_s = _middles(edges_s)
     answered = np.isfinite(run.latency_s)
     for share, label, colour in ((1.0, "slowest", SKY), (0.99, "p99", ORANGE), (0.5, "median", BLUE)):
         axes.plot(
@@ -45,20 +46,27 @@ def latency_over_time(run: Columns, duration_s: float, slo_s: float) -> str:
 def rate_over_time(run: Columns, duration_s: float) -> str:
     """Plot planned, sent and successful requests per second."""
     figure, axes = _axes("requests/s", "seconds from the start")
-    at_s, _ = _bins(run.intended_s, duration_s)
-    width_s = 2 * at_s[0]
-    edges_s = np.append(at_s - width_s / 2, at_s[-1] + width_s / 2)
-    curves = (
-        (run.intended_s, "planned", INK, 3.0),
-        (run.sent_s, "sent", BLUE, 1.4),
-        (run.done_s[run.good], "successful", GREEN, 1.4),
-    )
-    for moments_s, label, colour, thickness in curves:
-        counts, _ = np.histogram(moments_s[np.isfinite(moments_s)], edges_s)
+    edges_s, rates = rates_of_parts(run, duration_s)
+    for (label, rates_rps), colour, thickness in zip(rates.items(), (INK, BLUE, GREEN), (3.0, 1.4, 1.4), strict=True):
         alpha = 0.35 if colour == INK else 1.0
-        axes.stairs(counts / width_s, edges_s, color=colour, linewidth=thickness, alpha=alpha, label=label)
+        axes.stairs(rates_rps, edges_s, color=colour, linewidth=thickness, alpha=alpha, label=label)
     axes.set_ylim(bottom=0)
     return _svg(figure, axes)
+
+
+def rates_of_parts(run: Columns, duration_s: float) -> tuple[Floats, dict[str, Floats]]:
+    """Return the edges of the parts, and planned, sent and successful requests per second in each.
+
+    Further parts follow the run until the last send and the last successful response.
+    """
+    edges_s, _ = _bins(run.intended_s, duration_s)
+    moments_s = {"planned": run.intended_s, "sent": run.sent_s, "successful": run.done_s[run.good]}
+    finite_s = {name: times_s[np.isfinite(times_s)] for name, times_s in moments_s.items()}
+    beyond_s = max(float(times_s.max(initial=0.0)) for times_s in finite_s.values()) - edges_s[-1]
+    width_s = max(edges_s[1], beyond_s / MOST_BINS)
+    further = int(beyond_s / width_s) + 1 if beyond_s > 0 else 0
+    edges_s = np.append(edges_s, edges_s[-1] + width_s * np.arange(1, further + 1))
+    return edges_s, {name: np.histogram(times_s, edges_s)[0] / np.diff(edges_s) for name, times_s in finite_s.items()}
 
 
 def latency_distribution(run: Columns, slo_s: float) -> str:
@@ -86,12 +94,13 @@ def statuses_over_time(records: Sequence[Record], duration_s: float) -> str:
     figure, axes = _axes("requests", "seconds from the start")
     intended_s = np.array([record.intended_s for record in records])
     names = np.array([str(record.status) if record.status else "none" for record in records])
-    at_s, bins = _bins(intended_s, duration_s)
+    edges_s, bins = _bins(intended_s, duration_s)
+    at_s, widths_s = _middles(edges_s), np.diff(edges_s)
     below = np.zeros(at_s.size)
     for name in sorted(set(names.tolist())):
         counts = np.bincount(bins[names == name], minlength=at_s.size)
         colour = STATUS_COLOURS.get(name[0], INK)
-        axes.bar(at_s, counts, width=2 * at_s[0], bottom=below, color=colour, label=f"{name}: {counts.sum()}")
+        axes.bar(at_s, counts, width=widths_s, bottom=below, color=colour, label=f"{name}: {counts.sum()}")
         below += counts
     return _svg(figure, axes)
 
@@ -99,7 +108,8 @@ def statuses_over_time(records: Sequence[Record], duration_s: float) -> str:
 def lag_over_time(run: Columns, duration_s: float, max_lag_ms: float) -> str:
     """Plot median and largest send lag of each part of the run."""
     figure, axes = _axes("send lag, ms", "seconds from the start")
-    at_s, bins = _bins(run.intended_s, duration_s)
+    edges_s, bins = _bins(run.intended_s, duration_s)
+    at_s = _middles(edges_s)
     sent = np.isfinite(run.lag_s)
     for share, label, colour in ((1.0, "largest", SKY), (0.5, "median", BLUE)):
         axes.plot(at_s, 1000 * _binned(run.lag_s, bins, sent, at_s.size, share), ".-", color=colour, label=label)
@@ -109,12 +119,19 @@ def lag_over_time(run: Columns, duration_s: float, max_lag_ms: float) -> str:
 
 
 def _bins(intended_s: Floats, duration_s: float) -> tuple[Floats, NDArray[np.int64]]:
-    """Divide a run into equal parts, of whole seconds if it is long; return their middles and each request's part."""
+    """Divide a run into parts, of whole seconds if it is long; return their edges and each request's part.
+
+    All are equal but the last one, which ends with the run: it is half to one and a half times as long.
+    """
     last_s = max(duration_s, float(intended_s.max(initial=0.0)), 0.1)
     width_s = float(np.ceil(last_s / MOST_BINS)) if last_s >= FEWEST_BINS else last_s / FEWEST_BINS
-    count = int(np.ceil(last_s / width_s))
-    at_s = np.arange(0.5, count) * width_s
-    return at_s, np.minimum(intended_s / width_s, count - 1).astype(np.int64)
+    count = round(last_s / width_s)
+    edges_s = np.append(np.arange(count) * width_s, last_s)
+    return edges_s, np.minimum(intended_s / width_s, count - 1).astype(np.int64)
+
+
+def _middles(edges_s: Floats) -> Floats:
+    return (edges_s[:-1] + edges_s[1:]) / 2
 
 
 def _binned(values: Floats, bins: NDArray[np.int64], use: NDArray[np.bool_], count: int, share: float) -> Floats:

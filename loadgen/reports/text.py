@@ -19,7 +19,8 @@ ROUNDING = ((60.0, 1.0), (1.0, 1e-3), (1e-3, 1e-6), (1e-6, 1e-9))
 def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
     """Return vegeta's lines with ours among them, then a line for each SLO and each reason why the run is invalid."""
     attack_s, wait_s, slo_s = summary.attack_s, summary.wait_s, run.settings.slo_s
-    mean_in, mean_out = _per(summary.bytes_in, summary.sent), _per(summary.bytes_out, summary.sent)
+    tried = sum(summary.statuses.values())
+    mean_in, mean_out = _per(summary.bytes_in, tried), _per(summary.bytes_out, tried)
     rate, throughput = rates(run)
     planned_rps = _per(summary.planned, run.settings.duration_s)
     achieved_rps = columns(run.records).achieved_rps(run.settings.duration_s)
@@ -27,7 +28,7 @@ def text(run: Run, summary: Summary, verdicts: Sequence[Verdict] = ()) -> str:
     codes = "  ".join(f"{status}:{count}" for status, count in summary.statuses.items())
     late = f"{summary.late} of {summary.planned} ({100 * summary.late / max(1, summary.planned):.2f}%)"
     lines = [
-        f"Requests      [total, rate, throughput]         {summary.sent}, {rate:.2f}, {throughput:.2f}",
+        f"Requests      [total, rate, throughput]         {tried}, {rate:.2f}, {throughput:.2f}",
         f"Rate          [asked, achieved]                 {planned_rps:.2f}, {achieved_rps:.2f}",
         f"Duration      [total, attack, wait]             {_durations(attack_s + wait_s, attack_s, wait_s)}",
         f"Latencies     [min, mean, 50, 90, 95, 99, max]  {_spread(summary.latency)}",

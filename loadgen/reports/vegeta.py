@@ -24,10 +24,10 @@ PERCENTILES = {"50th": 0.5, "90th": 0.9, "95th": 0.95, "99th": 0.99}
 
 
 def results(run: Run) -> Iterator[str]:
-    """Yield a line of JSON for every request that was sent, as `vegeta encode` does."""
+    """Yield a line of JSON for every request that was tried, as `vegeta encode` does."""
     started_ns = _ns(run.started_unix_s)
     for number, record in enumerate(run.records):
-        if record.sent_s is None:
+        if not record.tried:
             continue
         yield strict_json(
             {
@@ -48,9 +48,9 @@ def results(run: Run) -> Iterator[str]:
 
 
 class _Attack(NamedTuple):
-    """The requests that were sent, the first and last time at which one was due, and the time of the last response."""
+    """The requests that were tried, the first and last time at which one was due, and the time of the last response."""
 
-    sent: Sequence[Record]
+    tried: Sequence[Record]
     earliest_ns: int
     latest_ns: int
     end_ns: int
@@ -58,7 +58,7 @@ class _Attack(NamedTuple):
     @property
     def successes(self) -> int:
         """Return the responses that vegeta counts as successful."""
-        return sum(200 <= record.status < 400 for record in self.sent)
+        return sum(200 <= record.status < 400 for record in self.tried)
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -68,8 +68,8 @@ class _Attack(NamedTuple):
         """
         duration_s, took_s = (self.latest_ns - self.earliest_ns) / NS, (self.end_ns - self.earliest_ns) / NS
         if not duration_s:
-            return float(len(self.sent)), float(self.successes)
-        return len(self.sent) / duration_s, self.successes / took_s
+            return float(len(self.tried)), float(self.successes)
+        return len(self.tried) / duration_s, self.successes / took_s
 
 
 def rates(run: Run) -> tuple[float, float]:
@@ -78,36 +78,36 @@ def rates(run: Run) -> tuple[float, float]:
 
 
 def _attack(run: Run) -> _Attack:
-    sent = [record for record in run.records if record.sent_s is not None]
-    intended_ns = [round(record.intended_s * NS) for record in sent]
-    ends_ns = [began + _latency_ns(record) for began, record in zip(intended_ns, sent, strict=True)]
-    return _Attack(sent, min(intended_ns, default=0), max(intended_ns, default=0), max(ends_ns, default=0))
+    tried = [record for record in run.records if record.tried]
+    intended_ns = [round(record.intended_s * NS) for record in tried]
+    ends_ns = [began + _latency_ns(record) for began, record in zip(intended_ns, tried, strict=True)]
+    return _Attack(tried, min(intended_ns, default=0), max(intended_ns, default=0), max(ends_ns, default=0))
 
 
 def report(run: Run) -> dict[str, object]:
     """Return what `vegeta report -type=json -buckets=...` prints; all durations are in nanoseconds."""
     attack = _attack(run)
-    sent, earliest_ns, latest_ns, end_ns = attack
-    latency_ns = np.array([_latency_ns(record) for record in sent], dtype=np.float64)
+    tried, earliest_ns, latest_ns, end_ns = attack
+    latency_ns = np.array([_latency_ns(record) for record in tried], dtype=np.float64)
     rate, throughput = attack.rates
-    codes = sorted({record.status for record in sent})
+    codes = sorted({record.status for record in tried})
     started_ns = _ns(run.started_unix_s)
     return {
         "latencies": _latencies(latency_ns),
         "buckets": _buckets(latency_ns),
-        "bytes_in": _bytes([record.bytes_in for record in sent]),
-        "bytes_out": _bytes([record.bytes_out for record in sent]),
+        "bytes_in": _bytes([record.bytes_in for record in tried]),
+        "bytes_out": _bytes([record.bytes_out for record in tried]),
         "earliest": _rfc3339(started_ns + earliest_ns),
         "latest": _rfc3339(started_ns + latest_ns),
         "end": _rfc3339(started_ns + end_ns),
         "duration": latest_ns - earliest_ns,
         "wait": end_ns - latest_ns,
-        "requests": len(sent),
+        "requests": len(tried),
         "rate": rate,
         "throughput": throughput,
-        "success": attack.successes / len(sent) if sent else 0.0,
-        "status_codes": {str(code): sum(record.status == code for record in sent) for code in codes},
-        "errors": list(dict.fromkeys(record.error for record in sent if record.error)),
+        "success": attack.successes / len(tried) if tried else 0.0,
+        "status_codes": {str(code): sum(record.status == code for record in tried) for code in codes},
+        "errors": list(dict.fromkeys(record.error for record in tried if record.error)),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from loadgen.records import Record
+from loadgen.records import Failure, Record
 from loadgen.sending.sender import Job, SendPlan, send_jobs
 from loadgen.sending.sender_processes import SenderProcesses
 from loadgen.sending.stop_signals import STOP_SIGNALS, in_main_thread, run_loop
@@ -22,7 +22,10 @@ ENOUGH_EVERY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The result of a run: a record for each planned request; started_unix_s only labels it."""
+    """The result of a run: a record for each planned request; started_unix_s only labels it.
+
+    interrupted: whether a signal ended it.
+    """
 
     records: tuple[Record, ...] = field(repr=False)
     started_unix_s: float
@@ -67,7 +70,7 @@ def run_replay(
     """Send the plan to the target until every request is finished.
 
     SIGINT, SIGTERM (in the main thread) or a true result of enough() ends the run early. Every planned request has a
-    record, including those that were not sent.
+    record, including those that were not sent, which have failed as interrupted.
     """
     watcher, enough = watcher or SilentWatcher(), enough or (lambda: False)
     records = [Record(intended_s) for intended_s in plan.times_s.tolist()]
@@ -90,6 +93,8 @@ def run_replay(
         share = replace(target, most_kept_bytes=target.most_kept_bytes // plan.processes)
         with SenderProcesses(share, plan, jobs, zero_s) as senders:
             interrupted = run_loop(_watched(lambda stop: senders.collect(stop, done, read), zero_s, watcher, enough))
+    if interrupted or enough():
+        _note_unsent(records)
     return Replay(tuple(records), started_unix_s, interrupted)
 
 
@@ -111,7 +116,15 @@ def run_together(
         )
 
     interrupted = run_loop(_watched(work, zero_s, watcher, enough))
+    if interrupted or enough():
+        _note_unsent([record for own in records for record in own])
     return tuple(Replay(tuple(own), started_unix_s, interrupted) for own in records)
+
+
+def _note_unsent(records: Sequence[Record]) -> None:
+    for record in records:
+        if record.ended_s is None:
+            record.failure, record.error = Failure.INTERRUPTED, "not sent: the run was interrupted"
 
 
 async def _watched(

@@ -209,7 +209,7 @@ class Transport:
             record.sent_s = None  # the request never left this machine
 
     def _take_worker(self) -> int:
-        """Return the lowest free slot, so that the highest slot is the largest number of requests in flight."""
+        """Return the lowest free slot, so that the highest is this process's largest number of requests in flight."""
         if self._free_workers:
             return heapq.heappop(self._free_workers)
         self._workers += 1

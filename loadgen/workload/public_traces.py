@@ -23,23 +23,29 @@ from loadgen.errors import WorkloadError
 from loadgen.workload.families import MOST_PER_SECOND, MOST_SECONDS
 
 GZIP_MAGIC, PICKLE_MAGIC = b"\x1f\x8b", b"\x80"
-MINUTE_S = 60
+MINUTE_S, DAY_MINUTES = 60, 1440
 # A record of the WorldCup98 logs: time, client, object and size, each of 4 bytes, then four single bytes; big-endian.
 WORLDCUP_RECORD = struct.Struct(">IIIIBBBB")
 Events = Iterator[tuple[float, int]]
 
 
 class PublicFormat(NamedTuple):
-    """A published format: the reader of a file, the column that `only` selects by, and where it comes from."""
+    """A published format: the reader of a file, the column that `only` selects by, and where it comes from.
+
+    own_clock: whether every file begins at second 0, so that the files of one trace follow one another. Its reader
+    yields quiet seconds too, because they belong to the length of a file.
+    """
 
     read: Callable[[BinaryIO, str | None], Events]
     only: str
     about: str
+    own_clock: bool = False
 
 
 def public_counts(name: str, paths: Sequence[Path], only: str | None = None) -> tuple[int, ...]:
     """Return the requests of each second, from the first request on, in the files of one trace.
 
+    Files are added on the clock of the trace; those of a format without one follow one another as given.
     name: of FORMATS. only: keep the rows with this value in the format's column.
     Raises WorkloadError, with the file and line, if one is not in this format; OSError if one cannot be read.
     """
@@ -47,10 +53,11 @@ def public_counts(name: str, paths: Sequence[Path], only: str | None = None) -> 
         raise WorkloadError(f"{name} has no column to select by, got only={only!r}")
     counts: Counter[int] = Counter()
     for path in paths:
+        zero_s = max(counts, default=-1) + 1 if FORMATS[name].own_clock else 0
         with path.open("rb") as file:
             try:
                 for time_s, requests in FORMATS[name].read(_unpacked(file), only):
-                    counts[floor(time_s)] += requests
+                    counts[zero_s + floor(time_s)] += requests
             except WorkloadError as error:
                 raise WorkloadError(f"{path}, {error}") from error
             except (EOFError, OSError, UnicodeDecodeError, csv.Error, tarfile.TarError, zlib.error) as error:
@@ -116,8 +123,8 @@ def _unix_s(number: int, word: str, form: str | None = None) -> float:
 
 
 def _azure_functions_2019(file: BinaryIO, only: str | None) -> Events:
-    """Read counts per minute, columns 1 to 1440, and spread each evenly over its minute."""
-    totals: Counter[int] = Counter()
+    """Read counts per minute of a day, columns 1 to 1440, and spread each evenly over its minute."""
+    totals = Counter(dict.fromkeys(range(1, DAY_MINUTES + 1), 0))
     for number, row in _rows(file, ("HashFunction", "1")):
         if only in (None, row["HashFunction"]):
             totals.update({int(name): _count(number, row[name]) for name in row if name and name.isdecimal()})
@@ -203,7 +210,10 @@ def _twitter(file: BinaryIO, _: str | None) -> Events:
 FORMATS: Mapping[str, PublicFormat] = MappingProxyType(
     {
         "azure-functions-2019": PublicFormat(
-            _azure_functions_2019, "HashFunction", "invocations_per_function_md.anon.dNN.csv: counts per minute"
+            _azure_functions_2019,
+            "HashFunction",
+            "invocations_per_function_md.anon.dNN.csv: counts per minute, a day a file",
+            own_clock=True,
         ),
         "azure-functions-2021": PublicFormat(_azure_functions_2021, "func", "one row a call: end_timestamp, duration"),
         "azure-llm": PublicFormat(_azure_llm, "", "Azure's LLM inference traces of 2023 and 2024: TIMESTAMP"),
@@ -212,7 +222,9 @@ FORMATS: Mapping[str, PublicFormat] = MappingProxyType(
         ),
         "nasa-http": PublicFormat(_nasa_http, "", "logs of July and August 1995 in the Common Log Format"),
         "worldcup98": PublicFormat(_worldcup98, "", "wc_dayNN_N.gz: binary records of 20 bytes"),
-        "twitter": PublicFormat(_twitter, "", "workload.tbz2 as BarAzmoon has it, or its text: requests per second"),
+        "twitter": PublicFormat(
+            _twitter, "", "workload.tbz2 as BarAzmoon has it, or its text: requests per second", own_clock=True
+        ),
         "mooncake": PublicFormat(_mooncake, "", "JSON Lines: timestamp in milliseconds"),
     }
 )

@@ -16,6 +16,7 @@ import pytest
 from knative.errors import LocalPodsError
 from knative.local import LocalPods, LocalPodSpec, LocalStatus, to_stop
 from knative.objects import Phase
+from knative.process import PodProcess
 
 STUB = Path(__file__).with_name("stub_pod.py")
 ROOT = STUB.parent.parent.parent
@@ -168,6 +169,27 @@ def test_the_children_of_a_killed_pod_are_killed(start: Start, tmp_path: Path) -
     os.kill(pod.pid, signal.SIGKILL)
     poll_until(pods, lambda status: status.died == 1)
     assert_gone([child])
+
+
+@pytest.mark.integration
+def test_the_logs_of_two_pods_in_one_file_have_no_gaps(tmp_path: Path) -> None:
+    log, go = tmp_path / "pod-1.log", tmp_path / "go"
+    os.mkfifo(go)
+    first = PodProcess(["sh", "-c", f"echo first; read _ < {go}; echo again"], os.environ, log)
+    end_s = time.monotonic() + PATIENCE_S
+    while log.read_text() != "first\n":
+        assert time.monotonic() < end_s, log.read_text()
+        time.sleep(0.02)
+    second = PodProcess(["echo", "second"], os.environ, log)
+    while second.reap() is None:
+        time.sleep(0.02)
+    go.write_text("\n")
+    while first.reap() is None:
+        time.sleep(0.02)
+    assert log.read_text() == "second\nagain\n"
+    assert second.log_tail() == "second\nagain"
+    for process in (first, second):
+        process.close()
 
 
 @pytest.mark.integration

@@ -57,6 +57,12 @@ def unsent(intended_s: float) -> Record:
     return Record(intended_s, "cat.jpg")
 
 
+def local(intended_s: float) -> Record:
+    """Return a request that could not be sent for want of a free descriptor."""
+    error = "ClientConnectorError: Too many open files"
+    return Record(intended_s, "cat.jpg", ended_s=intended_s + 0.001, failure=Failure.LOCAL, error=error)
+
+
 def run(*records: Record, name: str = "run.json", slo_s: float = 0.5) -> Run:
     """Return a run as if it were read from a file."""
     duration_s = float(int(max((record.intended_s for record in records), default=0.0)) + 1)

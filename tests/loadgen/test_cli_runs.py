@@ -86,7 +86,7 @@ def test_key_host_and_headers_are_sent(loadgen: Callable[..., Any]) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_one_signal_ends_all_processes(loadgen: Callable[..., Any], tmp_path: Path, processes: str) -> None:
-    """Requests in flight are aborted and recorded as interrupted."""
+    """Requests in flight are aborted; they and those that were not sent are recorded as interrupted."""
     arrived, held = threading.Barrier(4), threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
@@ -100,4 +100,6 @@ def test_one_signal_ends_all_processes(loadgen: Callable[..., Any], tmp_path: Pa
     held.set()
     assert process.returncode == 130
     assert "3x interrupted" in out
-    assert json.loads((tmp_path / "out.json").read_text())["requests"]["error"] == ["interrupted"] * 3 + [""]
+    assert "INVALID: the run was interrupted: 4 of 4 requests have no outcome" in out
+    errors = json.loads((tmp_path / "out.json").read_text())["requests"]["error"]
+    assert errors == ["interrupted"] * 3 + ["not sent: the run was interrupted"]

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import summarise
 from loadgen.cli import main
+from loadgen.records import Failure
 from loadgen.reports.text import document
-from tests.loadgen.runs import MIXED, good, queue, run
+from tests.loadgen.runs import MIXED, good, lost, queue, run
 from tests.loadgen.servers import Server, say
 from tests.ports import free_port
 
@@ -166,6 +168,19 @@ def test_diff_gives_no_verdict_on_an_invalid_run(saved: Save, capsys: Captured) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "Verdict: none, a run is invalid"
     assert "INVALID: b.json: p99 send lag must be at most 5 ms (--max-lag-ms), got 50.0 ms" in lines
+
+
+def test_a_saved_run_that_was_interrupted_is_reported_as_such_and_compared_with_none(
+    saved: Save, capsys: Captured
+) -> None:
+    records = [replace(record) for record in queue(1, 0.02).records]
+    records[-1] = lost(records[-1].intended_s)
+    records[-1].failure, records[-1].error = Failure.INTERRUPTED, "interrupted"
+    cut = saved("b.json", run(*records))
+    assert main(["report", cut]) == 130
+    assert "INVALID: the run was interrupted: 1 of 2400 requests have no outcome" in capsys.readouterr().out
+    assert main(["diff", saved("a.json", queue(1, 0.02)), cut]) == 3
+    assert "Verdict: none, a run is invalid" in capsys.readouterr().out
 
 
 def one_at_a_time(service_s: float) -> Callable[[BaseHTTPRequestHandler], None]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 
 from loadgen.barazmoon import BarAzmoon
 from loadgen.errors import InputError
+from loadgen.records import Failure
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import SendPlan, Target, run_replay
 from loadgen.sending.stop_signals import STOP_SIGNALS, finishing, raising
@@ -130,11 +131,35 @@ def in_a_thread(tester: BarAzmoon) -> tuple[int, int]:
 
 
 def test_a_load_tester_runs_in_a_thread_and_where_an_event_loop_runs() -> None:
-    async def called() -> tuple[int, int]:
-        return BarAzmoon(workload=[2], endpoint=Server(say).url).start()
-
     assert in_a_thread(BarAzmoon(workload=[3, 2], endpoint=Server(say).url, http_method="post")) == (5, 5)
-    assert asyncio.run(called()) == (2, 2)
+    assert asyncio.run(called(BarAzmoon(workload=[2], endpoint=Server(say).url))) == (2, 2)
+
+
+async def called(tester: BarAzmoon) -> tuple[int, int]:
+    return tester.start()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "start",
+    [BarAzmoon.start, lambda tester: asyncio.run(called(tester))],
+    ids=["in a script", "where an event loop runs"],
+)
+def test_a_signal_ends_a_load_tester_at_once_and_the_program_that_called_it(
+    start: Callable[[BarAzmoon], tuple[int, int]], number: signal.Signals
+) -> None:
+    before = [signal.getsignal(one) for one in STOP_SIGNALS]
+
+    def interrupt(handler: Any) -> None:
+        say(handler)
+        os.kill(os.getpid(), number)
+
+    tester = BarAzmoon(workload=[1, *[0] * 600, 1], endpoint=Server(interrupt).url, mode="even")
+    with pytest.raises(KeyboardInterrupt):
+        start(tester)
+    assert tester.summary.planned == 2
+    assert tester.replay.records[1].failure is Failure.INTERRUPTED
+    assert [signal.getsignal(one) for one in STOP_SIGNALS] == before
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
-"""Live runs: the command lines of the stack, and the annotations of a Revision before each policy."""
+"""Live runs: the command lines of the stack, the annotations of a Revision before each policy, and the cost."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from autoscaler_tuning.live.live_run import prepare, restore_knobs, slow_starts
+from autoscaler_tuning.live.live_run import prepare, read_run, restore_knobs, slow_starts
 from autoscaler_tuning.live.local_stack import KnativeRoute, StackConfig, StackError, StackPorts, commands
 from autoscaler_tuning.policies.registry import policy_named
 from knative.client import KnativeClient
@@ -117,6 +119,31 @@ def test_for_hpa_the_revision_of_the_service_gets_no_pods() -> None:
     api = FakeApi()
     prepare(KnativeClient("default", api), "resnet18", policy_named("hpa70"), 40)
     assert after(api.patches) == {"min-scale": "0", "max-scale": "40"}
+
+
+@pytest.mark.parametrize(
+    ("every_s", "last_s"),
+    [
+        pytest.param(0.53, 5.0, id="a policy that decides often"),
+        pytest.param(1.05, 5.0, id="a policy that decides seldom"),
+        pytest.param(1.05, 2.2, id="a record that ends before the last second"),
+    ],
+)
+def test_pods_count_until_the_end_of_the_last_second_however_often_they_are_recorded(
+    every_s: float, last_s: float, tmp_path: Path
+) -> None:
+    columns = {"intended_s": [0.0, 1.0, 2.0], "done_s": [0.1, 1.1, 2.1], "status": [200] * 3}
+    (tmp_path / "r.json").write_text(json.dumps({"started_unix_s": 100.0, "requests": columns}))
+    lines = [
+        {"unix_s": 100 + at_s, "ready": 1, "starting": 1, "terminating": 3, "waiting": 0, "cold_starts": 2}
+        | {"pod_seconds": 2 * (at_s + 5), "terminating_pod_seconds": 3 * (at_s + 5)}
+        for at_s in np.arange(-0.4, last_s, every_s).tolist()
+    ]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run, _ = read_run("kpa", tmp_path / "r.json", tmp_path / "c.jsonl", 0.5, [])
+    assert run.row.until_s == 3.0
+    assert run.row.pod_seconds == pytest.approx(2 * 3.0)
+    assert run.row.terminating_pod_seconds == pytest.approx(3 * 3.0)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from math import isnan
 import pytest
 
 from loadgen.analysis.summary import spread, summarise
-from loadgen.records import Record
+from loadgen.records import Failure, Record
 from loadgen.reports.text import verbose_lines
+from tests.loadgen.runs import good, local, unsent
 
 
 def record(intended_s: float, latency_s: float | None, status: int = 200, **others: object) -> Record:
@@ -60,6 +61,19 @@ def test_a_run_that_was_cut_short_is_invalid() -> None:
     assert summarise([record(0.0, 0.1)] * 199 + [Record(1.0, "a")], 0.5, 5).invalid == ()
 
 
+def test_a_run_that_was_interrupted_while_the_last_requests_waited_is_invalid() -> None:
+    aborted = record(1.0, None, status=0, failure=Failure.INTERRUPTED, error="interrupted")
+    (reason,) = summarise([record(0.0, 0.1)] * 999 + [aborted], 0.5, max_lag_ms=5).invalid
+    assert reason == "the run was interrupted: 1 of 1000 requests have no outcome"
+
+
+def test_failures_of_this_machine_are_counted_with_their_reason_however_few_they_are() -> None:
+    found = summarise([good(0.0, 0.1)] * 996 + [local(1.0)] * 4 + [unsent(2.0)], 0.5, max_lag_ms=5)
+    assert (found.planned, found.sent, found.invalid) == (1001, 996, ())
+    assert found.errors == {"ClientConnectorError: Too many open files": 4}
+    assert found.statuses == {0: 4, 200: 996}
+
+
 def test_a_spread_contains_percentiles() -> None:
     found = spread([float(value) for value in range(101)])
     assert (found.p50_s, found.p90_s, found.p95_s, found.p99_s) == (50, 90, 95, 99)
@@ -67,8 +81,8 @@ def test_a_spread_contains_percentiles() -> None:
 
 
 def test_verbose_lines_name_worker_request_and_result() -> None:
-    good = record(0.0, 0.1, label="golden retriever", confidence=0.892, request_id="12345678", worker=1)
-    assert verbose_lines(good) == [
+    named = record(0.0, 0.1, label="golden retriever", confidence=0.892, request_id="12345678", worker=1)
+    assert verbose_lines(named) == [
         "Worker 1 delivered result to request 12345678",
         "Image a.jpg: Classified as 'golden retriever' with 89.2% confidence",
     ]

@@ -24,7 +24,7 @@ from loadgen.reports.k6 import summary_data, summary_export
 from loadgen.reports.vegeta import report, results
 from loadgen.sending.protocols import Body
 from loadgen.sending.replay import SendPlan, Target, run_replay
-from tests.loadgen.runs import MIXED, URL, good, queue, refused, run
+from tests.loadgen.runs import MIXED, URL, good, local, queue, refused, run, unsent
 from tests.loadgen.servers import Server
 
 # "report -type=json" in vegeta's README, with buckets.
@@ -109,6 +109,15 @@ def test_vegetas_buckets_contain_each_request_once_and_include_their_lower_bound
     buckets: Any = report(run(good(0.0, 0.25), good(1.0, 0.249), good(2.0, 99.0)))["buckets"]
     assert sum(buckets.values()) == 3
     assert (buckets["100000000"], buckets["250000000"], buckets["10000000000"]) == (1, 1, 1)
+
+
+def test_vegetas_files_have_the_requests_that_failed_on_this_machine_and_their_reason() -> None:
+    seen = run(good(0.0, 0.1), local(1.0), unsent(2.0))
+    lines = [json.loads(line) for line in results(seen)]
+    assert [(line["code"], line["error"]) for line in lines] == [(200, ""), (0, local(1.0).error)]
+    made = report(seen)
+    assert (made["requests"], made["status_codes"]) == (2, {"0": 1, "200": 1})
+    assert made["errors"] == [local(1.0).error]
 
 
 def test_each_request_that_was_sent_is_a_line_as_vegeta_encodes_it() -> None:

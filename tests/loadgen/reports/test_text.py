@@ -11,7 +11,7 @@ from loadgen.analysis.gates import check, parse_gate
 from loadgen.analysis.runs import Run
 from loadgen.analysis.summary import summarise
 from loadgen.reports.text import document, duration, text
-from tests.loadgen.runs import MIXED, good, run, unsent
+from tests.loadgen.runs import MIXED, good, local, run, unsent
 
 
 def report_lines(seen: Run, *gates: str) -> list[str]:
@@ -70,6 +70,13 @@ def test_late_and_errors_are_counted() -> None:
     assert line(lines, "Late  ").split("]")[1].strip() == "4 of 6 (66.67%)"
     assert line(lines, "Status Codes").split("]")[1].strip() == "0:1  200:3  503:1"
     assert "1x status 503: full" in lines
+
+
+def test_requests_that_failed_on_this_machine_are_in_vegetas_lines() -> None:
+    lines = report_lines(run(good(0.0, 0.1), local(1.0), unsent(2.0)))
+    assert line(lines, "Requests").split("]")[1].split(",")[0].strip() == "2"
+    assert line(lines, "Status Codes").split("]")[1].strip() == "0:1  200:1"
+    assert f"1x {local(1.0).error}" in lines
 
 
 def test_a_run_without_requests_has_a_report() -> None:

@@ -98,6 +98,21 @@ def test_the_files_of_one_trace_are_added_on_one_clock(tmp_path: Path) -> None:
     assert public_counts("worldcup98", [tmp_path / "b", tmp_path / "a"]) == (1, 1)
 
 
+def test_files_without_dates_follow_one_another_in_the_order_given(tmp_path: Path) -> None:
+    """A day without the function that is kept counts as a day too."""
+    days = [tmp_path / name for name in ("d02", "d01", "d03")]
+    for path, function in zip(days, ("f", "g", "f"), strict=True):
+        path.write_bytes(b"HashFunction,1,2\n%s,60,0\n" % function.encode())
+    counts = public_counts("azure-functions-2019", days, only="f")
+    assert (counts[:60], sum(counts[60:-60]), counts[-60:]) == ((1,) * 60, 0, (1,) * 60)
+    assert len(counts) == 2 * 86_400 + 60
+    assert sum(public_counts("azure-functions-2019", days)[86_400 : 86_400 + 60]) == 60
+    for name, text in (("a", b"1 0\n"), ("b", b"3 4\n")):
+        (tmp_path / name).write_bytes(text)
+    assert public_counts("twitter", [tmp_path / "b", tmp_path / "a"]) == (3, 4, 1)
+    assert public_counts("twitter", [tmp_path / "a", tmp_path / "b"]) == (1, 0, 3, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "only", "total"),
     [("azure-functions-2019", "g", 60), ("azure-functions-2021", "f", 2), ("ibm-code-engine", "b", 1)],
