@@ -48,18 +48,20 @@ class ImageClassifier:
         """Classify an encoded image. Raise ImageError if the bytes are not an image that can be classified."""
         began_s = time.perf_counter()
         opened = open_image(body, self._max_pixels)
+        pre_s = time.perf_counter() - began_s
         with self._large_slot if opened.pixels > LARGE_PIXELS else nullcontext():
+            began_s = time.perf_counter()
             image = opened.tensor()
-        decoded_s = time.perf_counter()
+            pre_s += time.perf_counter() - began_s
         with self._slot:
-            started_s = time.perf_counter()
+            began_s = time.perf_counter()
             logits = self._engine.infer(image)
-            pad_s = self._pad_service_s - (decoded_s - began_s) - (time.perf_counter() - started_s)
+            pad_s = self._pad_service_s - pre_s - (time.perf_counter() - began_s)
             if pad_s > 0:
                 time.sleep(pad_s)
         inferred_s = time.perf_counter()
         top = ranked(logits, self._labels)
-        timing = Timing(decoded_s - began_s, inferred_s - started_s, time.perf_counter() - inferred_s)
+        timing = Timing(pre_s, inferred_s - began_s, time.perf_counter() - inferred_s)
         return Classification(top, timing, opened.pixels)
 
 

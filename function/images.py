@@ -60,7 +60,7 @@ def preprocess(body: bytes, max_pixels: int, exact: bool = False) -> Tensor:
     Return float32 of shape (1, 3, 224, 224), channels red, green, blue.
     Raise ImageError if body is empty, not an image or malformed, or if the image exceeds MAX_SIDES_RATIO or max_pixels.
     Source: torchvision's ResNet18_Weights.IMAGENET1K_V1.transforms(), with which it agrees bit for bit unless the image
-    was decoded smaller.
+    was decoded smaller, turned upright or is 16-bit grey: torchvision does not turn it, and clips grey above 255.
     """
     return open_image(body, max_pixels).tensor(exact)
 
@@ -85,14 +85,19 @@ class OpenedImage:
         return _normalised(_central_crop(upright, size[::-1] if turned else size))
 
     def _decoded(self, exact: bool) -> tuple[Image.Image, bool]:
-        """Decode; if a PNG fails, in which metadata may follow the pixels, decode it again without metadata."""
+        """Decode; if a PNG fails, in which metadata may follow the pixels, decode it again without metadata.
+
+        Metadata can hide a second header. An image of another size is not decoded, because it has not been checked.
+        """
         try:
             return _upright(self._image, exact)
         except Exception:
             if self._image.format == "PNG":
                 for smaller in reduced(self._body):
                     with suppress(Exception):
-                        return _upright(Image.open(io.BytesIO(smaller), formats=("PNG",)), exact)
+                        again = Image.open(io.BytesIO(smaller), formats=("PNG",))
+                        if again.size == self._image.size:
+                            return _upright(again, exact)
             raise
 
 
