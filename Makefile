@@ -58,7 +58,8 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 model/manifest.json: | $(STAMP)
-	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { \
+	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { status=$$?; \
+	  test $$status -eq 3 || exit $$status; \
 	  echo "IMAGENET WEIGHTS ARE NOT AVAILABLE: USING RANDOM WEIGHTS. LABELS ARE MEANINGLESS."; \
 	  $(BIN)/python -m function.tools.export --weights random --out model; }
 
