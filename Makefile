@@ -3,15 +3,15 @@ SHELL := /bin/bash
 # Tests start hundreds of Python processes: each would compile every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3.11
-UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
+INSTALL_UV = $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r function/requirements-build.txt
 STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
 
 COMPONENT ?= function
 IMAGE ?= dev.local/$(if $(filter function,$(COMPONENT)),resnet18,$(COMPONENT))
-BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),docker build,buildah --storage-driver vfs bud --isolation chroot)
+BUILD ?= $(if $(shell docker info 2>/dev/null | grep "Server Version"),DOCKER_BUILDKIT=1 docker build,buildah --storage-driver vfs bud --isolation chroot)
 
 .PHONY: help image setup clients lock audit test fuzz chaos soak test-unit cluster-test cluster-proofs lint format layout bench comparison picture demo up down clean
 help:  ## list the targets
@@ -21,7 +21,7 @@ setup: $(STAMP)  ## create .venv with the packages pinned in requirements.txt
 # The name holds the hash of the requirements, so the age of the file means nothing: a fresh clone is not out of date.
 $(STAMP): | $(REQUIREMENTS)
 	@echo "setup: Python environment in $(VENV) (the first run on a machine downloads about 3 GB, mostly torch)"
-	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	test -x $(BIN)/uv || { $(INSTALL_UV); }
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(REQUIREMENTS)
 	rm -f $(VENV)/.installed-* && touch $@
 	@echo "setup: done"
@@ -55,10 +55,11 @@ lock: | $(VENV)/bin/uv  ## regenerate each requirements*.txt from its .in file
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" scripts/audit-requirements.in -o scripts/audit-requirements.txt
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -c requirements.txt autoscaler_tuning/requirements.in -o autoscaler_tuning/requirements.txt
 $(VENV)/bin/uv:
-	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(INSTALL_UV)
 
 model/manifest.json: | $(STAMP)
-	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { \
+	@$(BIN)/python -m function.tools.export --weights imagenet --out model || { status=$$?; \
+	  test $$status -eq 3 || exit $$status; \
 	  echo "IMAGENET WEIGHTS ARE NOT AVAILABLE: USING RANDOM WEIGHTS. LABELS ARE MEANINGLESS."; \
 	  $(BIN)/python -m function.tools.export --weights random --out model; }
 
@@ -68,7 +69,7 @@ demo: $(STAMP) model/manifest.json  ## classify an image from zero pods, then co
 up: $(STAMP) model/manifest.json  ## start dispatcher and controller on this machine, with no pods yet
 	$(BIN)/python -m autoscaler_tuning up
 down:  ## stop the processes that `make up` started
-	test ! -x $(BIN)/python || $(BIN)/python -m autoscaler_tuning down
+	$(if $(wildcard $(VENV)/.installed-*),$(BIN)/python -m autoscaler_tuning down)
 
 # Tests wait more than they compute, hence a worker more than there are cores, at most five; those without processes do not
 # wait. Tests of one group (xdist_group) stay in one worker, one after the other.

@@ -24,8 +24,11 @@ from gunicorn.workers.gthread import _DEFER, STOP_KEEPALIVE_LINGER, TConn, Threa
 MAX_PAUSE_S = 10
 # Slowest rate at which a request may come after that time: a byte every 9 s would hold a thread for ever.
 MIN_BYTES_PER_S = 16 * 1024
-# After a refusal the rest of the request is read and dropped, until the client pauses or the time is over. Closing the
-# connection earlier would reset it, and clients that read only after they have sent would lose the response.
+# Longest wait for a client that does not read. A response of which a part still fits is waited for twice.
+MAX_SEND_PAUSE_S = MAX_PAUSE_S // 2
+# After the last response of a connection, what the client still sends is read and dropped, until it pauses or the time
+# is over. Closing the connection earlier would reset it, and clients that read only after they have sent would lose the
+# response.
 MAX_LINGER_S = 10
 MAX_LINGER_PAUSE_S = 2
 STATUSES: Mapping[type[BaseException], int] = {
@@ -35,7 +38,7 @@ STATUSES: Mapping[type[BaseException], int] = {
 }
 MAX_TEXT_CHARS = 200
 TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection. Source: RFC 8446, section 5.1
-TIMEVAL = struct.Struct("ll")  # seconds and microseconds of SO_RCVTIMEO, socket(7)
+TIMEVAL = struct.Struct("ll")  # seconds and microseconds of SO_RCVTIMEO and SO_SNDTIMEO, socket(7)
 
 
 REFUSAL = "function.refusal"  # key under which the app finds the status and text of a refusal (function/app.py)
@@ -100,23 +103,8 @@ def refusal(error: BaseException, cfg: Any) -> tuple[int, str]:
     return status, f"malformed request: {str(error)[:MAX_TEXT_CHARS]}"
 
 
-def linger(sock: socket.socket) -> None:
-    """Read and drop what the client still sends, until it has read the response and closes, pauses, or time is over."""
-    ends_s = time.monotonic() + MAX_LINGER_S
-    with suppress(OSError):  # a reset, or the timeout
-        sock.shutdown(socket.SHUT_WR)
-        while (left_s := ends_s - time.monotonic()) > 0:
-            sock.settimeout(min(left_s, MAX_LINGER_PAUSE_S))
-            if not sock.recv(65536):
-                return
-
-
-def _has_unread(message: Any) -> bool:
-    """Return whether a part of the body was not read, or could not be."""
-    if message is None or message.body is None:
-        return False
-    reader = message.body.reader
-    return bool(message.body.failed or getattr(reader, "length", 0) or getattr(reader, "parser", None))
+def _client_name(addr: Any) -> str:
+    return str(addr[0]) if addr else "a local client"
 
 
 class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -124,8 +112,14 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     Plain gthread only stops accepting at SIGTERM. Connections in the kernel's queue, and those that arrive while the
     last requests are in progress, are reset when the worker exits. Plain gthread also lets an idle client hold a thread
-    for five seconds, and a client that stalls within its request hold one forever; four such clients block every probe.
+    for five seconds, and a client that stalls within its request, or does not read, hold one forever; four such clients
+    block every probe. One that does not close after its last response stops the whole worker for two seconds.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Connections whose last response was sent, with the time until which they may send; the longest silent first.
+        self.half_closed: dict[TConn, float] = {}
 
     def handle(self, conn: TConn) -> object:
         """Serve a connection in a thread; return a connection without data to the poller instead."""
@@ -134,16 +128,22 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
         if conn.parser is None:
             conn.parser = TimedParser(conn.cfg, conn.sock, conn.client)
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(MAX_PAUSE_S, 0))
-        result = super().handle(conn)
-        if result is False and conn.parser is not None and _has_unread(conn.parser.mesg):
-            linger(conn.sock)
-        return result
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, TIMEVAL.pack(MAX_SEND_PAUSE_S, 0))
+        return super().handle(conn)
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Close the connection of a client that does not read its response."""
+        try:
+            return bool(super().handle_request(req, conn))
+        except BlockingIOError:  # SO_SNDTIMEO
+            self.log.warning("closed a connection of %s, which did not read its response", _client_name(conn.client))
+            return False
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Also close the connection if the unread rest of the body is malformed: the response has been sent."""
+        """Also close the connection if the unread rest of the body is malformed or late: the response has been sent."""
         try:
             return bool(super()._keepalive_after(conn, keepalive))
-        except errors.ParseException:
+        except (errors.ParseException, BlockingIOError):
             return False
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
@@ -152,10 +152,9 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
         if status >= 500:
             self.log.error("failed to serve %s %s", req.method, req.uri, exc_info=exc)
         else:
-            self.log.warning("refused a request of %s: %s", addr[0] if addr else "a local client", text)
+            self.log.warning("refused a request of %s: %s", _client_name(addr), text)
         with suppress(OSError):
             client.sendall(self._rendered(status, text or "the pod failed to serve the request"))
-        linger(client)
 
     def _rendered(self, status: int, text: str) -> bytes:
         """Return the app's response to a request that the worker refuses."""
@@ -174,17 +173,59 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1") + body
 
     def finish_request(self, conn: TConn, future: Future[object]) -> None:
-        """Return a connection without data to the poller also if SIGTERM came meanwhile: its request may be on its way.
+        """Close a connection without waiting, and return one without data to the poller also after SIGTERM.
 
-        Plain gthread closes it then, because it treats the connection as one that has served a request.
+        Plain gthread closes the latter then, as one that has served a request, although its request may be on its way.
         """
-        if self.alive or future.cancelled() or future.exception() or future.result() is not _DEFER:
+        result = False if future.cancelled() or future.exception() else future.result()
+        if not result:
+            self._half_close(conn)
+        elif self.alive or result is not _DEFER:
             super().finish_request(conn, future)
-            return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        else:
+            conn.sock.setblocking(False)
+            conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _half_close(self, conn: TConn) -> None:
+        """End the responses of a connection, and let the poller wait until its client closes it too.
+
+        Plain gthread waits in the thread that also accepts connections and dispatches requests.
+        """
+        now_s = time.monotonic()
+        conn.timeout = now_s + MAX_LINGER_PAUSE_S
+        self.half_closed[conn] = now_s + MAX_LINGER_S
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drop, conn))
+        except OSError:  # reset, or closed after an error
+            self._close(conn)
+
+    def _drop(self, conn: TConn, sock: socket.socket) -> None:
+        """Read and drop what a client sends after its last response; close the connection if it has closed it."""
+        now_s, ends_s = time.monotonic(), self.half_closed[conn]
+        with suppress(OSError):  # a reset
+            if sock.recv(65536) and now_s < ends_s:
+                conn.timeout = now_s + MAX_LINGER_PAUSE_S
+                self.half_closed[conn] = self.half_closed.pop(conn)
+                return
+        self._close(conn)
+
+    def _close(self, conn: TConn) -> None:
+        """Close a half-closed connection."""
+        del self.half_closed[conn]
+        with suppress(KeyError, ValueError):  # it was never registered
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_pending(self) -> None:
+        """Also close the half-closed connections whose clients have neither sent nor closed in time."""
+        super().murder_pending()
+        while self.half_closed and (conn := next(iter(self.half_closed))).timeout <= time.monotonic():
+            self._close(conn)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)

@@ -61,9 +61,14 @@ def test_each_requirements_file_pins_the_versions_of_the_root(requirements: Path
     assert "build" in requirements.name or own <= versions(ROOT / "requirements.txt")
 
 
-def test_image_builds_use_the_same_uv_version_as_make() -> None:
-    (line,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("UV_VERSION := "))
-    assert f"uv=={line.split()[-1]} " in (ROOT / "function/requirements-build.txt").read_text()
+@pytest.mark.parametrize(
+    "path", ["Makefile", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/Dockerfile"))]
+)
+def test_the_installer_is_installed_by_its_hash(path: str) -> None:
+    installs = [line for line in (ROOT / path).read_text().splitlines() if "pip install" in line]
+    assert installs
+    for line in installs:
+        assert "--require-hashes" in line, line
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ PACKAGES = ("function", "dispatcher", "knative", "autoscaler_tuning", "loadgen",
 UNSAFE_MODULES = frozenset({"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"})
 UNSAFE_CALLS = frozenset(
     {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
+    | {"torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "pandas.read_pickle", "pd.read_pickle"}
 )
+# They unpickle what they load, unless weights_only is given; by the ends of their names, as they are called on many objects.
+TORCH_LOADERS = ("torch.load", "load_state_dict_from_url", "get_state_dict")
+UNSAFE_KEYWORDS = (("shell", "True"), ("allow_pickle", "True"), ("weights_only", "False"), ("pretrained", "True"))
 # Each with the reason why it is no danger.
 ALLOWED = {
     "loadgen/sending/sender_processes.py: imports pickle": "only between the load generator and its own child processes",
@@ -36,10 +40,13 @@ def unsafe_call(node: ast.Call) -> Iterator[str]:
         yield f"calls {name}"
     for keyword in node.keywords:
         value = ast.unparse(keyword.value)
-        if (keyword.arg, value) in (("shell", "True"), ("allow_pickle", "True"), ("weights_only", "False")):
+        if (keyword.arg, value) in UNSAFE_KEYWORDS:
             yield f"calls {name} with {keyword.arg}={value}"
-    if name == "torch.load" and "weights_only" not in [keyword.arg for keyword in node.keywords]:
-        yield "calls torch.load without weights_only"
+    if name.endswith(TORCH_LOADERS) and "weights_only" not in [keyword.arg for keyword in node.keywords]:
+        yield f"calls {name} without weights_only"
+    # torchvision's constructors of networks load the weights that they are given
+    if any(keyword.arg == "weights" and "_Weights" in ast.unparse(keyword.value) for keyword in node.keywords):
+        yield f"calls {name} with weights"
 
 
 def found(path: Path) -> list[str]:
@@ -62,12 +69,20 @@ def test_the_packages_use_nothing_unsafe_but_what_is_listed() -> None:
         ("subprocess.run(text, shell=True)", "calls subprocess.run with shell=True"),
         ("numpy.load(path, allow_pickle=True)", "calls numpy.load with allow_pickle=True"),
         ("torch.load(path)", "calls torch.load without weights_only"),
+        ("torch.hub.load_state_dict_from_url(url)", "calls torch.hub.load_state_dict_from_url without weights_only"),
+        ("W.V1.get_state_dict(check_hash=True)", "calls W.V1.get_state_dict without weights_only"),
+        ("load_state_dict_from_url(u, weights_only=False)", "calls load_state_dict_from_url with weights_only=False"),
+        ("resnet18(weights=ResNet18_Weights.DEFAULT)", "calls resnet18 with weights"),
+        ("resnet18(pretrained=True)", "calls resnet18 with pretrained=True"),
+        ("torch.hub.load('pytorch/vision', 'resnet18')", "calls torch.hub.load"),
     ],
 )
 def test_an_unsafe_line_is_found(code: str, what: str) -> None:
     assert list(unsafe(ast.parse(code))) == [what]
 
 
-@pytest.mark.parametrize("code", ["yaml.safe_load(text)", "network.eval()", "torch.load(p, weights_only=True)"])
+@pytest.mark.parametrize(
+    "code", ["yaml.safe_load(text)", "network.eval()", "torch.load(p, weights_only=True)", "resnet18(weights=None)"]
+)
 def test_a_safe_line_is_not(code: str) -> None:
     assert list(unsafe(ast.parse(code))) == []

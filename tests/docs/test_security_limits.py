@@ -13,12 +13,12 @@ from function.config import HttpConfig
 from tests.paths import ROOT
 
 DISPATCHER = parse_config([], {})
+PAGE = (ROOT / "docs/security.md").read_text()
 
 
 def cells(row: str) -> list[str]:
     """Return the limits of a row: dispatcher, control port, pod, controller."""
-    text = (ROOT / "docs/security.md").read_text()
-    (found,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", text, re.MULTILINE)
+    (found,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", PAGE, re.MULTILINE)
     return [cell.strip() for cell in found.split("|")]
 
 
@@ -40,6 +40,7 @@ def number(cell: str) -> float:
         ("pause within a request", 2, worker.MAX_PAUSE_S),
         ("whole request", 0, DISPATCHER.request_timeout_s),
         ("whole request", 2, worker.MAX_PAUSE_S),
+        ("pause in reading a response", 2, 2 * worker.MAX_SEND_PAUSE_S),
         ("idle connection", 0, dispatcher_main.KEEPALIVE_S),
         ("idle connection", 1, dispatcher_main.KEEPALIVE_S),
         ("connections", 3, status_server.MOST_THREADS),
@@ -51,6 +52,7 @@ def test_a_limit_is_that_of_the_program(row: str, column: int, value: float) -> 
 
 def test_other_numbers_of_the_table_are_those_of_the_programs() -> None:
     assert f"{replies.HEADS_LIMIT_BYTES:,} together" in cells("unfinished heads")[0]
+    assert f"pauses for {worker.MAX_LINGER_PAUSE_S} s or {worker.MAX_LINGER_S} s are over" in " ".join(PAGE.split())
     assert f"1 s for each {worker.MIN_BYTES_PER_S:,} bytes" in cells("whole request")[2]
 
 

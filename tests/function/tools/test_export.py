@@ -14,22 +14,72 @@ from tests.function.loading import loaded_classifier
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("torch")]
 
 
-def test_a_failed_download_exits_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where torch keeps the downloaded weights, in a cache of the test's own."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch/hub/checkpoints"
+    folder.mkdir(parents=True)
+    return folder / "resnet18-f37072fd.pth"
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no network"), RuntimeError("invalid hash value"), TimeoutError("timed out")]
+)
+def test_a_failed_download_exits_with_one_line_and_a_status_of_its_own(
+    cached: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from torchvision.models import ResNet18_Weights  # noqa: PLC0415
+    import torch  # noqa: PLC0415
 
     from function.tools.export import main  # noqa: PLC0415
 
-    def refuse(self: object, **options: object) -> None:
-        assert options["check_hash"] is True
-        raise URLError("no network")
+    def refuse(url: str, file: str, sha256: str, **options: object) -> None:
+        assert (file, len(sha256), sha256[:8]) == (str(cached), 64, "f37072fd")
+        raise error
 
-    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", refuse)
-    assert main(["--out", str(tmp_path / "model")]) == 1
-    line = "function.tools.export: cannot download https://download.pytorch.org/models/resnet18-f37072fd.pth: <urlopen error no network>\n"
+    out = cached.parent / "model"
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    assert main(["--out", str(out)]) == 3
+    line = (
+        f"function.tools.export: cannot download https://download.pytorch.org/models/resnet18-f37072fd.pth: {error}\n"
+    )
     assert capsys.readouterr().err == line
-    assert not (tmp_path / "model").exists()
+    assert not out.exists()
+
+
+class Unpickled:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._file,)
+
+
+def test_a_cached_file_that_is_not_torchvisions_is_neither_used_nor_unpickled(
+    cached: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch  # noqa: PLC0415
+
+    from function.tools.export import main  # noqa: PLC0415
+
+    out, touched = cached.parent / "model", cached.parent / "touched"
+    torch.save({"fc.bias": Unpickled(touched)}, cached)
+    assert main(["--out", str(out)]) == 1
+    assert f"{cached} must have SHA-256 f37072fd47e8..., got " in capsys.readouterr().err
+    assert (out.exists(), touched.exists()) == (False, False)
+
+
+def test_cached_weights_that_verify_are_used(cached: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from function.manifest import sha256  # noqa: PLC0415
+    from function.tools import export  # noqa: PLC0415
+
+    shutil.copy(model_dir / "resnet18.pth", cached)
+    monkeypatch.setattr(export, "IMAGENET_SHA256", sha256(cached))
+    network, source = export.imagenet()
+    assert source.version == "imagenet1k-v1"
+    assert network.state_dict()["fc.bias"].equal(export.from_file(cached)[0].state_dict()["fc.bias"])
 
 
 def test_a_file_without_weights_exits_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
