@@ -388,6 +388,26 @@ def test_plain_kubernetes_with_redis_serves_and_keeps_asynchronous_work(
     assert objects(restricted, "pvc,statefulsets,secrets") == []
 
 
+def test_tuned_plain_kubernetes_serves_while_a_controller_leads_the_hpa(restricted: Cluster, samples_dir: Path) -> None:
+    knative(restricted, "deploy", "kubernetes-tuned", "--image", IMAGE)
+    assert classify(dispatcher_service(restricted), samples_dir).status_code == 200
+
+    def is_led() -> bool:
+        leases = [
+            one for one in objects(restricted, "leases") if one["metadata"]["name"] == "elastic-kubernetes.ml-app"
+        ]
+        return any(lease["spec"].get("holderIdentity") for lease in leases)
+
+    wait_until(is_led, "a controller leads the HPA")
+    status = knative(restricted, "status")
+    assert "healthy     yes" in status
+    assert "controllers 2 of 2 ready" in status
+    (hpa,) = objects(restricted, "hpa")
+    assert hpa["spec"]["minReplicas"] >= 3
+    knative(restricted, "delete")
+    assert objects(restricted, "deployments,hpa,leases") == []
+
+
 def test_why_pods_do_not_start_is_said(restricted: Cluster) -> None:
     said = knative(restricted, *("deploy", "kubernetes", "--image", "dev.local/no-such", "--timeout-s", "20"), status=1)
     assert "waiting: " in said
