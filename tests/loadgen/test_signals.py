@@ -66,8 +66,8 @@ def test_before_the_first_request_a_signal_ends_the_command_with_one_line(
     with command(Server(say).url, "--workload", str(tmp_path / "w.txt")) as process:
         writer = _opened_when_read(tmp_path / "w.txt")
         process.send_signal(number)
+        os.close(writer)  # a signal just before the read would otherwise be noticed only after it
         _, err = process.communicate(timeout=60)
-        os.close(writer)
     assert (process.returncode, err) == (130, "loadgen: interrupted; there is nothing to report\n")
 
 
