@@ -77,7 +77,7 @@ CORES := $(shell nproc)
 WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5)))
 UNIT_WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 PARALLEL := --dist loadgroup --no-loadscope-reorder --durations 10
-test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: 5 minutes on two cores; .ci/run gives the expensive ones more rounds
+test: $(STAMP) $(CLIENTS_STAMP)  ## run lint and all tests that need no cluster: ten minutes on two cores; .ci/run gives the expensive ones more rounds
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(PARALLEL)
 fuzz: $(STAMP)  ## send 10,000 bad inputs to a pod, and as many to a dispatcher (`make test` runs half a minute of it)
