@@ -6,13 +6,12 @@ from math import ceil, nan
 
 import numpy as np
 
-from autoscaler_tuning.experiments.compare import Bounds, Case, Comparison, bound_config, run_case
+from autoscaler_tuning.experiments.compare import Bounds, Case, Comparison, bounds_of, run_case
 from autoscaler_tuning.experiments.estimates import Estimate
 from autoscaler_tuning.experiments.parallel import parallel_map
 from autoscaler_tuning.policies.kpa.kpa import KpaConfig
 from autoscaler_tuning.policies.registry import policy_named
 from autoscaler_tuning.results import FloatArray, PolicyRun
-from autoscaler_tuning.simulator.world import service_times
 
 # Values of min-scale to try, up to the pods that the busiest second needs.
 MIN_SCALES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
@@ -88,7 +87,7 @@ def advise(
         runs.append(run)
         progress(f"{case.policy}, simulation {case.seed + 1} of {seeds}")
     by_setting = [runs[first : first + seeds] for first in range(0, len(runs), seeds)]
-    bounds = _bounds(comparison)
+    bounds = bounds_of(comparison, 0)  # for the arrivals and service times of the first simulation
     found: list[Advice] = []
     for (policy, pods), group in zip(tried, by_setting, strict=True):
         if pods and any(one.min_scale is not None and one.late_ratio.value == 0 for one in found):
@@ -96,13 +95,6 @@ def advise(
         progress(f"bound of {policy}")
         found.append(_advice(policy, pods, group, comparison, bounds, late_price))
     return tuple(found)
-
-
-def _bounds(comparison: Comparison) -> Bounds:
-    """Return the bounds for the arrivals and service times of the first simulation."""
-    arrivals_s = comparison.arrivals_s(0)
-    service_s = service_times(comparison.sim, np.random.default_rng(0), len(arrivals_s))
-    return Bounds(arrivals_s, service_s, bound_config(comparison.sim), comparison.bounds)
 
 
 def _advice(
