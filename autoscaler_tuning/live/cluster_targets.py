@@ -25,7 +25,7 @@ def cluster_target(kind: str, namespace: str, name: str, writes: bool) -> LedTar
     clocks = Clocks(time.monotonic, time.time)
     lease = LeaderLease(client, leased, identity(), clocks) if writes else NoLease()
     if kind == KNATIVE:
-        return KnativeTarget(client, name, lease, time.monotonic, time.time)
+        return KnativeTarget(client, name, lease, clocks)
     workload = ScaledDeployment(client, name, with_hpa=writes)
     return LedTarget(workload, client, lease, clocks)
 

@@ -1,6 +1,6 @@
 """A Knative Service as a target: a decision sets min-scale of the Revisions that receive the traffic."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from autoscaler_tuning.live.annotation_sync import AnnotationSync
@@ -27,12 +27,11 @@ class KnativeTarget(LedTarget):
         client: KnativeClient,
         service: str,
         lease: LeaderLease | NoLease,
-        clock: Callable[[], float],
-        unix_clock: Callable[[], float],
+        clocks: Clocks,
         poll_every_s: float = 0.25,
     ) -> None:
         workload = KnativeService(client, service, lease)
-        super().__init__(workload, client, lease, Clocks(clock, unix_clock), poll_every_s)
+        super().__init__(workload, client, lease, clocks, poll_every_s)
 
     def queue_proxies(self) -> tuple[str, ...]:
         """Return the addresses at which the ready pods report their traffic."""

@@ -175,8 +175,9 @@ def test_a_hundred_decisions_create_no_revision(cluster: Cluster) -> None:
     client = TimedClient(cluster.client())
     before = cluster.revisions("around")
     own = client.annotations(before[0])
-    lease = LeaderLease(client, "around", "a-test", Clocks(time.monotonic, time.time))
-    target = KnativeTarget(client, "around", lease, time.monotonic, time.time)
+    clocks = Clocks(time.monotonic, time.time)
+    lease = LeaderLease(client, "around", "a-test", clocks)
+    target = KnativeTarget(client, "around", lease, clocks)
 
     for decision in range(100):
         pods = 1 + decision % 2

@@ -41,7 +41,7 @@ class KnativeWorld:
         client = KnativeClient("default", self.api)
         clocks = Clocks(lambda: self.now_s, self._unix_s)
         lease = NoLease() if observes else LeaderLease(client, "resnet18", name, clocks)
-        return KnativeTarget(client, "resnet18", lease, lambda: self.now_s, self._unix_s)
+        return KnativeTarget(client, "resnet18", lease, clocks)
 
     def run(self, target: KnativeTarget, for_s: float, pods: int | None = None) -> None:
         """Poll the target each quarter of a second; with a number of pods, decide it each half."""

@@ -113,7 +113,7 @@ def knative(copies: bool, plural: str) -> TargetWorld:
     api.objects[PODAUTOSCALERS][FIRST] = pod_autoscaler_json(FIRST, **bounds)
 
     def make(client: KnativeClient, lease: LeaderLease | NoLease, clocks: Clocks) -> LedTarget:
-        return KnativeTarget(client, "resnet18", lease, clocks.monotonic, clocks.unix)
+        return KnativeTarget(client, "resnet18", lease, clocks)
 
     return TargetWorld(api, plural, FIRST, MIN_SCALE, MAX_SCALE, "elastic-resnet18", make)
 
